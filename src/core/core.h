@@ -1,0 +1,233 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/codec.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "core/block.h"
+#include "core/events.h"
+
+/*
+ * The decisions. decide(state, command) appends events; apply(state, event) folds them and tells what must happen
+ * next. Both pure: time and entropy come with the command. `apply` cannot fail; replay is apply alone.
+ */
+struct core;
+
+enum core_outcome { CORE_DONE = 1, CORE_FAILED = 2, CORE_CANCELLED = 3 };
+enum core_class { CORE_INTERNAL = 0, CORE_READ = 1, CORE_IDEMPOTENT = 2, CORE_LOOKUP = 3, CORE_ONCE = 4 };
+enum core_step_status {
+	CORE_STEP_WAITING = 1, /* internal: a timer, a signal, a child, a gate of the flow's own */
+	CORE_STEP_GATED = 2,   /* planned; a gate holds it */
+	CORE_STEP_HELD = 3,    /* approved; rate limit, freeze, backoff, or budget holds it */
+	CORE_STEP_SENT = 4,
+	CORE_STEP_DOUBT = 5,
+	CORE_STEP_DONE = 6,
+	CORE_STEP_FAILED = 7,
+};
+enum core_run_state {
+	CORE_RUN_ACTIVE = 1, /* runs, or waits for a step */
+	CORE_RUN_PARKED = 2,
+	CORE_RUN_ENDED = 3,
+};
+
+/* -ENOMEM. The caller frees *ret. */
+int core_new(struct core **ret) __attribute__((warn_unused_result));
+void core_free(struct core *c);
+
+/*
+ * An action that flows can call: its schema, class and connector. Loaded by the engine before anything else; not part
+ * of the state (what was decided with it is in the events).
+ *   {"name":"mail.send","class":"once","connector":"mail","args":{schema},"timeout_ms":30000,"attempts":5,
+ *    "labels":["untrusted"]}    connector "": answered by the core or by "engine"/"views"
+ */
+int core_catalogue_add(struct core *c, struct base_str json, struct base_err *err) __attribute__((warn_unused_result));
+
+/* --- commands -------------------------------------------------------------------------------------------------- */
+
+enum core_cmd_type {
+	CORE_CMD_START = 1,   /* the engine has opened the log: begins an epoch, recovers what was in flight */
+	CORE_CMD_TICK,        /* time has passed: timers, expiries, retries */
+	CORE_CMD_DEPLOY,      /* body: {"flows":[{name,version,modules,spec,grants}],"agents":[…],"policy":…,"config":…} */
+	CORE_CMD_RUN_START,   /* name: flow; body: input; key; params: {"dry","customer"} */
+	CORE_CMD_RUN_CANCEL,  /* run */
+	CORE_CMD_RUN_RESUME,  /* run */
+	CORE_CMD_FLOW_CALL,   /* run, step, name: action, body: args, params: opts */
+	CORE_CMD_FLOW_DONE,   /* run, step: calls made; body: value */
+	CORE_CMD_FLOW_FAILED, /* run, step: calls made; body: problem */
+	CORE_CMD_FLOW_CRASHED, /* run: the worker died or hung while it ran; body: problem */
+	CORE_CMD_EFFECT_RESULT, /* run, step, attempt, outcome, body: value, params: usage, retry_after_ms */
+	CORE_CMD_GATE_DECIDE, /* id: gate; name: answer; body: value (edit, happened); hash: shown; text: reason */
+	CORE_CMD_SIGNAL,      /* run; name; body: payload */
+	CORE_CMD_FACT_PUT,    /* name: key; body: value (empty: remove); base: version or -1 for any; text: source */
+	CORE_CMD_DOC_PUT,     /* name: id; body: text; params: meta */
+	CORE_CMD_OUTCOME,     /* body: {"name","value","run","customer","experiment","arm","key"} */
+	CORE_CMD_FREEZE,      /* text: reason */
+	CORE_CMD_THAW,
+	CORE_CMD_KEY_ADD,     /* name; body: {"kind","grants","expires_ms"}; bytes: public key */
+	CORE_CMD_KEY_REVOKE,  /* name: principal id */
+	CORE_CMD_SECRET_NOTE, /* name; text: host; base: 1 removed */
+	CORE_CMD_DENIED,      /* name: action; text: object; who asked is `by`: records an access denied outside */
+};
+
+/* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */
+struct core_caller {
+	struct base_str id;     /* "operator", "key/ci", … */
+	struct base_str caveats; /* JSON of what an attenuated key may still do, or empty */
+};
+
+struct core_cmd {
+	enum core_cmd_type type;
+	int64_t now_ms;       /* log time: never smaller than the last event's */
+	uint8_t entropy[32];
+	struct core_caller by;
+	uint64_t run;
+	uint32_t step;
+	uint32_t attempt;
+	uint64_t id;
+	int64_t base;
+	unsigned outcome;     /* enum wire_outcome's numbers */
+	uint32_t retry_after_ms;
+	struct base_str name;
+	struct base_str text;
+	struct base_str key;
+	struct base_str bytes;
+	struct base_str body;
+	struct base_str params;
+	struct base_hash hash;
+	const struct core_fetched *fetched; /* what core_prefetch asked for, in its order */
+	size_t fetched_count;
+};
+
+/* Something that a decision must read and the state does not hold: the event at a position of the log. */
+struct core_want {
+	uint64_t seq;
+};
+struct core_fetched {
+	uint64_t seq;
+	struct core_record record; /* type 0: not found */
+	struct base_str blob;      /* the event's main blob (result, value, args, show, …), resolved */
+};
+enum { CORE_WANTS_MAX = 4096 };
+/* Names what `decide` will need for this command: appends up to CORE_WANTS_MAX to `ret` and returns how many. */
+size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct core_want *ret, size_t max);
+
+/* The answer to whoever asked (API). Written by decide; views live in the decide arena. */
+struct core_reply {
+	int status;           /* HTTP's meaning: 200, 201, 202, 400, 403, 404, 409, 422, 429 … */
+	struct base_str body; /* JSON: the result, or the members of a problem (RFC 9457: title, detail, …) */
+	uint64_t id;          /* run or gate made */
+};
+
+/*
+ * Decides. Appends events to `block` (times cmd->now_ms) and fills *ret. Does not change the state: the caller
+ * applies the new events at once, in order, before the next decide. A refusal appends no event, or only access_denied.
+ * Everything in *ret and what it allocates lives in `arena` until its reset. 0, or -ENOMEM (nothing appended).
+ */
+int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *arena, struct base_buf *block,
+		struct core_reply *ret) __attribute__((warn_unused_result));
+
+/* --- events and what follows from them ------------------------------------------------------------------------- */
+
+enum core_act_type {
+	CORE_ACT_RUN_LOAD = 1, /* run must be (re)started in a worker */
+	CORE_ACT_RESULT,       /* run, step, ok, value: hand to the flow now */
+	CORE_ACT_DISPATCH,     /* run, step, attempt, mode, action, key, args, route: after the commit */
+	CORE_ACT_RUN_DROP,     /* run: the worker forgets it */
+	CORE_ACT_RUN_ENDED,    /* run, outcome, value: answer those who wait; after the commit */
+	CORE_ACT_GATE,         /* id: a gate opened; after the commit */
+	CORE_ACT_GATE_CLOSED,  /* id */
+	CORE_ACT_CANCEL,       /* run, step, attempt: stop an attempt in flight */
+	CORE_ACT_CONFIG,       /* configuration changed */
+};
+
+struct core_act {
+	enum core_act_type type;
+	uint64_t run;
+	uint32_t step;
+	uint32_t attempt;
+	uint64_t id;
+	bool ok;
+	unsigned mode;              /* dispatch: 0 send, 1 lookup */
+	unsigned outcome;
+	int64_t time_ms;
+	struct base_str connector;  /* dispatch: "mail", "views", "engine", …: valid while the catalogue is */
+	struct base_str action;     /* valid while the catalogue is */
+	struct base_str key;        /* valid until the next apply */
+	struct base_blob blob;      /* args or value, if at hand: valid until the next apply; else see seq */
+	uint64_t seq;               /* the event that holds args or value, when blob.data.ptr is NULL */
+	struct base_str route;      /* models; valid until the next apply */
+	uint32_t timeout_ms;
+};
+
+/* Called by apply for each thing that must happen; NULL while replaying. */
+typedef void (*core_act_fn)(void *userdata, const struct core_act *act);
+
+/* Folds one event at position seq. Never fails: a record that does not decode ends the process (BASE_CHECK). */
+void core_apply(struct core *c, uint64_t seq, const struct core_record *rec, core_act_fn fn, void *userdata);
+
+/* After recovery, before CORE_CMD_START: nothing is in any worker. Emits RUN_LOAD for active runs that must run. */
+void core_resume(struct core *c, core_act_fn fn, void *userdata);
+
+/* When the next timer is due (ms), or INT64_MAX. */
+int64_t core_next_due(const struct core *c);
+
+/* --- reading the state ------------------------------------------------------------------------------------------ */
+
+uint64_t core_seq(const struct core *c);        /* position of the last event applied, 0: none */
+int64_t core_time_ms(const struct core *c);     /* time of the last event */
+uint64_t core_epoch(const struct core *c);
+bool core_is_frozen(const struct core *c);
+struct base_str core_config(const struct core *c); /* JSON; valid until the next config_set */
+/* Public key to principal: the id (valid until the next apply), or empty. Revoked and expired keys are not found. */
+struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms);
+/* May `by` do `action` (an API operation or an action) by its grants? */
+bool core_may(const struct core *c, const struct core_caller *by, struct base_str action);
+
+struct core_run_info {
+	uint64_t run;
+	enum core_run_state state;
+	unsigned outcome;
+	struct base_str flow, as;
+	struct base_hash version;
+	uint64_t seq_started, seq_ended;
+	int64_t started_ms;
+	uint32_t steps;
+	int64_t cost, reserved;
+	uint64_t parent;
+};
+bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret);
+/* The journal of a run, in log order: for each finished step the position of the event that finished it. Returns the
+ * count, at most max; call with max 0 to learn it. */
+struct core_journal_entry {
+	uint64_t seq;
+	uint32_t step;
+};
+size_t core_run_journal(const struct core *c, uint64_t run, struct core_journal_entry *ret, size_t max);
+/* Where the modules of a version stand in the log (flow_deployed), 0: unknown. */
+uint64_t core_version_seq(const struct core *c, const struct base_hash *version);
+
+/* JSON answers for the API, made from the state alone. 0, -ENOENT, -ENOMEM. */
+int core_gates_json(const struct core *c, struct base_buf *ret);              /* open gates */
+int core_gate_json(const struct core *c, uint64_t gate, struct base_buf *ret); /* its head; show is in the log at seq_shown */
+uint64_t core_gate_seq(const struct core *c, uint64_t gate);                   /* position of gate_opened */
+int core_flows_json(const struct core *c, struct base_buf *ret);
+int core_budgets_json(const struct core *c, struct base_buf *ret);
+int core_keys_json(const struct core *c, struct base_buf *ret);
+/* Facts: positions, in key order. */
+bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
+size_t core_fact_list(const struct core *c, struct base_str prefix, struct base_str after, uint64_t *ret_seqs, size_t max);
+
+/* --- snapshots -------------------------------------------------------------------------------------------------- */
+
+/* The state in a canonical form: equal states give equal bytes. */
+int core_snapshot(const struct core *c, struct base_buf *ret) __attribute__((warn_unused_result));
+/* Into a fresh core (catalogue loaded). -EBADMSG. */
+int core_restore(struct core *c, struct base_str snapshot, struct base_err *err) __attribute__((warn_unused_result));
+struct base_hash core_state_hash(const struct core *c);
+/* Walks every invariant (listed at the top of state.c); ends the process with what is broken. */
+void core_check(const struct core *c);

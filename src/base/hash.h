@@ -17,8 +17,9 @@ struct base_hash base_hash_of(struct base_str data);
 struct base_hash base_hash_of2(struct base_str a, struct base_str b);
 bool base_hash_eq(const struct base_hash *a, const struct base_hash *b);
 bool base_hash_is_zero(const struct base_hash *h);
-void base_hash_hex(const struct base_hash *h, char ret_hex[65]);            /* lower case, terminated */
-int base_hash_from_hex(struct base_str hex, struct base_hash *ret) __attribute__((warn_unused_result)); /* -EINVAL */
+void base_hash_hex(const struct base_hash *h, char ret_hex[65]); /* lower case, terminated */
+int base_hash_from_hex(struct base_str hex, struct base_hash *ret)
+	__attribute__((warn_unused_result)); /* -EINVAL */
 
 /*
  * Merkle root over `count` leaves (RFC 6962: leaf hash over 0x00 and the data, node hash over 0x01 and both
@@ -28,8 +29,10 @@ struct base_hash base_merkle_leaf(struct base_str data);
 struct base_hash base_merkle_root(struct base_hash *leaves, size_t count);
 
 void base_hex_put(struct base_buf *b, struct base_str data); /* lower case */
-int base_hex_get(struct base_str hex, uint8_t *ret, size_t len) __attribute__((warn_unused_result)); /* -EINVAL */
+int base_hex_get(struct base_str hex, uint8_t *ret, size_t len)
+	__attribute__((warn_unused_result));			/* -EINVAL */
 void base_b64url_put(struct base_buf *b, struct base_str data); /* RFC 4648 section 5, no padding */
-int base_b64url_get(struct base_str text, struct base_buf *ret) __attribute__((warn_unused_result)); /* -EINVAL */
+int base_b64url_get(struct base_str text, struct base_buf *ret)
+	__attribute__((warn_unused_result));		     /* -EINVAL */
 void base_b64_put(struct base_buf *b, struct base_str data); /* RFC 4648 section 4, with padding */
 int base_b64_get(struct base_str text, struct base_buf *ret) __attribute__((warn_unused_result));

@@ -15,7 +15,8 @@ struct base_heap_item {
 struct base_heap;
 int base_heap_new(struct base_heap **ret) __attribute__((warn_unused_result));
 void base_heap_free(struct base_heap *h);
-int base_heap_push(struct base_heap *h, struct base_heap_item item) __attribute__((warn_unused_result)); /* -ENOMEM */
+int base_heap_push(struct base_heap *h, struct base_heap_item item)
+	__attribute__((warn_unused_result)); /* -ENOMEM */
 bool base_heap_peek(const struct base_heap *h, struct base_heap_item *ret);
 bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret);
 size_t base_heap_count(const struct base_heap *h);

@@ -9,8 +9,10 @@
 /* Money is int64 nano-USD everywhere: 1 USD = 1,000,000,000. */
 enum { BASE_NUSD_DIGITS = 9 };
 /* "0.50 USD", "20 USD", "0.000001 USD": at most 9 decimals, not negative. -EINVAL, -ERANGE. */
-int base_money_parse(struct base_str s, int64_t *ret_nusd, struct base_err *err) __attribute__((warn_unused_result));
+int base_money_parse(struct base_str s, int64_t *ret_nusd, struct base_err *err)
+	__attribute__((warn_unused_result));
 /* Appends "12.345 USD" (trailing zeros dropped, at least two decimals). */
 void base_money_put(struct base_buf *b, int64_t nusd);
 /* "90s", "15m", "12h", "2d", "500ms", "1w" to milliseconds. -EINVAL, -ERANGE. */
-int base_duration_parse(struct base_str s, int64_t *ret_ms, struct base_err *err) __attribute__((warn_unused_result));
+int base_duration_parse(struct base_str s, int64_t *ret_ms, struct base_err *err)
+	__attribute__((warn_unused_result));

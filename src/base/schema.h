@@ -4,12 +4,13 @@
 #include "base/json.h"
 
 /*
- * JSON Schema 2020-12, the part that actions and flow inputs use: type (also a list), enum, const, properties,
- * required, additionalProperties (boolean or schema), items, prefixItems, minItems, maxItems, uniqueItems, minimum,
- * maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (integers), minLength, maxLength, pattern (a small linear-time
- * subset: literals, classes, ., *, +, ?, |, groups, anchors), format (email, uri, date, date-time: checked), anyOf,
- * allOf, oneOf, not, $ref to "#/$defs/…", and the annotations title, description, default, examples, which are ignored.
- * Any other keyword is refused when the schema is compiled: nothing is silently not checked.
+ * JSON Schema 2020-12, the part that actions and flow inputs use: type (also a list), enum, const,
+ * properties, required, additionalProperties (boolean or schema), items, prefixItems, minItems, maxItems,
+ * uniqueItems, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (integers), minLength,
+ * maxLength, pattern (a small linear-time subset: literals, classes, ., *, +, ?, |, groups, anchors), format
+ * (email, uri, date, date-time: checked), anyOf, allOf, oneOf, not, $ref to "#/$defs/…", and the annotations
+ * title, description, default, examples, which are ignored. Any other keyword is refused when the schema is
+ * compiled: nothing is silently not checked.
  */
 struct base_schema;
 

@@ -26,7 +26,8 @@ bool base_str_starts(struct base_str s, struct base_str prefix);
 bool base_str_ends(struct base_str s, struct base_str suffix);
 /* Index of the first `c`, or -1. */
 ptrdiff_t base_str_find(struct base_str s, char c);
-/* Splits at the first `c`: *ret_head before it, *ret_tail behind it. False (tail empty, head = s) if there is none. */
+/* Splits at the first `c`: *ret_head before it, *ret_tail behind it. False (tail empty, head = s) if there is
+ * none. */
 bool base_str_cut(struct base_str s, char c, struct base_str *ret_head, struct base_str *ret_tail);
 
 /* "mail.*" or "*" or an exact name: a '*' at the end matches any rest; nowhere else is it special. */
@@ -38,3 +39,6 @@ int base_str_i64(struct base_str s, int64_t *ret) __attribute__((warn_unused_res
 
 /* True for well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool base_utf8_valid(struct base_str s);
+/* Bytes of the well-formed UTF-8 character at the start of s; 0 when s is empty or starts with something
+ * else. */
+size_t base_utf8_next(struct base_str s);

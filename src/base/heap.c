@@ -1,0 +1,97 @@
+#include "base/heap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct base_heap {
+	struct base_heap_item *items; /* invariant: no item comes before its parent at (i - 1) / 2 */
+	size_t count;
+	size_t size;
+};
+
+int base_heap_new(struct base_heap **ret)
+{
+	struct base_heap *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	*ret = h;
+	return 0;
+}
+
+void base_heap_free(struct base_heap *h)
+{
+	if (!h)
+		return;
+	free(h->items);
+	free(h);
+}
+
+/* A total order, so that what comes out does not depend on how it went in. */
+static bool before(const struct base_heap_item *a, const struct base_heap_item *b)
+{
+	if (a->when != b->when)
+		return a->when < b->when;
+	if (a->id != b->id)
+		return a->id < b->id;
+	if (a->sub != b->sub)
+		return a->sub < b->sub;
+	return a->kind < b->kind;
+}
+
+int base_heap_push(struct base_heap *h, struct base_heap_item item)
+{
+	size_t i;
+
+	if (h->count == h->size) {
+		size_t size = h->size ? h->size * 2 : 64;
+		struct base_heap_item *items = reallocarray(h->items, size, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		h->items = items;
+		h->size = size;
+	}
+	for (i = h->count++; i > 0 && before(&item, &h->items[(i - 1) / 2]); i = (i - 1) / 2)
+		h->items[i] = h->items[(i - 1) / 2];
+	h->items[i] = item;
+	return 0;
+}
+
+bool base_heap_peek(const struct base_heap *h, struct base_heap_item *ret)
+{
+	if (h->count == 0)
+		return false;
+	*ret = h->items[0];
+	return true;
+}
+
+bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret)
+{
+	struct base_heap_item last;
+	size_t i = 0;
+
+	if (!base_heap_peek(h, ret))
+		return false;
+	last = h->items[--h->count];
+	for (;;) {
+		size_t child = 2 * i + 1;
+
+		if (child >= h->count)
+			break;
+		if (child + 1 < h->count && before(&h->items[child + 1], &h->items[child]))
+			child++;
+		if (!before(&h->items[child], &last))
+			break;
+		h->items[i] = h->items[child];
+		i = child;
+	}
+	if (h->count > 0)
+		h->items[i] = last;
+	return true;
+}
+
+size_t base_heap_count(const struct base_heap *h)
+{
+	return h->count;
+}

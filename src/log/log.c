@@ -1,0 +1,374 @@
+/*
+ * What every backend has in common: arguments, Merkle roots, the chain, the head, verification.
+ *
+ * L1  Sequence numbers have no gaps: a commit's first_seq is the last one's first_seq + count.
+ * L2  root is the Merkle root of the commit's events; chain is the hash over the chain before, root,
+ * first_seq, count and time. The chain before the first commit is zero. L3  The head moves only after the
+ * backend has made the commit durable. L4  After a failed write other than a full disk nothing is appended
+ * until the log is opened again.
+ */
+#include "log/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/codec.h"
+#include "log/log_int.h"
+
+int log_init(struct log *l, const struct log_ops *ops)
+{
+	l->ops = ops;
+	return -pthread_mutex_init(&l->head_lock, NULL);
+}
+
+void log_done(struct log *l)
+{
+	free(l->leaves);
+	pthread_mutex_destroy(&l->head_lock);
+}
+
+static size_t varint_len(uint64_t v)
+{
+	size_t n = 1;
+
+	for (; v >= 0x80; v >>= 7)
+		n++;
+	return n;
+}
+
+/* The length prefixes are outside the leaves, so only their one shortest form is accepted: then the root
+ * fixes every byte of the block. */
+int log_block_root(struct base_str block, uint32_t count, struct base_hash **scratch, size_t *scratch_size,
+	struct base_hash *ret)
+{
+	struct base_reader r = base_reader_of(block);
+	size_t n = 0;
+
+	if (count == 0 || count > block.len)
+		return -EBADMSG;
+	if (count > *scratch_size) {
+		struct base_hash *more = reallocarray(*scratch, count, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		*scratch = more;
+		*scratch_size = count;
+	}
+	while (r.at < r.end) {
+		const char *start = r.at;
+		struct base_str event = base_get_str(&r);
+
+		if (r.failed || n == count || (size_t)(r.at - start) != varint_len(event.len) + event.len)
+			return -EBADMSG;
+		(*scratch)[n++] = base_merkle_leaf(event);
+	}
+	if (n != count)
+		return -EBADMSG;
+	*ret = base_merkle_root(*scratch, n);
+	return 0;
+}
+
+static void put_le(uint8_t *at, uint64_t v, unsigned bytes)
+{
+	for (unsigned i = 0; i < bytes; i++)
+		at[i] = (uint8_t)(v >> (8 * i));
+}
+
+struct base_hash log_chain(const struct base_hash *before, const struct log_commit *c)
+{
+	uint8_t in[32 + 32 + 8 + 4 + 8];
+
+	memcpy(in, before->b, 32);
+	memcpy(in + 32, c->root.b, 32);
+	put_le(in + 64, c->first_seq, 8);
+	put_le(in + 72, c->count, 4);
+	put_le(in + 76, (uint64_t)c->time_ms, 8);
+	return base_hash_of((struct base_str){(const char *)in, sizeof(in)});
+}
+
+static void move_head(struct log *l, uint64_t seq, const struct base_hash *chain)
+{
+	pthread_mutex_lock(&l->head_lock);
+	l->last_seq = seq;
+	l->last_chain = *chain;
+	pthread_mutex_unlock(&l->head_lock);
+}
+
+int log_set_head(struct log *l, const struct log_commit *last, const struct base_hash *before)
+{
+	struct base_hash root, chain;
+	int r = log_block_root(last->block, last->count, &l->leaves, &l->leaves_size, &root);
+
+	if (r == -ENOMEM)
+		return r;
+	chain = log_chain(before, last);
+	if (r < 0 || !base_hash_eq(&root, &last->root) || !base_hash_eq(&chain, &last->chain))
+		l->dead = -EUCLEAN;
+	move_head(l, last->first_seq + last->count - 1, &last->chain);
+	return 0;
+}
+
+void log_close(struct log *l)
+{
+	if (l)
+		l->ops->close(l);
+}
+
+static void head(const struct log *l, uint64_t *ret_seq, struct base_hash *ret_chain)
+{
+	/* The lock is the one part of a log that its readers change. */
+	struct log *m = (struct log *)(uintptr_t)l;
+
+	pthread_mutex_lock(&m->head_lock);
+	*ret_seq = l->last_seq;
+	*ret_chain = l->last_chain;
+	pthread_mutex_unlock(&m->head_lock);
+}
+
+uint64_t log_last_seq(const struct log *l)
+{
+	struct base_hash chain;
+	uint64_t seq;
+
+	head(l, &seq, &chain);
+	return seq;
+}
+
+struct base_hash log_last_chain(const struct log *l)
+{
+	struct base_hash chain;
+	uint64_t seq;
+
+	head(l, &seq, &chain);
+	return chain;
+}
+
+int log_append(struct log *l, const struct log_commit *c, const struct log_body *bodies, size_t body_count,
+	struct base_err *err)
+{
+	struct log_commit full = *c;
+	int r;
+
+	if (l->dead == -EUCLEAN)
+		return base_err_set(err, l->dead,
+			"the log is damaged at its end (before event %" PRIu64 "): restore a backup",
+			l->last_seq + 1);
+	if (l->dead < 0)
+		return base_err_set(err, l->dead, "the log failed to write before: it must be opened again");
+	if (c->first_seq != l->last_seq + 1 || c->first_seq > INT64_MAX - UINT32_MAX)
+		return base_err_set(err, -EINVAL, "cannot append event %" PRIu64 " behind event %" PRIu64,
+			c->first_seq, l->last_seq);
+	r = log_block_root(c->block, c->count, &l->leaves, &l->leaves_size, &full.root);
+	if (r < 0)
+		return base_err_set(err, r == -ENOMEM ? r : -EINVAL, "cannot append at event %" PRIu64 ": %s",
+			c->first_seq,
+			r == -ENOMEM ? "out of memory" : "the block does not hold the events it should");
+	full.chain = log_chain(&l->last_chain, &full);
+	r = l->ops->append(l, &full, bodies, body_count, err);
+	if (r < 0) {
+		if (r != -ENOSPC)
+			l->dead = r;
+		return r;
+	}
+	move_head(l, full.first_seq + full.count - 1, &full.chain);
+	return 0;
+}
+
+void log_idle(struct log *l)
+{
+	if (l->ops->idle)
+		l->ops->idle(l);
+}
+
+int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
+{
+	struct log_reader *r = NULL;
+	int rc = l->ops->reader_new(l, &r, err);
+
+	if (rc < 0)
+		return rc;
+	r->log = l;
+	*ret = r;
+	return 0;
+}
+
+void log_reader_free(struct log_reader *r)
+{
+	if (r)
+		r->log->ops->reader_free(r);
+}
+
+static bool holds(const struct log_commit *c, uint64_t seq)
+{
+	return c->first_seq && seq >= c->first_seq && seq - c->first_seq < c->count;
+}
+
+int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err)
+{
+	struct log_commit c;
+	int rc;
+
+	if (holds(&r->cached, seq)) {
+		*ret = r->cached;
+		return 0;
+	}
+	r->cached.first_seq = 0;
+	rc = r->log->ops->floor(r, seq, &c, err);
+	if (rc < 0)
+		return rc;
+	if (!holds(&c, seq)) {
+		if (seq <= log_last_seq(r->log))
+			return base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", seq);
+		return base_err_set(err, -ENOENT, "there is no event %" PRIu64, seq);
+	}
+	r->cached = c;
+	*ret = c;
+	return 0;
+}
+
+int log_read_body(
+	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err)
+{
+	r->cached.first_seq = 0; /* its views may stand in the same memory */
+	return r->log->ops->body(r, hash, ret, err);
+}
+
+struct each {
+	log_each_fn fn;
+	void *userdata;
+	struct base_err *err;
+	uint64_t next; /* the sequence number that must come */
+};
+
+static int each_one(void *userdata, const struct log_commit *c)
+{
+	struct each *e = userdata;
+
+	if (c->first_seq != e->next || c->count == 0)
+		return base_err_set(e->err, -EUCLEAN, "event %" PRIu64 " is missing from the log", e->next);
+	e->next = c->first_seq + c->count;
+	return e->fn(e->userdata, c);
+}
+
+int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata, struct base_err *err)
+{
+	uint64_t last = log_last_seq(r->log);
+	struct each e = {.fn = fn, .userdata = userdata, .err = err};
+	struct log_commit c;
+	int rc;
+
+	if (from == 0)
+		from = 1;
+	if (from > last)
+		return 0;
+	rc = log_read(r, from, &c, err);
+	if (rc < 0)
+		return rc;
+	e.next = c.first_seq;
+	rc = r->log->ops->each(r, c.first_seq, each_one, &e, err);
+	if (rc == 0 && e.next <= last)
+		rc = base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", e.next);
+	return rc;
+}
+
+struct verify {
+	void (*progress)(void *userdata, uint64_t seq);
+	void *userdata;
+	struct base_err *err;
+	struct base_hash *leaves;
+	size_t leaves_size;
+	struct base_hash chain;
+	uint64_t next;
+	uint64_t bad;
+	unsigned commits;
+};
+
+static int verify_commit(void *userdata, const struct log_commit *c)
+{
+	enum { PROGRESS_EVERY = 1024 };
+	struct verify *v = userdata;
+	struct base_hash root, chain;
+	int r;
+
+	v->bad = v->next;
+	if (c->first_seq != v->next || c->count == 0)
+		return base_err_set(v->err, -EUCLEAN,
+			"event %" PRIu64 " is missing: the next one there is %" PRIu64, v->next,
+			c->first_seq);
+	r = log_block_root(c->block, c->count, &v->leaves, &v->leaves_size, &root);
+	if (r == -ENOMEM)
+		return base_err_set(v->err, r, "out of memory");
+	if (r < 0)
+		return base_err_set(v->err, -EUCLEAN,
+			"the commit of events %" PRIu64 " to %" PRIu64 " is malformed", c->first_seq,
+			c->first_seq + c->count - 1);
+	if (!base_hash_eq(&root, &c->root))
+		return base_err_set(v->err, -EUCLEAN,
+			"events %" PRIu64 " to %" PRIu64 " do not match the root of their commit",
+			c->first_seq, c->first_seq + c->count - 1);
+	chain = log_chain(&v->chain, c);
+	if (!base_hash_eq(&chain, &c->chain))
+		return base_err_set(v->err, -EUCLEAN,
+			"the commit of events %" PRIu64 " to %" PRIu64 " does not continue the chain",
+			c->first_seq, c->first_seq + c->count - 1);
+	v->chain = chain;
+	v->next = c->first_seq + c->count;
+	if (v->progress && ++v->commits % PROGRESS_EVERY == 0)
+		v->progress(v->userdata, v->next - 1);
+	return 0;
+}
+
+static int verify_body(void *userdata, uint64_t first_seq, const struct log_body *body)
+{
+	struct verify *v = userdata;
+	struct base_hash h = base_hash_of(body->data);
+	char hex[65];
+
+	if (base_hash_eq(&h, &body->hash))
+		return 0;
+	v->bad = first_seq;
+	base_hash_hex(&body->hash, hex);
+	return base_err_set(v->err, -EUCLEAN,
+		"the body %.16s… that came with the commit of event %" PRIu64 " does not match its hash", hex,
+		first_seq);
+}
+
+int log_verify(struct log_reader *r, uint64_t *ret_bad, void (*progress)(void *userdata, uint64_t seq),
+	void *userdata, struct base_err *err)
+{
+	struct verify v = {.progress = progress, .userdata = userdata, .err = err, .next = 1};
+	uint64_t last = log_last_seq(r->log);
+	int rc;
+
+	r->cached.first_seq = 0;
+	rc = r->log->ops->each(r, 0, verify_commit, &v, err);
+	if (rc == 0 && v.next <= last) {
+		v.bad = v.next;
+		rc = base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", v.next);
+	}
+	if (rc == 0)
+		rc = r->log->ops->each_body(r, verify_body, &v, err);
+	free(v.leaves);
+	if (rc == -EUCLEAN && ret_bad)
+		*ret_bad = v.bad ? v.bad : v.next;
+	else if (rc == 0 && progress)
+		progress(userdata, v.next - 1);
+	return rc;
+}
+
+int log_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state, struct base_str data,
+	struct base_err *err)
+{
+	if (seq > log_last_seq(l))
+		return base_err_set(err, -EINVAL,
+			"cannot keep a snapshot of event %" PRIu64 ": the log ends before it", seq);
+	return l->ops->snapshot_put(l, seq, state, data, err);
+}
+
+int log_snapshot_get(struct log *l, uint64_t max_seq, uint64_t *ret_seq, char **ret_data, size_t *ret_len,
+	struct base_err *err)
+{
+	return l->ops->snapshot_get(l, max_seq, ret_seq, ret_data, ret_len, err);
+}

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+/*
+ * Regular expressions in time linear in the text (times the pattern): no captures, no backtracking. Literals,
+ * ., classes
+ * ([a-z], [^…], [[:alpha:]], \d \w \s and their negations), groups, |, *, +, ?, {m,n}, lazy forms, ^, $, \b,
+ * \B, escapes
+ * (\n, \x41, \x{1f600}, \u0041) and a leading (?i) for ASCII letters. Anything else is refused. Over code
+ * points.
+ */
+struct base_regex;
+
+/* -EINVAL with the place in err, -E2BIG for a pattern that expands too far. The caller frees *ret. */
+int base_regex_compile(struct base_str pattern, struct base_regex **ret, struct base_err *err)
+	__attribute__((warn_unused_result));
+void base_regex_free(struct base_regex *re);
+/* True if the pattern matches somewhere in the text. Does not allocate. */
+bool base_regex_search(const struct base_regex *re, struct base_str text);

@@ -78,7 +78,8 @@ def compile_alone(root, build, path, compiler):
                "-I" + os.path.join(root, "src"), "-I" + os.path.join(build, "src"), "-"]
     text = f'#include "{path[len("src/"):]}"\n'
     done = subprocess.run(command, input=text, capture_output=True, text=True)
-    return "" if done.returncode == 0 else done.stderr.strip().split("\n")[0]
+    wrong = [line for line in done.stderr.split("\n") if "error:" in line]
+    return "" if done.returncode == 0 else (wrong or [done.stderr])[0]
 
 
 def headers(root, build, *compiler):

@@ -102,11 +102,17 @@ static void put_json(struct base_buf *b, struct base_jv v)
 	base_buf_done(&text);
 }
 
+static bool is_money(struct base_str key)
+{
+	return base_str_ends(key, BASE_STR("_nusd")) || base_str_is(key, "cost") ||
+	       base_str_is(key, "total") || base_str_is(key, "money") || base_str_is(key, "reserved");
+}
+
 static void put_scalar(struct base_buf *b, struct base_str key, struct base_jv v)
 {
 	bool number = base_jv_kind(v) == BASE_JSON_INT;
 
-	if (number && base_str_ends(key, BASE_STR("_nusd")))
+	if (number && is_money(key))
 		html_money(b, base_jv_int(v, 0));
 	else if (number && (base_str_is(key, "latency_ms") || base_str_is(key, "waited_ms")))
 		html_duration(b, base_jv_int(v, 0));
@@ -278,7 +284,11 @@ static void gate_facts(struct base_buf *b, struct base_jv g)
 	fact_link(b, "Run", "runs", base_jv_get(g, "run"));
 	fact(b, "Action", "action", g);
 	fact(b, "Rule", "rule", g);
-	fact(b, "Costs up to", "cost_nusd", g);
+	if (cost_of(g) != 0) {
+		html_cstr(b, "<dt>Costs up to</dt><dd>");
+		html_money(b, cost_of(g));
+		html_cstr(b, "</dd>");
+	}
 	fact(b, "Opened", "opened_ms", g);
 	fact(b, "Expires", "expires_ms", g);
 	fact(b, "Then", "on_expiry", g);
@@ -449,7 +459,7 @@ static void runs_table(struct base_buf *b, struct base_jv runs)
 		if (ended > 0)
 			html_duration(b, ended - started);
 		html_cstr(b, "</td><td class=\"n\">");
-		html_money(b, base_jv_int(base_jv_get(r, "cost_nusd"), 0));
+		html_money(b, cost_of(r));
 		html_cstr(b, "</td></tr>");
 	}
 	html_cstr(b, "</tbody></table></div>");
@@ -458,6 +468,11 @@ static void runs_table(struct base_buf *b, struct base_jv runs)
 struct span {
 	int64_t from, to;
 };
+
+static int64_t step_start(struct base_jv step)
+{
+	return base_jv_int(base_jv_get(step, "started_ms"), base_jv_int(base_jv_get(step, "called_ms"), 0));
+}
 
 static struct span run_span(struct base_jv run)
 {
@@ -468,8 +483,7 @@ static struct span run_span(struct base_jv run)
 	struct base_jv step;
 
 	while (base_jv_next(base_jv_get(run, "steps"), &it, &key, &step)) {
-		int64_t a = base_jv_int(base_jv_get(step, "started_ms"), 0),
-			z = base_jv_int(base_jv_get(step, "ended_ms"), a);
+		int64_t a = step_start(step), z = base_jv_int(base_jv_get(step, "ended_ms"), a);
 
 		if (a > 0 && (s.from == 0 || a < s.from))
 			s.from = a;
@@ -483,8 +497,7 @@ static struct span run_span(struct base_jv run)
 
 static void bar(struct base_buf *b, struct span all, struct base_jv step, const char *style)
 {
-	int64_t a = base_jv_int(base_jv_get(step, "started_ms"), 0),
-		z = base_jv_int(base_jv_get(step, "ended_ms"), 0);
+	int64_t a = step_start(step), z = base_jv_int(base_jv_get(step, "ended_ms"), 0);
 	int64_t width = all.to - all.from, x, w;
 
 	if (a < all.from)
@@ -504,22 +517,49 @@ static void bar(struct base_buf *b, struct span all, struct base_jv step, const 
 		style, (long long)x, (long long)w);
 }
 
+/* A gate of a step: its number, or what is known of it. */
+static void step_gate(struct base_buf *b, const char *before, struct base_jv gate)
+{
+	struct base_jv id = base_jv_kind(gate) == BASE_JSON_OBJ ? base_jv_get(gate, "gate") : gate;
+	struct base_str by = base_jv_str(base_jv_get(gate, "by")),
+			why = base_jv_str(base_jv_get(gate, "reason"));
+	struct base_str answer = base_jv_str(base_jv_get(gate, "answer"));
+
+	if (!there(id) || base_jv_int(id, 1) == 0)
+		return;
+	html_cstr(b, "<div>");
+	html_cstr(b, before);
+	link_to(b, "gates", id, BASE_STR_NONE);
+	if (answer.len > 0) {
+		html_cstr(b, ": ");
+		html_text(b, answer);
+	}
+	if (by.len > 0) {
+		html_cstr(b, " by ");
+		html_text(b, by);
+	}
+	if (why.len > 0) {
+		html_cstr(b, ", “");
+		html_text(b, why);
+		html_cstr(b, "”");
+	}
+	html_cstr(b, "</div>");
+}
+
 /* Who decided, by which rule, with which reason; or what went wrong. */
 static void step_why(struct base_buf *b, struct base_jv step)
 {
 	struct base_str by = base_jv_str(base_jv_get(step, "approved_by"));
 	struct base_str why = base_jv_str(base_jv_get(step, "reason")),
 			rule = base_jv_str(base_jv_get(step, "rule"));
-	struct base_jv gate = base_jv_get(step, "gate"), problem = base_jv_get(step, "problem");
+	struct base_jv problem = base_jv_get(step, "problem");
 
 	if (rule.len > 0) {
 		html_cstr(b, "rule ");
 		html_text(b, rule);
 	}
-	if (there(gate) && base_jv_int(gate, 1) != 0) {
-		html_cstr(b, rule.len > 0 ? ", " : "");
-		link_to(b, "gates", gate, BASE_STR("gate"));
-	}
+	step_gate(b, "gate ", base_jv_get(step, "gate"));
+	step_gate(b, "approved at gate ", base_jv_get(step, "approval"));
 	if (by.len > 0) {
 		html_cstr(b, " by ");
 		html_text(b, by);
@@ -543,7 +583,8 @@ static void step_why(struct base_buf *b, struct base_jv step)
 static void step_row(struct base_buf *b, struct span all, struct base_jv step)
 {
 	struct base_str status = base_jv_str(base_jv_get(step, "status"));
-	int64_t attempt = base_jv_int(base_jv_get(step, "attempt"), 0);
+	int64_t attempt =
+		base_jv_int(base_jv_get(step, "attempt"), base_jv_int(base_jv_get(step, "attempts"), 0));
 
 	html_cstr(b, "<tr><td class=\"n\">");
 	put_id(b, base_jv_get(step, "step"));
@@ -564,11 +605,30 @@ static void step_row(struct base_buf *b, struct span all, struct base_jv step)
 	if (there(base_jv_get(step, "latency_ms")))
 		html_duration(b, base_jv_int(base_jv_get(step, "latency_ms"), 0));
 	html_cstr(b, "</td><td class=\"n\">");
-	if (base_jv_int(base_jv_get(step, "cost_nusd"), 0) != 0)
-		html_money(b, base_jv_int(base_jv_get(step, "cost_nusd"), 0));
+	if (cost_of(step) != 0)
+		html_money(b, cost_of(step));
 	html_cstr(b, "</td><td>");
 	step_why(b, step);
 	html_cstr(b, "</td></tr>");
+}
+
+/* Its result or what went wrong. */
+static void run_end(struct base_buf *b, struct base_jv run)
+{
+	struct base_str word = run_word(run);
+	struct base_jv problem = base_jv_get(run, "problem"), result = base_jv_get(run, "result");
+	struct base_jv value = base_jv_get(run, "value"); /* either, by the state */
+	bool failed =
+		base_str_is(word, "failed") || base_str_is(word, "cancelled") || base_str_is(word, "parked");
+
+	if (!there(problem) && failed)
+		problem = there(base_jv_get(run, "detail")) ? base_jv_get(run, "detail") : value;
+	if (!there(result) && !failed)
+		result = value;
+	if (!there(problem) && !there(result))
+		return;
+	html_cstr(b, there(problem) ? "<h2 class=\"bad\">Problem</h2>" : "<h2>Result</h2>");
+	show_value(b, there(problem) ? problem : result);
 }
 
 static void run_page(struct base_buf *b, struct base_jv run)
@@ -589,7 +649,9 @@ static void run_page(struct base_buf *b, struct base_jv run)
 	fact(b, "Started", "started_ms", run);
 	fact(b, "Ended", "ended_ms", run);
 	fact(b, "By", "by", run);
-	fact(b, "Cost", "cost_nusd", run);
+	html_cstr(b, "<dt>Cost</dt><dd>");
+	html_money(b, cost_of(run));
+	html_cstr(b, "</dd>");
 	fact(b, "Why", "why", run);
 	html_cstr(b, "</dl>");
 	if (base_jv_len(steps) > 0) {
@@ -602,12 +664,7 @@ static void run_page(struct base_buf *b, struct base_jv run)
 			step_row(b, all, step);
 		html_cstr(b, "</tbody></table></div>");
 	}
-	if (there(base_jv_get(run, "problem")) || there(base_jv_get(run, "result"))) {
-		bool bad = there(base_jv_get(run, "problem"));
-
-		html_cstr(b, bad ? "<h2 class=\"bad\">Problem</h2>" : "<h2>Result</h2>");
-		show_value(b, base_jv_get(run, bad ? "problem" : "result"));
-	}
+	run_end(b, run);
 	foot(b);
 }
 

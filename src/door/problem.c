@@ -102,9 +102,13 @@ void door_problem_complete(struct base_str json, unsigned status, struct base_bu
 	if (base_jv_kind(base_jv_get(root, "title")) == BASE_JSON_NONE)
 		base_jw_mcstr(&w, "title", door_status_text(status));
 	base_jw_mint(&w, "status", status);
+	/* aios's own problems have a code and a message; here the message is the detail. */
+	if (base_jv_kind(base_jv_get(root, "detail")) == BASE_JSON_NONE &&
+		base_jv_str(base_jv_get(root, "message")).len)
+		base_jw_mstr(&w, "detail", base_jv_str(base_jv_get(root, "message")));
 	base_buf_init(&one, 16 << 20);
 	while (base_jv_kind(root) == BASE_JSON_OBJ && base_jv_next(root, &it, &key, &v)) {
-		if (base_str_is(key, "status"))
+		if (base_str_is(key, "status") || base_str_is(key, "message"))
 			continue;
 		base_buf_clear(&one);
 		base_jv_write(v, &one);

@@ -127,7 +127,7 @@ static void problems_of_aiosd(void **state)
 	door_test_send(fd, "GET /v1/runs/9 HTTP/1.1\r\n" HOST KEY "\r\n");
 	f = door_test_request(&net);
 	door_test_reply(
-		&net, f.req, 404, "application/json", "{\"detail\":\"no run 9\",\"code\":\"not_found\"}");
+		&net, f.req, 404, "application/json", "{\"message\":\"no run 9\",\"code\":\"not_found\"}");
 	assert_int_equal(door_test_read(fd, &head, &body), 404);
 	assert_has(head, "application/problem+json");
 	assert_has(body, "\"detail\":\"no run 9\"");

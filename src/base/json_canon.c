@@ -126,10 +126,10 @@ void base_jv_write(struct base_jv v, struct base_buf *b)
 	}
 }
 
-/* A number that has lost digits, or would be written as an integer outside of int64. */
+/* A number that may have lost digits, or would be written as an integer outside of int64. */
 static bool inexact(double v)
 {
-	return (v > exact_max && v < plain_max) || (v < -exact_max && v > -plain_max);
+	return (v >= exact_max && v < plain_max) || (v <= -exact_max && v > -plain_max);
 }
 
 static int check_reals(struct base_jv v, bool *ret_huge, struct base_err *err)

@@ -225,6 +225,11 @@ static void fact_link(struct base_buf *b, const char *label, const char *folder,
 	html_cstr(b, "</dd>");
 }
 
+static int64_t cost_of(struct base_jv v)
+{
+	return base_jv_int(base_jv_get(v, "cost_nusd"), base_jv_int(base_jv_get(v, "cost"), 0));
+}
+
 /* --- gates
  * ---------------------------------------------------------------------------------------------------------
  */

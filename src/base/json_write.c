@@ -123,7 +123,7 @@ static size_t shortest(double v, char digits[JSON_REAL_MAX], int *ret_point)
 	int point = 0, exponent = 0;
 	bool seen_point = false;
 	yyjson_alc alc;
-	yyjson_val num;
+	yyjson_val num = {0};
 
 	unsafe_yyjson_set_real(&num, v);
 	yyjson_alc_pool_init(&alc, pool, sizeof(pool));

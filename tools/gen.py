@@ -80,6 +80,9 @@ def header(recs, p, permit, json):
         o.append(f"void {p}_{n}_put(struct base_buf *buf, const struct {p}_{n} *in);")
         o.append(f"/* Decodes; views into `in`. Returns 0 or -EBADMSG, and then leaves *ret untouched. */")
         o.append(f"int {p}_{n}_get(struct base_str in, struct {p}_{n} *ret) __attribute__((warn_unused_result));")
+        if json:
+            o.append(f"/* Appends the record as one event of a block (core/block.h). */")
+            o.append(f"void {p}_{n}_emit(struct base_buf *block, int64_t time_ms, const struct {p}_{n} *in);")
         o.append("")
     o.append(f"/* The name of a type, or NULL for a number that is not declared. */")
     o.append(f"const char *{p}_{tag}_name(unsigned type);")
@@ -106,6 +109,8 @@ def source(recs, p, permit, json, inc, version):
     tag = {"wire": "frame", "core": "event"}[p]
     o = ["/* Generated from the .def file of this folder by tools/gen.py. Do not edit. */", f'#include "{inc}"', "",
          "#include <errno.h>", "#include <string.h>", ""]
+    if json:
+        o += [f'#include "{p}/block.h"', ""]
     for r in recs:
         n = r["name"]
         o.append(f"void {p}_{n}_put(struct base_buf *buf, const struct {p}_{n} *in)")
@@ -127,6 +132,10 @@ def source(recs, p, permit, json, inc, version):
             else:
                 o.append(f"\tv.{f} = base_get_{PUT[t]}(&r);")
         o += ["\tif (base_reader_end(&r) < 0)", "\t\treturn -EBADMSG;", "\t*ret = v;", "\treturn 0;", "}", ""]
+        if json:
+            o += [f"void {p}_{n}_emit(struct base_buf *block, int64_t time_ms, const struct {p}_{n} *in)", "{",
+                  f"\tsize_t mark = {p}_block_begin(block, {E}_{n.upper()}, time_ms);", "",
+                  f"\t{p}_{n}_put(block, in);", f"\t{p}_block_end(block, mark);", "}", ""]
     o.append(f"const char *{p}_{tag}_name(unsigned type)")
     o += ["{", "\tswitch (type) {"]
     for r in recs:

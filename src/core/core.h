@@ -13,8 +13,8 @@
 #include "core/events.h"
 
 /*
- * The decisions. decide(state, command) appends events; apply(state, event) folds them and tells what must happen
- * next. Both pure: time and entropy come with the command. `apply` cannot fail; replay is apply alone.
+ * The decisions. decide(state, command) appends events; apply(state, event) folds them and tells what must
+ * happen next. Both pure: time and entropy come with the command. `apply` cannot fail; replay is apply alone.
  */
 struct core;
 
@@ -40,49 +40,55 @@ int core_new(struct core **ret) __attribute__((warn_unused_result));
 void core_free(struct core *c);
 
 /*
- * An action that flows can call: its schema, class and connector. Loaded by the engine before anything else; not part
- * of the state (what was decided with it is in the events).
+ * An action that flows can call: its schema, class and connector. Loaded by the engine before anything else;
+ * not part of the state (what was decided with it is in the events).
  *   {"name":"mail.send","class":"once","connector":"mail","args":{schema},"timeout_ms":30000,"attempts":5,
  *    "labels":["untrusted"]}    connector "": answered by the core or by "engine"/"views"
  */
-int core_catalogue_add(struct core *c, struct base_str json, struct base_err *err) __attribute__((warn_unused_result));
+int core_catalogue_add(struct core *c, struct base_str json, struct base_err *err)
+	__attribute__((warn_unused_result));
 
-/* --- commands -------------------------------------------------------------------------------------------------- */
+/* --- commands
+ * -------------------------------------------------------------------------------------------------- */
 
 enum core_cmd_type {
-	CORE_CMD_START = 1,   /* the engine has opened the log: begins an epoch, recovers what was in flight */
-	CORE_CMD_TICK,        /* time has passed: timers, expiries, retries */
-	CORE_CMD_DEPLOY,      /* body: {"flows":[{name,version,modules,spec,grants}],"agents":[…],"policy":…,"config":…} */
-	CORE_CMD_RUN_START,   /* name: flow; body: input; key; params: {"dry","customer"} */
-	CORE_CMD_RUN_CANCEL,  /* run */
-	CORE_CMD_RUN_RESUME,  /* run */
-	CORE_CMD_FLOW_CALL,   /* run, step, name: action, body: args, params: opts */
-	CORE_CMD_FLOW_DONE,   /* run, step: calls made; body: value */
-	CORE_CMD_FLOW_FAILED, /* run, step: calls made; body: problem */
-	CORE_CMD_FLOW_CRASHED, /* run: the worker died or hung while it ran; body: problem */
+	CORE_CMD_START = 1, /* the engine has opened the log: begins an epoch, recovers what was in flight */
+	CORE_CMD_TICK,	 /* time has passed: one timer, expiry or retry; repeat while core_next_due <= now */
+	CORE_CMD_DEPLOY, /* body:
+			    {"flows":[{name,version,modules,spec,grants}],"agents":[…],"policy":…,"config":…}
+			  */
+	CORE_CMD_RUN_START,	/* name: flow; body: input; key; params: {"dry","customer"} */
+	CORE_CMD_RUN_CANCEL,	/* run */
+	CORE_CMD_RUN_RESUME,	/* run */
+	CORE_CMD_FLOW_CALL,	/* run, step, name: action, body: args, params: opts */
+	CORE_CMD_FLOW_DONE,	/* run, step: calls made; body: value */
+	CORE_CMD_FLOW_FAILED,	/* run, step: calls made; body: problem */
+	CORE_CMD_FLOW_CRASHED,	/* run: the worker died or hung while it ran; body: problem */
 	CORE_CMD_EFFECT_RESULT, /* run, step, attempt, outcome, body: value, params: usage, retry_after_ms */
-	CORE_CMD_GATE_DECIDE, /* id: gate; name: answer; body: value (edit, happened); hash: shown; text: reason */
-	CORE_CMD_SIGNAL,      /* run; name; body: payload */
-	CORE_CMD_FACT_PUT,    /* name: key; body: value (empty: remove); base: version or -1 for any; text: source */
-	CORE_CMD_DOC_PUT,     /* name: id; body: text; params: meta */
-	CORE_CMD_OUTCOME,     /* body: {"name","value","run","customer","experiment","arm","key"} */
-	CORE_CMD_FREEZE,      /* text: reason */
+	CORE_CMD_GATE_DECIDE,	/* id: gate; name: answer; body: value (edit, happened); hash: shown; text:
+				   reason */
+	CORE_CMD_SIGNAL,	/* run; name; body: payload */
+	CORE_CMD_FACT_PUT,	/* name: key; body: value (empty: remove); base: version or -1 for any; text:
+				   source */
+	CORE_CMD_DOC_PUT,	/* name: id; body: text; params: meta */
+	CORE_CMD_OUTCOME,	/* body: {"name","value","run","customer","experiment","arm","key"} */
+	CORE_CMD_FREEZE,	/* text: reason */
 	CORE_CMD_THAW,
 	CORE_CMD_KEY_ADD,     /* name; body: {"kind","grants","expires_ms"}; bytes: public key */
 	CORE_CMD_KEY_REVOKE,  /* name: principal id */
 	CORE_CMD_SECRET_NOTE, /* name; text: host; base: 1 removed */
-	CORE_CMD_DENIED,      /* name: action; text: object; who asked is `by`: records an access denied outside */
+	CORE_CMD_DENIED, /* name: action; text: object; who asked is `by`: records an access denied outside */
 };
 
 /* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */
 struct core_caller {
-	struct base_str id;     /* "operator", "key/ci", … */
+	struct base_str id;	 /* "operator", "key/ci", … */
 	struct base_str caveats; /* JSON of what an attenuated key may still do, or empty */
 };
 
 struct core_cmd {
 	enum core_cmd_type type;
-	int64_t now_ms;       /* log time: never smaller than the last event's */
+	int64_t now_ms; /* log time: never smaller than the last event's */
 	uint8_t entropy[32];
 	struct core_caller by;
 	uint64_t run;
@@ -90,7 +96,7 @@ struct core_cmd {
 	uint32_t attempt;
 	uint64_t id;
 	int64_t base;
-	unsigned outcome;     /* enum wire_outcome's numbers */
+	unsigned outcome; /* enum wire_outcome's numbers */
 	uint32_t retry_after_ms;
 	struct base_str name;
 	struct base_str text;
@@ -110,28 +116,40 @@ struct core_want {
 struct core_fetched {
 	uint64_t seq;
 	struct core_record record; /* type 0: not found */
-	struct base_str blob;      /* the event's main blob (result, value, args, show, …), resolved */
+	struct base_str blob;	   /* the event's main blob (result, value, args, show, …), resolved */
 };
 enum { CORE_WANTS_MAX = 4096 };
-/* Names what `decide` will need for this command: appends up to CORE_WANTS_MAX to `ret` and returns how many. */
+/* Names what `decide` will need for this command: appends up to CORE_WANTS_MAX to `ret` and returns how many.
+ */
 size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct core_want *ret, size_t max);
+
+/* A body over CORE_INLINE_MAX: the event holds its hash, the log stores it once. */
+enum { CORE_INLINE_MAX = 64 << 10 };
+struct core_body {
+	struct base_hash hash;
+	struct base_str data;
+};
 
 /* The answer to whoever asked (API). Written by decide; views live in the decide arena. */
 struct core_reply {
-	int status;           /* HTTP's meaning: 200, 201, 202, 400, 403, 404, 409, 422, 429 … */
+	int status;	      /* HTTP's meaning: 200, 201, 202, 400, 403, 404, 409, 422, 429 … */
 	struct base_str body; /* JSON: the result, or the members of a problem (RFC 9457: title, detail, …) */
-	uint64_t id;          /* run or gate made */
+	uint64_t id;	      /* run or gate made */
+	const struct core_body *bodies; /* to be stored with the commit: what events name by hash */
+	size_t body_count;
 };
 
 /*
- * Decides. Appends events to `block` (times cmd->now_ms) and fills *ret. Does not change the state: the caller
- * applies the new events at once, in order, before the next decide. A refusal appends no event, or only access_denied.
- * Everything in *ret and what it allocates lives in `arena` until its reset. 0, or -ENOMEM (nothing appended).
+ * Decides. Appends events to `block` (times cmd->now_ms) and fills *ret. Does not change the state: the
+ * caller applies the new events at once, in order, before the next decide. A refusal appends no event, or
+ * only access_denied. Everything in *ret and what it allocates lives in `arena` until its reset. 0, or
+ * -ENOMEM (nothing appended).
  */
 int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *arena, struct base_buf *block,
-		struct core_reply *ret) __attribute__((warn_unused_result));
+	struct core_reply *ret) __attribute__((warn_unused_result));
 
-/* --- events and what follows from them ------------------------------------------------------------------------- */
+/* --- events and what follows from them
+ * ------------------------------------------------------------------------- */
 
 enum core_act_type {
 	CORE_ACT_RUN_LOAD = 1, /* run must be (re)started in a worker */
@@ -139,7 +157,7 @@ enum core_act_type {
 	CORE_ACT_DISPATCH,     /* run, step, attempt, mode, action, key, args, route: after the commit */
 	CORE_ACT_RUN_DROP,     /* run: the worker forgets it */
 	CORE_ACT_RUN_ENDED,    /* run, outcome, value: answer those who wait; after the commit */
-	CORE_ACT_GATE,         /* id: a gate opened; after the commit */
+	CORE_ACT_GATE,	       /* id: a gate opened; after the commit */
 	CORE_ACT_GATE_CLOSED,  /* id */
 	CORE_ACT_CANCEL,       /* run, step, attempt: stop an attempt in flight */
 	CORE_ACT_CONFIG,       /* configuration changed */
@@ -152,38 +170,42 @@ struct core_act {
 	uint32_t attempt;
 	uint64_t id;
 	bool ok;
-	unsigned mode;              /* dispatch: 0 send, 1 lookup */
+	unsigned mode; /* dispatch: 0 send, 1 lookup */
 	unsigned outcome;
 	int64_t time_ms;
-	struct base_str connector;  /* dispatch: "mail", "views", "engine", …: valid while the catalogue is */
-	struct base_str action;     /* valid while the catalogue is */
-	struct base_str key;        /* valid until the next apply */
-	struct base_blob blob;      /* args or value, if at hand: valid until the next apply; else see seq */
-	uint64_t seq;               /* the event that holds args or value, when blob.data.ptr is NULL */
-	struct base_str route;      /* models; valid until the next apply */
+	struct base_str connector; /* dispatch: "mail", "views", "engine", …: valid while the catalogue is */
+	struct base_str action;	   /* valid while the catalogue is */
+	struct base_str key;	   /* valid until the next apply */
+	struct base_blob blob;	   /* args or value, if at hand: valid until the next apply; else see seq */
+	uint64_t seq;		   /* the event that holds args or value, when blob.data.ptr is NULL */
+	struct base_str route;	   /* models; valid until the next apply */
 	uint32_t timeout_ms;
 };
 
 /* Called by apply for each thing that must happen; NULL while replaying. */
 typedef void (*core_act_fn)(void *userdata, const struct core_act *act);
 
-/* Folds one event at position seq. Never fails: a record that does not decode ends the process (BASE_CHECK). */
+/* Folds one event at position seq. Never fails: a record that does not decode ends the process (BASE_CHECK).
+ */
 void core_apply(struct core *c, uint64_t seq, const struct core_record *rec, core_act_fn fn, void *userdata);
 
-/* After recovery, before CORE_CMD_START: nothing is in any worker. Emits RUN_LOAD for active runs that must run. */
+/* After recovery, before CORE_CMD_START: nothing is in any worker. Emits RUN_LOAD for active runs that must
+ * run. */
 void core_resume(struct core *c, core_act_fn fn, void *userdata);
 
 /* When the next timer is due (ms), or INT64_MAX. */
 int64_t core_next_due(const struct core *c);
 
-/* --- reading the state ------------------------------------------------------------------------------------------ */
+/* --- reading the state
+ * ------------------------------------------------------------------------------------------ */
 
-uint64_t core_seq(const struct core *c);        /* position of the last event applied, 0: none */
-int64_t core_time_ms(const struct core *c);     /* time of the last event */
+uint64_t core_seq(const struct core *c);    /* position of the last event applied, 0: none */
+int64_t core_time_ms(const struct core *c); /* time of the last event */
 uint64_t core_epoch(const struct core *c);
 bool core_is_frozen(const struct core *c);
 struct base_str core_config(const struct core *c); /* JSON; valid until the next config_set */
-/* Public key to principal: the id (valid until the next apply), or empty. Revoked and expired keys are not found. */
+/* Public key to principal: the id (valid until the next apply), or empty. Revoked and expired keys are not
+ * found. */
 struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms);
 /* May `by` do `action` (an API operation or an action) by its grants? */
 bool core_may(const struct core *c, const struct core_caller *by, struct base_str action);
@@ -201,8 +223,8 @@ struct core_run_info {
 	uint64_t parent;
 };
 bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret);
-/* The journal of a run, in log order: for each finished step the position of the event that finished it. Returns the
- * count, at most max; call with max 0 to learn it. */
+/* The journal of a run, in log order: for each finished step the position of the event that finished it.
+ * Returns the count, at most max; call with max 0 to learn it. */
 struct core_journal_entry {
 	uint64_t seq;
 	uint32_t step;
@@ -212,22 +234,26 @@ size_t core_run_journal(const struct core *c, uint64_t run, struct core_journal_
 uint64_t core_version_seq(const struct core *c, const struct base_hash *version);
 
 /* JSON answers for the API, made from the state alone. 0, -ENOENT, -ENOMEM. */
-int core_gates_json(const struct core *c, struct base_buf *ret);              /* open gates */
-int core_gate_json(const struct core *c, uint64_t gate, struct base_buf *ret); /* its head; show is in the log at seq_shown */
-uint64_t core_gate_seq(const struct core *c, uint64_t gate);                   /* position of gate_opened */
+int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates */
+int core_gate_json(const struct core *c, uint64_t gate,
+	struct base_buf *ret);				     /* its head; show is in the log at seq_shown */
+uint64_t core_gate_seq(const struct core *c, uint64_t gate); /* position of gate_opened */
 int core_flows_json(const struct core *c, struct base_buf *ret);
 int core_budgets_json(const struct core *c, struct base_buf *ret);
 int core_keys_json(const struct core *c, struct base_buf *ret);
 /* Facts: positions, in key order. */
 bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
-size_t core_fact_list(const struct core *c, struct base_str prefix, struct base_str after, uint64_t *ret_seqs, size_t max);
+size_t core_fact_list(
+	const struct core *c, struct base_str prefix, struct base_str after, uint64_t *ret_seqs, size_t max);
 
-/* --- snapshots -------------------------------------------------------------------------------------------------- */
+/* --- snapshots
+ * -------------------------------------------------------------------------------------------------- */
 
 /* The state in a canonical form: equal states give equal bytes. */
 int core_snapshot(const struct core *c, struct base_buf *ret) __attribute__((warn_unused_result));
 /* Into a fresh core (catalogue loaded). -EBADMSG. */
-int core_restore(struct core *c, struct base_str snapshot, struct base_err *err) __attribute__((warn_unused_result));
+int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
+	__attribute__((warn_unused_result));
 struct base_hash core_state_hash(const struct core *c);
 /* Walks every invariant (listed at the top of state.c); ends the process with what is broken. */
 void core_check(const struct core *c);

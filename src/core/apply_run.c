@@ -1,0 +1,194 @@
+/* Runs and signals into the state. */
+#include <string.h>
+
+#include "base/check.h"
+#include "core/core_int.h"
+
+static void set_limits(struct core *c, struct core_run *r, struct base_str grants)
+{
+	struct base_json *doc;
+	size_t n;
+
+	if (grants.len == 0)
+		return;
+	BASE_CHECK(base_json_parse(grants, &doc, NULL) == 0);
+	n = base_jv_len(base_json_root(doc));
+	if (n) {
+		r->limits = base_slab_alloc(c->slab, n * sizeof(*r->limits));
+		for (size_t i = 0; i < n; i++)
+			r->limits[i] = core_patterns_of(c, base_jv_at(base_json_root(doc), i));
+		r->limit_count = (uint32_t)n;
+	}
+	base_json_free(doc);
+}
+
+static void set_key(struct core *c, const struct core_run_started *e)
+{
+	struct core_key *k;
+
+	if (e->key.len == 0)
+		return;
+	k = base_slab_alloc(c->slab, sizeof(*k));
+	k->run = e->run;
+	k->input = e->input_hash;
+	BASE_CHECK(base_names_put(c->keys, e->key, k) == 0);
+}
+
+static int64_t budget_of(const struct core *c, const struct core_run *r)
+{
+	if (r->version && r->version->budget_run >= 0)
+		return r->version->budget_run;
+	return c->budget_run;
+}
+
+static void apply_started(struct core_apply *a, const struct core_run_started *e)
+{
+	struct core *c = a->c;
+	struct core_run *r = base_slab_alloc(c->slab, sizeof(*r));
+	struct base_str version = {(const char *)e->version.b, sizeof(e->version.b)};
+	struct core_step *waiting = core_step_find(core_run_find(c, e->parent), e->parent_step);
+	struct base_hash salt = base_hash_of(e->seed);
+
+	BASE_CHECK(e->run >= c->next_run);
+	c->next_run = e->run + 1;
+	r->id = e->run;
+	r->state = CORE_RUN_ACTIVE;
+	r->flags = e->flags;
+	r->flow = base_names_get(c->flows, e->flow);
+	r->version = r->flow ? base_names_get(c->versions, version) : NULL;
+	r->parent = e->parent;
+	r->parent_step = e->parent_step;
+	r->seq_started = a->seq;
+	r->started_ms = a->time_ms;
+	memcpy(r->salt, salt.b, sizeof(r->salt));
+	r->as = base_slab_dup(c->slab, e->as);
+	r->by = base_slab_dup(c->slab, e->by);
+	r->key = base_slab_dup(c->slab, e->key);
+	r->customer = base_slab_dup(c->slab, e->customer);
+	r->agent = base_slab_dup(c->slab, e->agent);
+	r->budget = budget_of(c, r);
+	set_limits(c, r, e->grants);
+	set_key(c, e);
+	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
+	if (waiting && waiting->open)
+		waiting->open->child = r->id;
+	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+}
+
+/* Gates of steps that are gone go with them. */
+static void close_gates(struct core_apply *a, struct core_run *r, bool all)
+{
+	struct core *c = a->c;
+	size_t cursor = 0;
+	uint64_t id, gone[64];
+	size_t count;
+	void *value;
+
+	do {
+		count = 0;
+		cursor = 0;
+		while (count < 64 && base_idmap_next(c->gates, &cursor, &id, &value)) {
+			const struct core_gate *g = value;
+			const struct core_step *s = core_step_find(r, g->step);
+
+			if (g->run == r->id && (all || !((s && s->open) || g->decided)))
+				gone[count++] = id;
+		}
+		for (size_t i = 0; i < count; i++) {
+			struct core_gate *g = core_gate_find(c, gone[i]);
+
+			if (!g->decided)
+				core_act(a, &(struct core_act){
+						    .type = CORE_ACT_GATE_CLOSED, .id = g->id, .run = r->id});
+			core_gate_forget(c, g);
+		}
+	} while (count == 64);
+}
+
+static void retire(struct core_apply *a, struct core_run *r)
+{
+	if (r->has_gates)
+		close_gates(a, r, r->open == 0);
+	if (r->open == 0)
+		core_run_forget(a->c, r);
+}
+
+static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
+{
+	struct core_run *r = core_run_find(a->c, e->run);
+	struct core_key *k;
+
+	BASE_CHECK(r && r->state != CORE_RUN_ENDED);
+	for (uint32_t i = 0; i < r->steps && r->open; i++) {
+		struct core_step *s = &r->step[i];
+		bool drop = s->status == CORE_STEP_WAITING ||
+			    (e->outcome == CORE_CANCELLED &&
+				    (s->status == CORE_STEP_GATED || s->status == CORE_STEP_HELD));
+
+		if (!s->open || !drop)
+			continue;
+		core_open_drop(a->c, r, i);
+		s->status = CORE_STEP_FAILED;
+		s->seq_end = a->seq;
+	}
+	r->state = CORE_RUN_ENDED;
+	r->outcome = e->outcome;
+	r->seq_ended = a->seq;
+	r->park_gate = 0;
+	k = r->key.len ? base_names_get(a->c->keys, r->key) : NULL;
+	if (k)
+		k->ended = true;
+	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
+	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_ENDED,
+			    .run = r->id,
+			    .outcome = e->outcome,
+			    .ok = e->outcome == CORE_DONE,
+			    .blob = e->value,
+			    .seq = a->seq,
+			    .time_ms = a->time_ms});
+	retire(a, r);
+}
+
+static void apply_signal(struct core_apply *a, const struct core_signal_sent *e)
+{
+	struct core_run *r = core_run_find(a->c, e->run);
+	struct core_signal *s = base_slab_alloc(a->c->slab, sizeof(*s)), **at = &r->signals;
+
+	s->name = base_slab_dup(a->c->slab, e->name);
+	s->seq = a->seq;
+	while (*at)
+		at = &(*at)->next;
+	*at = s;
+}
+
+void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e)
+{
+	struct core_run *r;
+
+	switch (type) {
+	case CORE_EV_RUN_STARTED:
+		apply_started(a, &e->run_started);
+		break;
+	case CORE_EV_RUN_ENDED:
+		apply_ended(a, &e->run_ended);
+		break;
+	case CORE_EV_RUN_PARKED:
+		r = core_run_find(a->c, e->run_parked.run);
+		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
+		r->state = CORE_RUN_PARKED;
+		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
+		break;
+	case CORE_EV_RUN_RESUMED:
+		r = core_run_find(a->c, e->run_resumed.run);
+		BASE_CHECK(r && r->state == CORE_RUN_PARKED);
+		r->state = CORE_RUN_ACTIVE;
+		r->park_gate = 0;
+		if (r->has_gates)
+			close_gates(a, r, false);
+		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+		break;
+	default:
+		apply_signal(a, &e->signal_sent);
+		break;
+	}
+}

@@ -1,0 +1,328 @@
+/* Steps into the state: the effect's state machine (see effects.c). */
+#include <string.h>
+
+#include "base/check.h"
+#include "core/core_int.h"
+
+enum { BREAKER_FAILS = 5, BREAKER_OPEN_MS = 30000 };
+
+/* Which statuses may follow which: bit per enum core_step_status. */
+static const uint16_t may_follow[] = {
+	[CORE_STEP_WAITING] = 1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED,
+	[CORE_STEP_GATED] =
+		1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_GATED,
+	[CORE_STEP_HELD] =
+		1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_GATED,
+	[CORE_STEP_SENT] =
+		1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_HELD | 1 << CORE_STEP_DOUBT,
+	[CORE_STEP_DOUBT] = 1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_HELD,
+	[CORE_STEP_DONE] = 0,
+	[CORE_STEP_FAILED] = 0,
+};
+
+static void move(struct core_step *s, enum core_step_status to)
+{
+	BASE_CHECK(may_follow[s->status] & (1u << to));
+	s->status = (uint8_t)to;
+}
+
+/* The connector, or the provider of a model call, whose slots and failures count. */
+static struct core_connector *connector_of(struct core *c, const struct core_open *o)
+{
+	struct core_connector *k;
+	struct base_json *doc;
+
+	if (!o->action->model || o->route.len == 0)
+		return core_connector_of(c, o->action->connector);
+	BASE_CHECK(base_json_parse(o->route, &doc, NULL) == 0);
+	k = core_connector_of(c, base_jv_str(base_jv_get(base_json_root(doc), "provider")));
+	base_json_free(doc);
+	return k;
+}
+
+static void take_slot(struct core_apply *a, const struct core_open *o)
+{
+	struct core_connector *k;
+	int64_t now_us = a->time_ms * 1000;
+
+	if (o->action->internal)
+		return;
+	k = connector_of(a->c, o);
+	if (!k->interval_us)
+		return;
+	if (k->next_us < now_us)
+		k->next_us = now_us;
+	k->next_us += k->interval_us;
+}
+
+static void count_failure(struct core_apply *a, const struct core_open *o, bool failed)
+{
+	struct core_connector *k;
+
+	if (o->action->internal)
+		return;
+	k = connector_of(a->c, o);
+	k->fails = failed ? k->fails + 1 : 0;
+	if (k->fails >= BREAKER_FAILS)
+		k->open_until_ms = a->time_ms + BREAKER_OPEN_MS;
+	else if (!failed)
+		k->open_until_ms = 0;
+}
+
+static void dispatch(
+	const struct core_apply *a, const struct core_open *o, uint64_t seq, const struct base_blob *args)
+{
+	struct core_act act = {.type = CORE_ACT_DISPATCH,
+		.run = o->run,
+		.step = o->step,
+		.attempt = o->attempt,
+		.mode = o->mode,
+		.connector = o->action->connector,
+		.action = o->action->name,
+		.key = o->key,
+		.route = o->route,
+		.timeout_ms = o->action->timeout_ms,
+		.seq = seq,
+		.time_ms = a->time_ms};
+
+	if (args && base_blob_is_inline(args))
+		act.blob = *args;
+	core_act(a, &act);
+}
+
+static void drop_signal(struct core *c, struct core_run *r, struct base_str name)
+{
+	for (struct core_signal **at = &r->signals; *at; at = &(*at)->next) {
+		struct core_signal *s = *at;
+
+		if (!base_str_eq(s->name, name))
+			continue;
+		*at = s->next;
+		base_slab_str_release(c->slab, s->name);
+		base_slab_release(c->slab, s, sizeof(*s));
+		return;
+	}
+}
+
+static struct base_str signal_name(struct core *c, struct base_str args)
+{
+	struct base_str name = BASE_STR_NONE;
+	struct base_json *doc;
+
+	if (base_json_parse(args, &doc, NULL) < 0)
+		return name;
+	base_arena_reset(c->scratch);
+	name = base_arena_dup(c->scratch, base_jv_str(base_jv_get(base_json_root(doc), "name")));
+	base_json_free(doc);
+	return name;
+}
+
+void core_finish_step(
+	struct core_apply *a, struct core_run *r, uint32_t step, bool ok, const struct base_blob *value)
+{
+	struct core_act act = {.type = CORE_ACT_RESULT,
+		.run = r->id,
+		.step = step,
+		.ok = ok,
+		.seq = a->seq,
+		.time_ms = a->time_ms};
+
+	r->step[step].seq_end = a->seq;
+	if (r->state == CORE_RUN_ENDED) {
+		if (r->open == 0) {
+			if (r->has_gates) {
+				size_t cursor = 0;
+				uint64_t id;
+				void *g;
+
+				while (base_idmap_next(a->c->gates, &cursor, &id, &g)) {
+					if (((struct core_gate *)g)->run != r->id)
+						continue;
+					core_gate_forget(a->c, g);
+					cursor = 0;
+				}
+			}
+			core_run_forget(a->c, r);
+		}
+		return;
+	}
+	if (base_blob_is_inline(value))
+		act.blob = *value;
+	core_act(a, &act);
+}
+
+static void fill_open(struct core *c, struct core_open *o, const struct core_action *action,
+	const struct core_step_called *e)
+{
+	o->action = action;
+	o->due_ms = e->due_ms;
+	o->gate = e->gate;
+	o->approval = e->approval;
+	o->key = base_slab_dup(c->slab, e->key);
+	o->customer = base_slab_dup(c->slab, e->customer);
+	o->route = base_slab_dup(c->slab, e->route);
+	o->opts = base_slab_dup(c->slab, e->opts);
+	o->args_hash = e->args_hash;
+}
+
+static void use_approval(struct core *c, uint64_t gate)
+{
+	struct core_gate *g = gate ? core_gate_find(c, gate) : NULL;
+
+	if (g && g->left)
+		g->left--;
+}
+
+static void note_key(struct core *c, const struct core_step_called *e)
+{
+	struct base_str head, tail;
+	struct core_key *k;
+
+	/* Keys that the run derives are unique; those that the flow chose ("mail.send:invoice-7") are
+	 * remembered. */
+	if (!base_str_cut(e->key, ':', &head, &tail) || base_names_get(c->effect_keys, e->key))
+		return;
+	k = base_slab_alloc(c->slab, sizeof(*k));
+	k->run = e->run;
+	k->input = e->args_hash;
+	BASE_CHECK(base_names_put(c->effect_keys, e->key, k) == 0);
+}
+
+static void apply_called(struct core_apply *a, const struct core_step_called *e)
+{
+	struct core *c = a->c;
+	struct core_run *r = core_run_find(c, e->run);
+	const struct core_action *action = core_action_find(c, e->action);
+	struct core_step *s;
+	struct core_open *o;
+
+	BASE_CHECK(
+		r && e->step == r->steps && e->status >= CORE_STEP_WAITING && e->status <= CORE_STEP_FAILED);
+	if (r->steps == r->steps_cap) {
+		uint32_t cap = r->steps_cap ? r->steps_cap * 2 : 4;
+
+		r->step = base_slab_grow(c->slab, r->step, r->steps_cap, cap, sizeof(*r->step));
+		r->steps_cap = cap;
+	}
+	s = &r->step[r->steps++];
+	s->seq = a->seq;
+	s->status = e->status;
+	s->klass = e->klass;
+	s->action = core_action_intern(c, e->action);
+	memcpy(s->hash, e->args_hash.b, sizeof(s->hash));
+	use_approval(c, e->approval);
+	if (e->key.len)
+		note_key(c, e);
+	if (e->status >= CORE_STEP_DONE) {
+		if (action && action->handler == CORE_H_SIGNAL_WAIT)
+			drop_signal(c, r, signal_name(c, e->args.data));
+		core_finish_step(a, r, e->step, e->status == CORE_STEP_DONE, &e->result);
+		return;
+	}
+	BASE_CHECK(action); /* an open step is of a known action; the catalogue never loses one */
+	o = core_open_add(c, r, e->step);
+	fill_open(c, o, action, e);
+	if (action->handler == CORE_H_SIGNAL_WAIT)
+		o->signal = base_slab_dup(c->slab, signal_name(c, e->args.data));
+	if (e->due_ms)
+		core_timer_add(c, CORE_TIMER_STEP, r->id, e->step, e->due_ms);
+	if (e->status == CORE_STEP_HELD || e->status == CORE_STEP_SENT)
+		take_slot(a, o);
+	if (e->status == CORE_STEP_SENT) {
+		o->attempt = 1;
+		s->attempt = 1;
+		core_reserve(c, r, o, e->reserved);
+		dispatch(a, o, a->seq, &e->args);
+	}
+}
+
+static void apply_sent(
+	struct core_apply *a, struct core_run *r, struct core_step *s, const struct core_step_sent *e)
+{
+	struct core_open *o = s->open;
+	bool slot_taken = s->status == CORE_STEP_HELD;
+
+	move(s, CORE_STEP_SENT);
+	o->attempt = e->attempt;
+	s->attempt = (uint8_t)(e->attempt < 255 ? e->attempt : 255);
+	o->mode = e->mode;
+	o->due_ms = 0;
+	if (e->route.len)
+		core_set_str(a->c, &o->route, e->route);
+	if (!slot_taken)
+		take_slot(a, o);
+	core_reserve(a->c, r, o, e->reserved);
+	dispatch(a, o, s->seq, NULL);
+}
+
+static void apply_retry(
+	struct core_apply *a, struct core_run *r, struct core_step *s, const struct core_step_retry *e)
+{
+	struct core_open *o = s->open;
+
+	if (e->attempt) {
+		o->failures++;
+		if (e->problem.len)
+			count_failure(a, o, true);
+		core_settle(a->c, r, o, e->cost, false);
+	}
+	move(s, CORE_STEP_HELD);
+	o->mode = e->mode;
+	o->due_ms = e->at_ms;
+	take_slot(a, o);
+	core_timer_add(a->c, CORE_TIMER_STEP, r->id, o->step, o->due_ms);
+}
+
+static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, bool ok,
+	const struct base_blob *value, int64_t cost, uint8_t labels)
+{
+	struct core_step *s = &r->step[step];
+	struct core_open *o = s->open;
+
+	BASE_CHECK(o);
+	if (s->status == CORE_STEP_SENT)
+		count_failure(a, o, false);
+	if (o->action->handler == CORE_H_SIGNAL_WAIT)
+		drop_signal(a->c, r, o->signal);
+	core_settle(a->c, r, o, cost, true);
+	move(s, ok ? CORE_STEP_DONE : CORE_STEP_FAILED);
+	s->labels = labels;
+	r->labels |= labels;
+	core_open_drop(a->c, r, step);
+	core_finish_step(a, r, step, ok, value);
+}
+
+void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e)
+{
+	struct base_blob problem;
+	struct core_run *r;
+
+	switch (type) {
+	case CORE_EV_STEP_CALLED:
+		apply_called(a, &e->step_called);
+		return;
+	case CORE_EV_STEP_SENT:
+		r = core_run_find(a->c, e->step_sent.run);
+		apply_sent(a, r, core_step_find(r, e->step_sent.step), &e->step_sent);
+		return;
+	case CORE_EV_STEP_RETRY:
+		r = core_run_find(a->c, e->step_retry.run);
+		apply_retry(a, r, core_step_find(r, e->step_retry.step), &e->step_retry);
+		return;
+	case CORE_EV_STEP_DOUBT:
+		r = core_run_find(a->c, e->step_doubt.run);
+		move(core_step_find(r, e->step_doubt.step), CORE_STEP_DOUBT);
+		core_step_find(r, e->step_doubt.step)->open->gate = e->step_doubt.gate;
+		return;
+	case CORE_EV_STEP_DONE:
+		r = core_run_find(a->c, e->step_done.run);
+		apply_end(a, r, e->step_done.step, true, &e->step_done.result, e->step_done.cost,
+			e->step_done.labels);
+		return;
+	default:
+		problem = base_blob_of(e->step_failed.problem);
+		r = core_run_find(a->c, e->step_failed.run);
+		apply_end(a, r, e->step_failed.step, false, &problem, e->step_failed.cost, 0);
+		return;
+	}
+}

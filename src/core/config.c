@@ -1,0 +1,266 @@
+/* What is derived from the configuration, the policy and a flow's spec: parsed once when their event is
+ * applied. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/money.h"
+#include "core/core_int.h"
+
+/* "50/s", "100/m", "1000/h": calls per time. */
+static int rate_of(struct base_str s, int64_t *ret_interval_us, int64_t *ret_burst)
+{
+	struct base_str count, unit;
+	int64_t period;
+	uint64_t n;
+
+	if (!base_str_cut(s, '/', &count, &unit) || base_str_u64(count, &n) < 0 || n == 0 || n > 1000000)
+		return -EINVAL;
+	if (base_str_is(unit, "s"))
+		period = 1000000;
+	else if (base_str_is(unit, "m"))
+		period = 60 * (int64_t)1000000;
+	else if (base_str_is(unit, "h"))
+		period = 3600 * (int64_t)1000000;
+	else
+		return -EINVAL;
+	*ret_interval_us = period / (int64_t)n;
+	*ret_burst = n > 10 ? (int64_t)n / 10 : 1;
+	return 0;
+}
+
+static int64_t money_member(struct base_jv obj, const char *key)
+{
+	int64_t nusd;
+	struct base_jv v = base_jv_get(obj, key);
+
+	if (base_jv_kind(v) != BASE_JSON_STR || base_money_parse(base_jv_str(v), &nusd, NULL) < 0)
+		return -1;
+	return nusd;
+}
+
+static int check_money(struct base_jv obj, const char *where, struct base_err *err)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	int64_t nusd;
+
+	while (base_jv_next(obj, &it, &key, &v)) {
+		if (base_jv_kind(v) == BASE_JSON_STR && base_money_parse(base_jv_str(v), &nusd, err) == 0)
+			continue;
+		return base_err_set(err, -EINVAL, "aios.yaml: %s.%.*s is not an amount such as \"20 USD\"",
+			where, BASE_STR_ARG(key));
+	}
+	return 0;
+}
+
+static int check_prices(struct base_jv prices, struct base_err *err)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(prices, &it, &key, &v))
+		if (check_money(v, "models.prices", err) < 0)
+			return -EINVAL;
+	return 0;
+}
+
+static int check_rates(struct base_jv rates, struct base_err *err)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	int64_t a, b;
+
+	while (base_jv_next(rates, &it, &key, &v))
+		if (rate_of(base_jv_str(v), &a, &b) < 0)
+			return base_err_set(err, -EINVAL,
+				"aios.yaml: rates.%.*s is not a rate such as \"50/s\"", BASE_STR_ARG(key));
+	return 0;
+}
+
+int core_config_check(struct base_str json, struct base_err *err)
+{
+	struct base_json *doc;
+	struct base_jv root, models;
+	int r = base_json_parse(json, &doc, err);
+
+	if (r < 0)
+		return r;
+	root = base_json_root(doc);
+	models = base_jv_get(root, "models");
+	if (base_jv_kind(root) != BASE_JSON_OBJ)
+		r = base_err_set(err, -EINVAL, "aios.yaml: the file must be a map of settings");
+	if (r == 0)
+		r = check_money(base_jv_get(root, "budgets"), "budgets", err);
+	if (r == 0)
+		r = check_prices(base_jv_get(models, "prices"), err);
+	if (r == 0)
+		r = check_rates(base_jv_get(root, "rates"), err);
+	base_json_free(doc);
+	return r;
+}
+
+void core_config_load(struct core *c)
+{
+	struct base_jv root, rates;
+	struct base_jv_iter it = {0};
+	struct base_str key, at = BASE_STR_NONE;
+	struct base_jv v;
+	void *value;
+
+	base_json_free(c->config_doc);
+	c->config_doc = NULL;
+	if (c->config.len == 0)
+		return;
+	BASE_CHECK(base_json_parse(c->config, &c->config_doc, NULL) == 0);
+	root = base_json_root(c->config_doc);
+	c->budget_month = money_member(base_jv_get(root, "budgets"), "month");
+	c->budget_run = money_member(base_jv_get(root, "budgets"), "run");
+	c->customers = base_jv_str(base_jv_get(root, "customers"));
+	for (bool first = true; base_names_seek(c->connectors, at, first, &at, &value); first = false)
+		((struct core_connector *)value)->interval_us = 0;
+	rates = base_jv_get(root, "rates");
+	while (base_jv_next(rates, &it, &key, &v)) {
+		struct core_connector *k = core_connector_of(c, key);
+
+		BASE_CHECK(rate_of(base_jv_str(v), &k->interval_us, &k->burst) == 0);
+	}
+}
+
+void core_rules_free(struct core *c)
+{
+	for (uint32_t i = 0; i < c->rule_count; i++)
+		cel_free(c->rules[i].when);
+	base_slab_release(c->slab, c->rules, c->rule_count * sizeof(*c->rules));
+	c->rules = NULL;
+	c->rule_count = 0;
+}
+
+static bool mentions(struct base_str text, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; i + n <= text.len; i++)
+		if (memcmp(text.ptr + i, word, n) == 0)
+			return true;
+	return false;
+}
+
+static int rule_of(struct base_jv v, size_t index, struct core_rule *ret, struct base_err *err)
+{
+	struct base_str then = base_jv_str(base_jv_get(v, "then"));
+	struct base_str when = base_jv_str(base_jv_get(v, "when"));
+	struct base_jv expires = base_jv_get(v, "expires");
+	struct core_rule rule = {.name = base_jv_str(base_jv_get(v, "name")),
+		.on = base_jv_str(base_jv_get(v, "on")),
+		.then = then,
+		.when_text = when,
+		.simple = when.len == 0};
+
+	if (rule.on.len == 0)
+		return base_err_set(err, -EINVAL,
+			"policy.yaml: rule %zu needs `on`, an action such as mail.send or mail.*", index + 1);
+	if (!base_str_is(then, "allow") && !base_str_is(then, "gate") && !base_str_is(then, "deny"))
+		return base_err_set(err, -EINVAL,
+			"policy.yaml: rule %zu (on %.*s): `then` must be allow, gate or deny", index + 1,
+			BASE_STR_ARG(rule.on));
+	if (base_jv_kind(expires) == BASE_JSON_STR &&
+		base_duration_parse(base_jv_str(expires), &rule.expires_ms, err) < 0) {
+		base_err_prefix(err, "policy.yaml: rule %zu: expires", index + 1);
+		return -EINVAL;
+	}
+	rule.uses_customer = mentions(when, "customer");
+	if (when.len && cel_compile(when, &rule.when, err) < 0) {
+		base_err_prefix(
+			err, "policy.yaml: rule %zu (on %.*s): when", index + 1, BASE_STR_ARG(rule.on));
+		return -EINVAL;
+	}
+	*ret = rule;
+	return 0;
+}
+
+int core_policy_check(struct base_str json, struct base_err *err)
+{
+	struct base_json *doc;
+	struct base_jv rules;
+	int r = base_json_parse(json, &doc, err);
+
+	if (r < 0)
+		return r;
+	rules = base_jv_get(base_json_root(doc), "rules");
+	if (base_jv_kind(rules) != BASE_JSON_ARR)
+		r = base_err_set(err, -EINVAL, "policy.yaml: `rules` must be a list");
+	for (size_t i = 0; r == 0 && i < base_jv_len(rules); i++) {
+		struct core_rule rule;
+
+		r = rule_of(base_jv_at(rules, i), i, &rule, err);
+		if (r == 0)
+			cel_free(rule.when);
+	}
+	base_json_free(doc);
+	return r;
+}
+
+void core_policy_load(struct core *c)
+{
+	struct base_json *doc;
+	struct base_jv rules;
+	size_t n;
+
+	core_rules_free(c);
+	c->policy_uses_customer = false;
+	if (c->policy.len == 0)
+		return;
+	BASE_CHECK(base_json_parse(c->policy, &doc, NULL) == 0);
+	rules = base_jv_get(base_json_root(doc), "rules");
+	n = base_jv_len(rules);
+	if (n)
+		c->rules = base_slab_alloc(c->slab, n * sizeof(*c->rules));
+	c->rule_count = (uint32_t)n;
+	for (size_t i = 0; i < n; i++) {
+		struct core_rule *r = &c->rules[i];
+		struct base_str text = BASE_STR_NONE;
+
+		/* Checked before the event was written; a rule that an older binary accepted and this one
+		 * does not counts as a match for deny and gate and as none for allow (when == NULL, not
+		 * simple). */
+		if (rule_of(base_jv_at(rules, i), i, r, NULL) < 0)
+			*r = (struct core_rule){.then = BASE_STR("deny"),
+				.on = BASE_STR("*"),
+				.name = BASE_STR("unreadable")};
+		text = r->name.len ? r->name : r->on;
+		r->name = base_slab_dup(c->slab, text);
+		r->on = base_slab_dup(c->slab, r->on);
+		r->then = base_slab_dup(c->slab, r->then);
+		r->when_text = base_slab_dup(c->slab, r->when_text);
+		c->policy_uses_customer |= r->uses_customer;
+	}
+	base_json_free(doc);
+}
+
+struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
+	uint64_t seq, struct base_str spec)
+{
+	struct core_version *v = base_slab_alloc(c->slab, sizeof(*v));
+	struct base_json *doc;
+	struct base_jv input;
+
+	v->hash = *hash;
+	v->seq = seq;
+	v->flow = base_slab_dup(c->slab, flow);
+	v->spec = base_slab_dup(c->slab, spec);
+	v->budget_run = -1;
+	v->budget_month = -1;
+	if (spec.len && base_json_parse(spec, &doc, NULL) == 0) {
+		input = base_jv_get(base_json_root(doc), "input");
+		if (base_jv_kind(input) == BASE_JSON_OBJ && base_schema_compile(input, &v->input, NULL) < 0)
+			v->input = NULL;
+		v->budget_run = money_member(base_jv_get(base_json_root(doc), "budget"), "run");
+		v->budget_month = money_member(base_jv_get(base_json_root(doc), "budget"), "month");
+		base_json_free(doc);
+	}
+	return v;
+}

@@ -1,0 +1,456 @@
+#pragma once
+
+/* The state, shared by the files of this folder and by nobody else. */
+
+#include "base/heap.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "base/prng.h"
+#include "base/schema.h"
+#include "base/slab.h"
+#include "cel/cel.h"
+#include "core/core.h"
+
+enum {
+	CORE_HASH_SHORT = 16, /* of a hash, enough to compare a replayed step with its record */
+	CORE_ATTEMPTS_DEFAULT = 5,
+	CORE_LIST_DEFAULT = 1000, /* items of one memory.list */
+	CORE_LIST_MAX = 4000,	  /* less than CORE_WANTS_MAX */
+	CORE_STEPS_MAX = 100000,
+	CORE_ARMS_MAX = 16,
+	CORE_GRANTS_MAX = 64,
+};
+
+enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
+enum { CORE_RUN_DRY = 1 };
+
+/* A list of patterns ("mail.*"); all in one allocation of the slab. */
+struct core_patterns {
+	struct base_str *item;
+	uint32_t count;
+};
+
+/* --- catalogue: not state
+ * -------------------------------------------------------------------------------------- */
+
+enum core_handler {
+	CORE_H_NONE = 0, /* goes to its connector */
+	CORE_H_MEMORY_GET,
+	CORE_H_MEMORY_PUT,
+	CORE_H_MEMORY_LIST,
+	CORE_H_MEMORY_FORGET,
+	CORE_H_MEMORY_DOCUMENT,
+	CORE_H_GATE_ASK,
+	CORE_H_SLEEP,
+	CORE_H_SIGNAL_WAIT,
+	CORE_H_RUN_START,
+	CORE_H_RUN_CALL,
+	CORE_H_AGENT_RUN,
+	CORE_H_EXPERIMENT_CHOOSE,
+	CORE_H_EXPERIMENT_COUNTS,
+	CORE_H_OUTCOME,
+	CORE_H_LOG,
+};
+
+struct core_action {
+	struct base_str name;
+	struct base_str connector;
+	enum core_class klass;
+	enum core_handler handler;
+	bool internal; /* never leaves the house: core, engine, views */
+	bool always;   /* every run may do it to itself: no grant needed */
+	bool model;    /* routed, reserved and settled */
+	uint32_t timeout_ms;
+	uint32_t attempts;
+	uint8_t labels;
+	struct base_schema *schema;
+	struct base_str variants; /* JSON {"maildir":"idempotent"}: class by transport, or empty */
+};
+
+/* --- state
+ * ------------------------------------------------------------------------------------------------------ */
+
+struct core_principal {
+	struct base_str id, kind, name, by;
+	uint8_t public_key[32];
+	bool has_key, revoked;
+	int64_t expires_ms;
+	struct core_patterns grants;
+};
+
+struct core_version {
+	struct base_hash hash;
+	uint64_t seq; /* of flow_deployed */
+	struct base_str flow;
+	struct base_schema *input;	  /* derived from the spec */
+	int64_t budget_run, budget_month; /* nano-USD, -1: none */
+	struct base_str spec;
+};
+
+struct core_meter {	/* money of one month */
+	uint32_t month; /* year * 12 + month */
+	int64_t spent;
+};
+
+struct core_flow {
+	struct base_str name;
+	struct core_version *current;
+	struct core_meter meter;
+	int64_t reserved;
+};
+
+struct core_agent {
+	struct base_str name, definition;
+	struct base_hash version;
+};
+
+struct core_connector { /* a connector, or a model provider */
+	struct base_str name;
+	int64_t interval_us;   /* from configuration: 0 no limit */
+	int64_t burst;	       /* from configuration: calls at once */
+	int64_t next_us;       /* when the next slot is */
+	uint32_t fails;	       /* in a row */
+	int64_t open_until_ms; /* the breaker */
+};
+
+/* What is kept of a step only while it is not finished. */
+struct core_open {
+	struct core_open *prev, *next; /* all open steps, oldest first */
+	uint64_t run;
+	uint32_t step;
+	uint32_t attempt; /* of the last that was sent */
+	uint32_t failures;
+	uint8_t mode;	/* of the next or current attempt */
+	int64_t due_ms; /* 0: no timer */
+	uint64_t gate;
+	uint64_t child;	  /* run that it waits for */
+	int64_t reserved; /* nano-USD */
+	uint32_t reserved_month;
+	bool overrun; /* the operator let it exceed the budget */
+	bool cleared; /* the operator let it pass the policy's gate */
+	const struct core_action *action;
+	struct base_str key, signal, customer, route, opts;
+	uint64_t approval;
+	struct base_hash args_hash;
+};
+
+struct core_step {
+	uint64_t seq;	  /* of step_called */
+	uint64_t seq_end; /* of the event that finished it, 0: open */
+	struct core_open *open;
+	uint32_t action; /* index into names of actions */
+	uint8_t hash[CORE_HASH_SHORT];
+	uint8_t status; /* enum core_step_status */
+	uint8_t klass;
+	uint8_t labels;
+	uint8_t attempt;
+};
+
+struct core_signal {
+	struct core_signal *next;
+	struct base_str name;
+	uint64_t seq;
+};
+
+struct core_run {
+	uint64_t id;
+	uint8_t state; /* enum core_run_state */
+	uint8_t outcome;
+	uint8_t flags;
+	uint8_t labels;
+	uint32_t steps, steps_cap, open;
+	uint32_t parent_step;
+	struct core_step *step;
+	struct core_version *version; /* NULL: built-in agent flow */
+	struct core_flow *flow;
+	uint64_t parent;
+	uint64_t seq_started, seq_ended;
+	int64_t started_ms;
+	uint8_t salt[CORE_HASH_SHORT]; /* idempotency keys of its effects come from it */
+	int64_t spent, reserved, budget;
+	struct base_str as, by, key, customer, agent;
+	bool has_gates;
+	struct core_patterns *limits; /* further lists that all must allow (agents) */
+	uint32_t limit_count;
+	struct core_signal *signals; /* not yet waited for, oldest first */
+	uint64_t park_gate;
+};
+
+struct core_gate {
+	uint64_t id, run, seq;
+	uint32_t step;
+	struct base_str kind, title, rule, on_expiry, allows;
+	struct base_hash shown;
+	int64_t opened_ms, expires_ms, cost;
+	bool edit, decided;
+	/* after an approval: what it allows */
+	struct base_str action, fixed;
+	uint64_t left;
+};
+
+struct core_fact {
+	uint64_t version, seq;
+	bool removed;
+	uint8_t labels;
+};
+
+struct core_key { /* what a start key stands for */
+	uint64_t run;
+	struct base_hash input;
+	bool ended;
+};
+
+struct core_arm {
+	uint64_t n, wins;
+	int64_t value;
+};
+
+struct core_experiment {
+	struct core_arm arm[CORE_ARMS_MAX];
+	uint32_t arms;
+	uint64_t chosen, run;	  /* run: the last that chose */
+	struct base_names *units; /* customer -> arm + 1, as a pointer-sized number */
+};
+
+struct core_rule { /* derived from policy_set */
+	struct base_str name, on, then, when_text;
+	struct cel_program *when;
+	int64_t expires_ms;
+	bool uses_customer, uses_args, simple; /* simple: no condition */
+};
+
+struct core {
+	struct base_slab *slab;
+	struct base_arena *scratch; /* for apply and answers; reset at each use */
+	/* catalogue */
+	struct base_names *actions;
+	/* state */
+	uint64_t seq, epoch, next_run, next_gate;
+	int64_t time_ms;
+	bool frozen;
+	struct base_str config, policy;
+	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
+		*outcome_keys;
+	struct base_names *effect_keys;
+	struct base_names *versions; /* by hash bytes */
+	struct base_idmap *runs, *gates;
+	struct core_open *open_first, *open_last;
+	struct core_meter meter; /* the workspace's month */
+	int64_t reserved;
+	/* interned names of actions, in order of first use */
+	struct base_str *action_names;
+	uint32_t action_count, action_cap;
+	struct base_names *action_index;
+	/* derived */
+	struct base_heap *timers;
+	struct base_json *config_doc;
+	int64_t budget_month, budget_run;
+	struct base_str customers; /* prefix of customer facts */
+	struct core_rule *rules;
+	uint32_t rule_count;
+	bool policy_uses_customer;
+};
+
+/* --- one decision
+ * ----------------------------------------------------------------------------------------------- */
+
+struct core_turn {
+	struct core *c;
+	const struct core_cmd *cmd;
+	struct base_arena *arena;
+	struct base_buf *block;
+	struct core_reply *reply;
+	uint64_t next_run, next_gate; /* counters ahead of the state within this decision */
+	struct core_body *bodies;
+	size_t body_count, body_cap;
+	uint64_t entropy_used;
+};
+
+/* Refuses: a reply with a status and a problem, no event. */
+void core_refuse(struct core_turn *t, int status, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void core_reply_json(struct core_turn *t, int status, struct base_str json);
+/* A blob for `data`: inline, or by hash with the body noted in the turn. */
+struct base_blob core_blob(struct core_turn *t, struct base_str data);
+/* {"code":…,"message":…} in the arena. */
+struct base_str core_problem(struct base_arena *a, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A buffer whose bytes move into the arena. */
+struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b);
+uint64_t core_entropy(struct core_turn *t);
+/* The fetched record at `seq`, or NULL. */
+const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq);
+
+/* --- catalogue.c
+ * ------------------------------------------------------------------------------------------------ */
+const struct core_action *core_action_find(const struct core *c, struct base_str name);
+void core_catalogue_free(struct core *c);
+/* The class that counts for this workspace (a transport may change it). */
+enum core_class core_action_class(const struct core *c, const struct core_action *a);
+
+/* --- state.c
+ * ---------------------------------------------------------------------------------------------------- */
+struct core_run *core_run_find(const struct core *c, uint64_t id);
+struct core_gate *core_gate_find(const struct core *c, uint64_t id);
+struct core_step *core_step_find(const struct core_run *r, uint32_t step);
+struct core_connector *core_connector_of(struct core *c, struct base_str name);
+struct core_connector *core_connector_find(const struct core *c, struct base_str name);
+uint32_t core_action_intern(struct core *c, struct base_str name);
+struct core_open *core_open_add(struct core *c, struct core_run *r, uint32_t step);
+void core_open_drop(struct core *c, struct core_run *r, uint32_t step);
+void core_run_forget(struct core *c, struct core_run *r);
+void core_gate_forget(struct core *c, struct core_gate *g);
+struct core_patterns core_patterns_of(struct core *c, struct base_jv list);
+void core_patterns_free(struct core *c, struct core_patterns *p);
+bool core_patterns_match(const struct core_patterns *p, struct base_str name);
+void core_set_str(struct core *c, struct base_str *place, struct base_str value);
+/* Timers: derived; stale ones are skipped. */
+enum core_timer_kind { CORE_TIMER_STEP = 1, CORE_TIMER_GATE = 2 };
+void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint32_t sub, int64_t when);
+/* The earliest timer that is not stale. */
+bool core_timer_next(struct core *c, struct base_heap_item *ret);
+
+/* --- config.c: what is derived from configuration and policy
+ * --------------------------------------------------- */
+void core_config_load(struct core *c);
+int core_config_check(struct base_str json, struct base_err *err);
+void core_policy_load(struct core *c);
+int core_policy_check(struct base_str json, struct base_err *err);
+void core_rules_free(struct core *c);
+struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
+	uint64_t seq, struct base_str spec);
+
+/* --- policy.c
+ * --------------------------------------------------------------------------------------------------- */
+enum core_verdict { CORE_ALLOW, CORE_GATE, CORE_DENY };
+struct core_judged {
+	enum core_verdict verdict;
+	struct base_str rule;
+	int64_t expires_ms; /* gate: how long it stays open; 0 for ever */
+};
+struct core_question {
+	const struct core_run *run;
+	const struct core_action *action;
+	struct base_jv args;
+	struct base_str customer;      /* id */
+	struct base_str customer_fact; /* JSON or empty */
+	int64_t cost;
+};
+/* Grants first, then rules: deny over gate over allow; nothing matches: deny. */
+struct core_judged core_judge(const struct core *c, const struct core_question *q, struct base_arena *arena);
+bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action);
+/* Position of the customer's fact if the policy needs it, else 0. */
+uint64_t core_customer_seq(const struct core *c, struct base_str customer);
+
+/* --- money.c
+ * ---------------------------------------------------------------------------------------------------- */
+uint32_t core_month_of(int64_t time_ms);
+/* The flow that a run's money falls under: its own, or its nearest ancestor's (agents). May be NULL. */
+struct core_flow *core_flow_of(const struct core *c, const struct core_run *r);
+/* Which budget cannot cover `amount` more: its name in words, or empty. */
+struct base_str core_budget_short(const struct core *c, const struct core_run *r, int64_t amount,
+	int64_t now_ms, struct base_arena *arena);
+void core_reserve(struct core *c, struct core_run *r, struct core_open *o, int64_t amount);
+void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost, bool final);
+struct core_route {
+	struct base_str json; /* {"provider","model","tier","why"} */
+	struct base_str provider;
+	int64_t reserve;
+	struct base_str problem; /* not empty: no route, and why */
+};
+struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
+	int64_t now_ms, struct base_arena *arena);
+
+/* --- decisions by subject
+ * --------------------------------------------------------------------------------------- */
+void core_decide_deploy(struct core_turn *t);
+void core_decide_run_start(struct core_turn *t);
+void core_decide_run_cancel(struct core_turn *t);
+void core_decide_run_resume(struct core_turn *t);
+void core_decide_flow_call(struct core_turn *t);
+void core_decide_flow_end(struct core_turn *t);
+void core_decide_effect_result(struct core_turn *t);
+void core_decide_tick(struct core_turn *t);
+void core_decide_start(struct core_turn *t);
+void core_decide_thaw(struct core_turn *t);
+void core_decide_gate(struct core_turn *t);
+void core_decide_signal(struct core_turn *t);
+void core_decide_fact_put(struct core_turn *t);
+void core_decide_doc_put(struct core_turn *t);
+void core_decide_outcome(struct core_turn *t);
+void core_decide_key(struct core_turn *t);
+
+/* A run_started event; parent may be NULL. Returns the new run's id. */
+struct core_start {
+	struct core_flow *flow; /* NULL for agents */
+	const struct core_agent *agent;
+	const struct core_run *parent;
+	uint32_t parent_step;
+	struct base_str by, key, input, customer, limits;
+	bool dry;
+};
+uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
+
+/* Internal actions: decides one and emits its step_called. */
+struct core_call {
+	struct core_run *run;
+	uint32_t step;
+	const struct core_action *action;
+	struct base_jv args;
+	struct base_str args_text;
+	struct base_jv opts; /* NONE if there are none */
+	struct base_str opts_text;
+	struct base_hash args_hash;
+	struct base_str customer;
+	struct base_str rule;
+};
+void core_decide_internal(struct core_turn *t, const struct core_call *call);
+/* step_called that is finished at once. */
+void core_emit_called_done(struct core_turn *t, const struct core_call *call, struct base_str result);
+void core_emit_called_failed(struct core_turn *t, const struct core_call *call, struct base_str problem);
+void core_emit_called_waiting(
+	struct core_turn *t, const struct core_call *call, int64_t due_ms, uint64_t gate);
+/* A step that is open is finished. */
+void core_emit_step_done(struct core_turn *t, uint64_t run, uint32_t step, struct base_str result,
+	int64_t cost, struct base_str usage, uint8_t labels);
+void core_emit_step_failed(
+	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost);
+void core_emit_fact(struct core_turn *t, struct base_str key, struct base_str value, bool removed,
+	uint64_t run, uint32_t step, struct base_str by, struct base_str source, uint8_t labels);
+/* How many facts one memory.list gives. */
+int64_t core_list_limit(struct base_jv args);
+/* Releases an approved step: sends it, or holds it until a slot is free. */
+void core_release(struct core_turn *t, struct core_run *r, uint32_t step);
+/* When this connector may be called next: 0 now. */
+int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms);
+struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena);
+/* Opens the gate that asks about an effect in doubt. */
+void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence);
+struct core_gate_open {
+	uint64_t run;
+	uint32_t step;
+	const char *kind;
+	struct base_str title, show, allows, rule, on_expiry;
+	bool edit;
+	int64_t cost, expires_ms;
+};
+uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
+
+/* --- apply
+ * ------------------------------------------------------------------------------------------------------ */
+struct core_apply {
+	struct core *c;
+	uint64_t seq;
+	int64_t time_ms;
+	core_act_fn fn;
+	void *userdata;
+};
+void core_act(const struct core_apply *a, const struct core_act *act);
+void core_apply_company(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* Hands a finished step's value to the flow. */
+void core_finish_step(
+	struct core_apply *a, struct core_run *r, uint32_t step, bool ok, const struct base_blob *value);

@@ -1,0 +1,202 @@
+/* decide: one command, the events that it gives, the answer to whoever asked. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "core/core_int.h"
+
+struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b)
+{
+	struct base_str s = base_arena_dup(a, base_buf_view(b));
+
+	BASE_CHECK(base_buf_failed(b) == 0 && (s.ptr || s.len == 0));
+	base_buf_done(b);
+	return s;
+}
+
+static struct base_str problem_text(struct base_arena *a, const char *code, const char *fmt, va_list ap)
+{
+	char text[1024];
+	struct base_buf b;
+	struct base_jw w;
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	base_buf_init(&b, CORE_INLINE_MAX);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mcstr(&w, "code", code);
+	base_jw_mcstr(&w, "message", text);
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(a, &b);
+}
+
+struct base_str core_problem(struct base_arena *a, const char *code, const char *fmt, ...)
+{
+	struct base_str s;
+	va_list ap;
+
+	va_start(ap, fmt);
+	s = problem_text(a, code, fmt, ap);
+	va_end(ap);
+	return s;
+}
+
+void core_refuse(struct core_turn *t, int status, const char *code, const char *fmt, ...)
+{
+	va_list ap;
+
+	t->reply->status = status;
+	va_start(ap, fmt);
+	t->reply->body = problem_text(t->arena, code, fmt, ap);
+	va_end(ap);
+}
+
+void core_reply_json(struct core_turn *t, int status, struct base_str json)
+{
+	t->reply->status = status;
+	t->reply->body = json;
+}
+
+struct base_blob core_blob(struct core_turn *t, struct base_str data)
+{
+	struct base_blob blob = base_blob_of(data);
+
+	if (data.len <= CORE_INLINE_MAX)
+		return blob;
+	if (t->body_count == t->body_cap) {
+		size_t cap = t->body_cap ? t->body_cap * 2 : 4;
+		struct core_body *grown = base_arena_array(t->arena, cap, sizeof(*grown));
+
+		BASE_CHECK(grown);
+		if (t->body_count)
+			memcpy(grown, t->bodies, t->body_count * sizeof(*grown));
+		t->bodies = grown;
+		t->body_cap = cap;
+	}
+	blob.data = BASE_STR_NONE;
+	blob.hash = base_hash_of(data);
+	blob.len = data.len;
+	t->bodies[t->body_count++] = (struct core_body){blob.hash, data};
+	return blob;
+}
+
+uint64_t core_entropy(struct core_turn *t)
+{
+	struct base_prng p = base_prng_of(t->cmd->entropy);
+
+	t->entropy_used++;
+	for (uint64_t i = 1; i < t->entropy_used; i++)
+		(void)base_prng_next(&p);
+	return base_prng_next(&p);
+}
+
+const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq)
+{
+	for (size_t i = 0; i < t->cmd->fetched_count; i++)
+		if (t->cmd->fetched[i].seq == seq && t->cmd->fetched[i].record.type)
+			return &t->cmd->fetched[i];
+	return NULL;
+}
+
+static void decide_freeze(struct core_turn *t)
+{
+	if (t->c->frozen) {
+		core_reply_json(t, 200, BASE_STR("{\"frozen\":true,\"changed\":false}"));
+		return;
+	}
+	core_frozen_emit(
+		t->block, t->cmd->now_ms, &(struct core_frozen){.by = t->cmd->by.id, .reason = t->cmd->text});
+	core_reply_json(t, 200, BASE_STR("{\"frozen\":true,\"changed\":true}"));
+}
+
+void core_decide_thaw(struct core_turn *t)
+{
+	if (!t->c->frozen) {
+		core_reply_json(t, 200, BASE_STR("{\"frozen\":false,\"changed\":false}"));
+		return;
+	}
+	core_thawed_emit(
+		t->block, t->cmd->now_ms, &(struct core_thawed){.by = t->cmd->by.id, .reason = t->cmd->text});
+	core_reply_json(t, 200, BASE_STR("{\"frozen\":false,\"changed\":true}"));
+}
+
+static void decide_secret(struct core_turn *t)
+{
+	core_secret_changed_emit(t->block, t->cmd->now_ms,
+		&(struct core_secret_changed){.name = t->cmd->name,
+			.host = t->cmd->text,
+			.removed = t->cmd->base == 1,
+			.by = t->cmd->by.id});
+	core_reply_json(t, 200, BASE_STR("{}"));
+}
+
+static void decide_denied(struct core_turn *t)
+{
+	core_access_denied_emit(t->block, t->cmd->now_ms,
+		&(struct core_access_denied){.principal = t->cmd->by.id,
+			.action = t->cmd->name,
+			.object = t->cmd->text,
+			.reason = BASE_STR("no grant")});
+	core_refuse(t, 403, "denied", "%.*s may not do %.*s: ask the operator for a key with that grant",
+		BASE_STR_ARG(t->cmd->by.id), BASE_STR_ARG(t->cmd->name));
+}
+
+static void decide_by_type(struct core_turn *t)
+{
+	static void (*const table[])(struct core_turn *) = {
+		[CORE_CMD_START] = core_decide_start,
+		[CORE_CMD_TICK] = core_decide_tick,
+		[CORE_CMD_DEPLOY] = core_decide_deploy,
+		[CORE_CMD_RUN_START] = core_decide_run_start,
+		[CORE_CMD_RUN_CANCEL] = core_decide_run_cancel,
+		[CORE_CMD_RUN_RESUME] = core_decide_run_resume,
+		[CORE_CMD_FLOW_CALL] = core_decide_flow_call,
+		[CORE_CMD_FLOW_DONE] = core_decide_flow_end,
+		[CORE_CMD_FLOW_FAILED] = core_decide_flow_end,
+		[CORE_CMD_FLOW_CRASHED] = core_decide_flow_end,
+		[CORE_CMD_EFFECT_RESULT] = core_decide_effect_result,
+		[CORE_CMD_GATE_DECIDE] = core_decide_gate,
+		[CORE_CMD_SIGNAL] = core_decide_signal,
+		[CORE_CMD_FACT_PUT] = core_decide_fact_put,
+		[CORE_CMD_DOC_PUT] = core_decide_doc_put,
+		[CORE_CMD_OUTCOME] = core_decide_outcome,
+		[CORE_CMD_FREEZE] = decide_freeze,
+		[CORE_CMD_THAW] = core_decide_thaw,
+		[CORE_CMD_KEY_ADD] = core_decide_key,
+		[CORE_CMD_KEY_REVOKE] = core_decide_key,
+		[CORE_CMD_SECRET_NOTE] = decide_secret,
+		[CORE_CMD_DENIED] = decide_denied,
+	};
+	unsigned type = t->cmd->type;
+
+	BASE_CHECK(type < sizeof(table) / sizeof(table[0]) && table[type]);
+	table[type](t);
+}
+
+int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *arena, struct base_buf *block,
+	struct core_reply *ret)
+{
+	struct core_reply reply = {.status = 200, .body = BASE_STR("{}")};
+	struct core_turn t = {.c = c,
+		.cmd = cmd,
+		.arena = arena,
+		.block = block,
+		.reply = &reply,
+		.next_run = c->next_run,
+		.next_gate = c->next_gate};
+	size_t before = block->len;
+
+	BASE_CHECK(cmd->now_ms >= c->time_ms);
+	decide_by_type(&t);
+	if (base_buf_failed(block)) {
+		block->len = before;
+		block->failed = 0;
+		return -ENOMEM;
+	}
+	reply.bodies = t.bodies;
+	reply.body_count = t.body_count;
+	*ret = reply;
+	return 0;
+}

@@ -1,0 +1,457 @@
+/* A run asks for a step: form, schema, grants, policy, budget, limits; then it is done, sent, held, gated or
+ * refused. */
+#include <string.h>
+
+#include "core/core_int.h"
+
+struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena)
+{
+	char text[CORE_HASH_SHORT + 4], hex[65];
+	struct base_hash h;
+
+	memcpy(text, r->salt, CORE_HASH_SHORT);
+	for (int i = 0; i < 4; i++)
+		text[CORE_HASH_SHORT + i] = (char)(step >> (8 * i) & 0xff);
+	h = base_hash_of((struct base_str){text, sizeof(text)});
+	base_hash_hex(&h, hex);
+	return base_arena_dup(arena, (struct base_str){hex, 32});
+}
+
+static struct core_step_called called(const struct core_call *call, struct base_str name)
+{
+	return (struct core_step_called){.run = call->run->id,
+		.step = call->step,
+		.action = name,
+		.klass = call->action ? (uint8_t)call->action->klass : CORE_INTERNAL,
+		.args_hash = call->args_hash,
+		.opts = call->opts_text,
+		.rule = call->rule,
+		.customer = call->customer};
+}
+
+static void emit_called(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
+{
+	ev->args = core_blob(t, call->args_text);
+	core_step_called_emit(t->block, t->cmd->now_ms, ev);
+}
+
+void core_emit_called_done(struct core_turn *t, const struct core_call *call, struct base_str result)
+{
+	struct core_step_called ev = called(call, t->cmd->name);
+
+	ev.status = CORE_STEP_DONE;
+	ev.result = core_blob(t, result);
+	emit_called(t, call, &ev);
+}
+
+void core_emit_called_failed(struct core_turn *t, const struct core_call *call, struct base_str problem)
+{
+	struct core_step_called ev = called(call, t->cmd->name);
+
+	ev.status = CORE_STEP_FAILED;
+	ev.result = core_blob(t, problem);
+	emit_called(t, call, &ev);
+}
+
+void core_emit_called_waiting(
+	struct core_turn *t, const struct core_call *call, int64_t due_ms, uint64_t gate)
+{
+	struct core_step_called ev = called(call, t->cmd->name);
+
+	ev.status = CORE_STEP_WAITING;
+	ev.due_ms = due_ms;
+	ev.gate = gate;
+	emit_called(t, call, &ev);
+}
+
+/* --- replay
+ * ------------------------------------------------------------------------------------------------------ */
+
+static struct base_str divergence(struct core_turn *t, const struct core_run *r, uint32_t step)
+{
+	const struct core_fetched *f = core_fetched_at(t, r->step[step].seq);
+	struct core_step_called was;
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mint(&w, "step", step);
+	base_jw_key(&w, "recorded");
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "action", t->c->action_names[r->step[step].action]);
+	if (f && core_step_called_get(f->record.body, &was) == 0)
+		base_jw_mraw(&w, "args", was.args.data);
+	base_jw_end_obj(&w);
+	base_jw_key(&w, "asked");
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "action", t->cmd->name);
+	base_jw_mraw(&w, "args", t->cmd->body);
+	base_jw_end_obj(&w);
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+/* A step that is recorded must be asked for again as it was; else the run stands still with both shown. */
+static void decide_replayed(struct core_turn *t, const struct core_run *r)
+{
+	const struct core_step *s = &r->step[t->cmd->step];
+	struct base_hash h = base_hash_of(t->cmd->body);
+	struct core_gate_open g = {
+		.run = r->id, .step = UINT32_MAX, .kind = "parked", .rule = BASE_STR("diverged")};
+
+	if (memcmp(s->hash, h.b, CORE_HASH_SHORT) == 0 &&
+		base_str_eq(t->c->action_names[s->action], t->cmd->name))
+		return;
+	g.show = divergence(t, r, t->cmd->step);
+	g.title = base_arena_printf(t->arena, "Run %llu differs from its record at step %u",
+		(unsigned long long)r->id, t->cmd->step);
+	core_run_parked_emit(t->block, t->cmd->now_ms,
+		&(struct core_run_parked){.run = r->id, .why = BASE_STR("diverged"), .detail = g.show});
+	(void)core_emit_gate(t, &g);
+}
+
+/* --- approvals for calls to come
+ * --------------------------------------------------------------------------------- */
+
+static bool value_is_fixed(struct base_jv arg, struct base_jv allowed)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	struct base_buf b;
+	struct base_hash h;
+	char hex[65];
+
+	base_buf_init(&b, 32 << 20);
+	base_jv_write(arg, &b);
+	h = base_hash_of(base_buf_view(&b));
+	base_buf_done(&b);
+	base_hash_hex(&h, hex);
+	while (base_jv_next(allowed, &it, &key, &v))
+		if (base_str_is(base_jv_str(base_jv_get(v, "hash")), hex))
+			return true;
+	return false;
+}
+
+static struct base_str mismatch(struct core_turn *t, const struct core_gate *g, struct base_str arg,
+	struct base_jv allowed, struct base_jv sent)
+{
+	struct base_buf b;
+	struct base_jw w;
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	base_buf_init(&b, 32 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mcstr(&w, "code", "approval_mismatch");
+	base_jw_mstr(&w, "message",
+		base_arena_printf(t->arena, "%.*s: argument `%.*s` is not what gate %llu approved",
+			BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(arg), (unsigned long long)g->id));
+	base_jw_mstr(&w, "argument", arg);
+	base_jw_key(&w, "approved");
+	base_jw_arr(&w);
+	while (base_jv_next(allowed, &it, &key, &v))
+		base_jw_str(&w, base_jv_str(base_jv_get(v, "text")));
+	base_jw_end_arr(&w);
+	base_jw_key(&w, "sent");
+	base_jv_write(sent, &b);
+	w.comma |= (uint64_t)1 << w.depth;
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+/* 0: the approval covers the call. Else *ret_problem says why not. */
+static int use_approval(
+	struct core_turn *t, const struct core_call *call, uint64_t gate, struct base_str *ret_problem)
+{
+	const struct core_gate *g = core_gate_find(t->c, gate);
+	struct base_jv_iter it = {0};
+	struct base_json *doc;
+	struct base_str key;
+	struct base_jv v;
+
+	if (!g || g->run != call->run->id || !g->decided || g->action.len == 0) {
+		*ret_problem = core_problem(t->arena, "no_approval", "gate %llu gave this run no approval",
+			(unsigned long long)gate);
+		return -1;
+	}
+	if (!base_str_eq(g->action, t->cmd->name) || g->left == 0) {
+		*ret_problem = core_problem(t->arena, "approval_spent",
+			g->left ? "gate %llu approved another action"
+				: "every call that gate %llu approved is used up",
+			(unsigned long long)gate);
+		return -1;
+	}
+	if (g->fixed.len == 0 || base_json_parse(g->fixed, &doc, NULL) < 0)
+		return 0;
+	while (base_jv_next(base_json_root(doc), &it, &key, &v)) {
+		struct base_jv sent = base_jv_get_str(call->args, key);
+
+		if (value_is_fixed(sent, v))
+			continue;
+		*ret_problem = mismatch(t, g, key, v, sent);
+		base_json_free(doc);
+		return -1;
+	}
+	base_json_free(doc);
+	return 0;
+}
+
+/* --- effects
+ * ----------------------------------------------------------------------------------------------------- */
+
+static struct base_str shown_call(struct core_turn *t, const struct core_call *call)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "action", t->cmd->name);
+	base_jw_mraw(&w, "args", call->args_text);
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+static void emit_gated(struct core_turn *t, const struct core_call *call, struct core_step_called *ev,
+	const char *kind, struct base_str title, int64_t cost, int64_t expires_ms)
+{
+	struct core_gate_open g = {.run = call->run->id,
+		.step = call->step,
+		.kind = kind,
+		.title = title,
+		.show = shown_call(t, call),
+		.rule = ev->rule,
+		.cost = cost,
+		.on_expiry = BASE_STR("deny"),
+		.expires_ms = expires_ms ? t->cmd->now_ms + expires_ms : 0};
+
+	ev->status = CORE_STEP_GATED;
+	ev->gate = t->next_gate;
+	emit_called(t, call, ev);
+	(void)core_emit_gate(t, &g);
+}
+
+/* Allowed by policy: money, then the connector's limits. */
+static void send_or_hold(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
+{
+	const struct core_connector *k = core_connector_find(t->c, call->action->connector);
+	struct core_route route = {.reserve = 0};
+	struct base_str lacking;
+	int64_t slot;
+
+	if (call->action->model) {
+		route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
+		if (route.problem.len) {
+			core_emit_called_failed(t, call,
+				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)));
+			return;
+		}
+		k = core_connector_find(t->c, route.provider);
+		ev->route = route.json;
+	}
+	lacking = core_budget_short(t->c, call->run, route.reserve, t->cmd->now_ms, t->arena);
+	if (lacking.len) {
+		ev->rule = BASE_STR("budget");
+		emit_gated(t, call, ev, "budget",
+			base_arena_printf(
+				t->arena, "%.*s: %.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(lacking)),
+			route.reserve, 0);
+		return;
+	}
+	slot = core_slot(t->c, k, t->cmd->now_ms);
+	if ((t->c->frozen && !call->action->internal) || slot > t->cmd->now_ms) {
+		ev->status = CORE_STEP_HELD;
+		ev->due_ms = slot > t->cmd->now_ms ? slot : t->cmd->now_ms;
+	} else {
+		ev->status = CORE_STEP_SENT;
+		ev->reserved = route.reserve;
+	}
+	emit_called(t, call, ev);
+}
+
+static bool is_local_model(struct core_turn *t, const struct core_call *call)
+{
+	struct core_route route;
+
+	if (!call->action->model)
+		return false;
+	route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
+	return base_str_is(route.provider, "local");
+}
+
+/* A dry run asks the outside nothing but reads, and shows what it would have sent. */
+static bool answered_dry(struct core_turn *t, const struct core_call *call)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	if (!(call->run->flags & CORE_RUN_DRY) || call->action->klass == CORE_READ ||
+		call->action->internal || is_local_model(t, call))
+		return false;
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mbool(&w, "dry", true);
+	base_jw_mraw(&w, "would_send", shown_call(t, call));
+	base_jw_end_obj(&w);
+	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
+	return true;
+}
+
+/* An explicit key: the same key with other arguments is refused; with the same, it happens once. */
+static bool refused_by_key(struct core_turn *t, const struct core_call *call, struct base_str key)
+{
+	const struct core_key *k = base_names_get(t->c->effect_keys, key);
+
+	if (!k)
+		return false;
+	core_emit_called_failed(t, call,
+		core_problem(t->arena, "key_reused",
+			base_hash_eq(&k->input, &call->args_hash)
+				? "run %llu has asked for exactly this with the same key: it is not done "
+				  "twice"
+				: "run %llu used this key with other arguments",
+			(unsigned long long)k->run));
+	return true;
+}
+
+static void decide_effect(struct core_turn *t, struct core_call *call)
+{
+	uint64_t seq = core_customer_seq(t->c, call->customer), approval;
+	const struct core_fetched *fact = seq ? core_fetched_at(t, seq) : NULL;
+	struct core_question q = {.run = call->run,
+		.action = call->action,
+		.args = call->args,
+		.customer = call->customer,
+		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
+	struct core_judged j = core_judge(t->c, &q, t->arena);
+	struct base_str own_key = base_jv_str(base_jv_get(call->opts, "key")), problem;
+	struct core_step_called ev;
+
+	call->rule = j.rule;
+	ev = called(call, t->cmd->name);
+	ev.klass = (uint8_t)core_action_class(t->c, call->action);
+	ev.key = core_effect_key(call->run, call->step, t->arena);
+	if (own_key.len) {
+		ev.key = base_arena_printf(
+			t->arena, "%.*s:%.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(own_key));
+		if (refused_by_key(t, call, ev.key))
+			return;
+	}
+	if (j.verdict == CORE_DENY) {
+		core_emit_called_failed(t, call,
+			core_problem(t->arena, "denied", "%.*s may not do %.*s (%.*s)",
+				BASE_STR_ARG(call->run->as), BASE_STR_ARG(t->cmd->name),
+				BASE_STR_ARG(j.rule)));
+		return;
+	}
+	if (answered_dry(t, call))
+		return;
+	approval = (uint64_t)base_jv_int(base_jv_get(call->opts, "approval"), 0);
+	if (j.verdict == CORE_GATE && approval) {
+		if (use_approval(t, call, approval, &problem) < 0) {
+			core_emit_called_failed(t, call, problem);
+			return;
+		}
+		ev.approval = approval;
+	} else if (j.verdict == CORE_GATE) {
+		emit_gated(t, call, &ev, "policy",
+			base_arena_printf(t->arena, "%.*s wants to do %.*s", BASE_STR_ARG(call->run->as),
+				BASE_STR_ARG(t->cmd->name)),
+			0, j.expires_ms);
+		return;
+	}
+	send_or_hold(t, call, &ev);
+}
+
+static void decide_known(struct core_turn *t, struct core_call *call)
+{
+	struct base_err err;
+
+	if (base_schema_check(call->action->schema, call->args, &err) < 0) {
+		core_emit_called_failed(t, call,
+			core_problem(t->arena, "invalid", "%.*s: %s", BASE_STR_ARG(t->cmd->name), err.text));
+		return;
+	}
+	if (!base_str_is(call->action->connector, "core")) {
+		decide_effect(t, call);
+		return;
+	}
+	if (!call->action->always && !core_run_may(t->c, call->run, t->cmd->name)) {
+		call->rule = BASE_STR("no grant");
+		core_emit_called_failed(t, call,
+			core_problem(t->arena, "denied",
+				"%.*s may not do %.*s: it has no grant for it (add it to `grants` and "
+				"deploy)",
+				BASE_STR_ARG(call->run->as), BASE_STR_ARG(t->cmd->name)));
+		return;
+	}
+	call->rule = BASE_STR("grant");
+	core_decide_internal(t, call);
+}
+
+static void decide_new(struct core_turn *t, struct core_run *r)
+{
+	struct core_call call = {.run = r,
+		.step = t->cmd->step,
+		.action = core_action_find(t->c, t->cmd->name),
+		.args_text = t->cmd->body,
+		.opts_text = t->cmd->params,
+		.args_hash = base_hash_of(t->cmd->body)};
+	struct base_json *args = NULL, *opts = NULL;
+	struct base_err err;
+
+	if (base_json_parse(t->cmd->body, &args, &err) < 0 ||
+		base_json_is_canon(args, t->cmd->body, &err) < 0) {
+		call.args_text =
+			BASE_STR("null"); /* what is not JSON must not stand in the log as if it were */
+		core_emit_called_failed(t, &call,
+			core_problem(t->arena, "invalid", "%.*s: arguments: %s", BASE_STR_ARG(t->cmd->name),
+				err.text));
+	} else if (t->cmd->params.len && base_json_parse(t->cmd->params, &opts, &err) < 0) {
+		call.opts_text = BASE_STR_NONE;
+		core_emit_called_failed(t, &call,
+			core_problem(t->arena, "invalid", "%.*s: options: %s", BASE_STR_ARG(t->cmd->name),
+				err.text));
+	} else if (!call.action) {
+		core_emit_called_failed(t, &call,
+			core_problem(t->arena, "unknown_action", "there is no action %.*s",
+				BASE_STR_ARG(t->cmd->name)));
+	} else {
+		call.args = base_json_root(args);
+		if (opts)
+			call.opts = base_json_root(opts);
+		call.customer = base_jv_str(base_jv_get(call.opts, "customer"));
+		if (call.customer.len == 0)
+			call.customer = r->customer;
+		decide_known(t, &call);
+	}
+	base_json_free(opts);
+	base_json_free(args);
+}
+
+void core_decide_flow_call(struct core_turn *t)
+{
+	struct core_run *r = core_run_find(t->c, t->cmd->run);
+
+	if (!r || r->state != CORE_RUN_ACTIVE) {
+		core_refuse(t, 409, "not_active", "run %llu does not run", (unsigned long long)t->cmd->run);
+		return;
+	}
+	if (t->cmd->step < r->steps) {
+		decide_replayed(t, r);
+		return;
+	}
+	if (t->cmd->step > r->steps || t->cmd->step >= CORE_STEPS_MAX) {
+		core_refuse(t, 400, "protocol", "run %llu: step %u cannot follow step %u",
+			(unsigned long long)r->id, t->cmd->step, r->steps);
+		return;
+	}
+	decide_new(t, r);
+}

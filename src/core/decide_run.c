@@ -1,0 +1,253 @@
+/* Runs: start, end, cancel, resume. */
+#include <string.h>
+
+#include "core/core_int.h"
+
+static void seed_of(struct core_turn *t, uint8_t seed[32])
+{
+	for (int i = 0; i < 4; i++) {
+		uint64_t v = core_entropy(t);
+
+		memcpy(seed + i * 8, &v, 8);
+	}
+}
+
+static struct base_str context_of(struct core_turn *t, const struct core_start *s, uint64_t run)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 4 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mint(&w, "id", (int64_t)run);
+	base_jw_mstr(&w, "flow", s->flow ? s->flow->name : BASE_STR("aios:agent"));
+	base_jw_mstr(&w, "by", s->by);
+	base_jw_mstr(&w, "key", s->key);
+	base_jw_mstr(&w, "customer", s->customer);
+	base_jw_mbool(&w, "dry", s->dry);
+	if (s->parent)
+		base_jw_mint(&w, "parent", (int64_t)s->parent->id);
+	if (s->agent)
+		base_jw_mraw(&w, "agent", s->agent->definition);
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
+{
+	struct base_str as = s->agent
+				     ? base_arena_printf(t->arena, "agent/%.*s", BASE_STR_ARG(s->agent->name))
+				     : base_arena_printf(t->arena, "flow/%.*s", BASE_STR_ARG(s->flow->name));
+	struct core_run_started ev = {.run = t->next_run++,
+		.as = as,
+		.by = s->by,
+		.key = s->key,
+		.input = core_blob(t, s->input),
+		.input_hash = base_hash_of(s->input),
+		.customer = s->customer,
+		.flags = s->dry ? CORE_RUN_DRY : 0,
+		.grants = s->limits};
+	uint8_t seed[32];
+
+	seed_of(t, seed);
+	ev.seed = (struct base_str){(const char *)seed, sizeof(seed)};
+	ev.flow = s->flow ? s->flow->name : BASE_STR("aios:agent");
+	if (s->flow)
+		ev.version = s->flow->current->hash;
+	if (s->agent) {
+		ev.agent = s->agent->name;
+		ev.version = s->agent->version;
+	}
+	if (s->parent) {
+		ev.parent = s->parent->id;
+		ev.parent_step = s->parent_step;
+	}
+	ev.context = context_of(t, s, ev.run);
+	core_run_started_emit(t->block, t->cmd->now_ms, &ev);
+	return ev.run;
+}
+
+static void reply_run(struct core_turn *t, int status, uint64_t run, bool known)
+{
+	t->reply->id = run;
+	core_reply_json(t, status,
+		base_arena_printf(t->arena, "{\"run\":%llu,\"existing\":%s}", (unsigned long long)run,
+			known ? "true" : "false"));
+}
+
+/* True when the key is known; then the reply is written. */
+static bool answered_by_key(struct core_turn *t, struct base_str key, struct base_str input)
+{
+	const struct core_key *k = key.len ? base_names_get(t->c->keys, key) : NULL;
+	struct base_hash hash = base_hash_of(input);
+
+	if (!k)
+		return false;
+	if (base_hash_eq(&k->input, &hash))
+		reply_run(t, 200, k->run, true);
+	else
+		core_refuse(t, 409, "key_reused",
+			"run %llu was started with this key and another input: use a new key for a new run",
+			(unsigned long long)k->run);
+	return true;
+}
+
+void core_decide_run_start(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct core_flow *flow = base_names_get(t->c->flows, cmd->name);
+	struct core_start s = {.flow = flow, .by = cmd->by.id};
+	struct base_str input = cmd->body.len ? cmd->body : BASE_STR("{}");
+	struct base_json *doc, *params = NULL;
+	struct base_buf canon;
+	struct base_err err;
+
+	if (!flow || !flow->current) {
+		core_refuse(t, 404, "unknown_flow",
+			"no flow named %.*s is deployed: `aios deploy` deploys flows/*.js",
+			BASE_STR_ARG(cmd->name));
+		return;
+	}
+	base_buf_init(&canon, 32 << 20);
+	if (base_json_canon(input, &canon, &err) < 0 ||
+		base_json_parse(base_buf_view(&canon), &doc, &err) < 0) {
+		base_buf_done(&canon);
+		core_refuse(t, 400, "invalid", "input: %s", err.text);
+		return;
+	}
+	s.input = core_buf_to_arena(t->arena, &canon);
+	if (flow->current->input && base_schema_check(flow->current->input, base_json_root(doc), &err) < 0) {
+		base_json_free(doc);
+		core_refuse(t, 422, "invalid", "input of %.*s: %s", BASE_STR_ARG(cmd->name), err.text);
+		return;
+	}
+	base_json_free(doc);
+	if (cmd->key.len)
+		s.key = base_arena_printf(
+			t->arena, "%.*s:%.*s", BASE_STR_ARG(cmd->by.id), BASE_STR_ARG(cmd->key));
+	if (answered_by_key(t, s.key, s.input))
+		return;
+	if (cmd->params.len && base_json_parse(cmd->params, &params, &err) == 0) {
+		s.dry = base_jv_bool(base_jv_get(base_json_root(params), "dry"), false);
+		s.customer = base_arena_dup(
+			t->arena, base_jv_str(base_jv_get(base_json_root(params), "customer")));
+		base_json_free(params);
+	}
+	reply_run(t, 201, core_emit_run_started(t, &s), false);
+}
+
+/* The step of the parent that waits for this run, or NULL. */
+static struct core_open *waiting_parent(const struct core *c, const struct core_run *r)
+{
+	struct core_step *s = core_step_find(core_run_find(c, r->parent), r->parent_step);
+
+	return r->parent && s && s->open && s->open->child == r->id ? s->open : NULL;
+}
+
+static void end_run(
+	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str value)
+{
+	struct core_open *o = waiting_parent(t->c, r);
+
+	core_run_ended_emit(t->block, t->cmd->now_ms,
+		&(struct core_run_ended){.run = r->id,
+			.outcome = (uint8_t)outcome,
+			.value = core_blob(t, value),
+			.by = t->cmd->by.id});
+	if (!o)
+		return;
+	if (outcome == CORE_DONE)
+		core_emit_step_done(t, o->run, o->step, value, 0, BASE_STR_NONE, r->labels);
+	else
+		core_emit_step_failed(t, o->run, o->step, value, 0);
+}
+
+static void park(struct core_turn *t, const struct core_run *r, const char *why, struct base_str detail)
+{
+	struct core_gate_open g = {
+		.run = r->id, .step = UINT32_MAX, .kind = "parked", .show = detail, .rule = base_str_of(why)};
+
+	g.title = base_arena_printf(t->arena, "Run %llu stands still: %s", (unsigned long long)r->id, why);
+	core_run_parked_emit(t->block, t->cmd->now_ms,
+		&(struct core_run_parked){.run = r->id, .why = base_str_of(why), .detail = detail});
+	(void)core_emit_gate(t, &g);
+}
+
+static bool problem_is(struct base_str problem, const char *kind)
+{
+	struct base_json *doc;
+	bool is;
+
+	if (base_json_parse(problem, &doc, NULL) < 0)
+		return false;
+	is = base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "kind")), kind);
+	base_json_free(doc);
+	return is;
+}
+
+/* FLOW_DONE, FLOW_FAILED and FLOW_CRASHED: what a worker says of a run that it holds. */
+void core_decide_flow_end(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct core_run *r = core_run_find(t->c, cmd->run);
+
+	if (!r || r->state != CORE_RUN_ACTIVE) {
+		core_refuse(t, 409, "not_active", "run %llu does not run", (unsigned long long)cmd->run);
+		return;
+	}
+	if (cmd->type == CORE_CMD_FLOW_DONE)
+		end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"));
+	else if (cmd->type == CORE_CMD_FLOW_FAILED && problem_is(cmd->body, "diverged"))
+		park(t, r, "diverged", cmd->body);
+	else
+		end_run(t, r, CORE_FAILED, cmd->body);
+}
+
+/* Children first, so that nothing acts for a parent that is gone. */
+static void cancel_tree(
+	struct core_turn *t, const struct core_run *r, struct base_str problem, unsigned depth)
+{
+	for (uint32_t i = 0; i < r->steps && depth < 64; i++) {
+		const struct core_open *o = r->step[i].open;
+		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
+
+		if (child && child->state != CORE_RUN_ENDED)
+			cancel_tree(t, child, problem, depth + 1);
+	}
+	end_run(t, r, CORE_CANCELLED, problem);
+}
+
+void core_decide_run_cancel(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct core_run *r = core_run_find(t->c, cmd->run);
+	struct base_str problem;
+
+	if (!r || r->state == CORE_RUN_ENDED) {
+		core_refuse(t, r || (cmd->run && cmd->run < t->c->next_run) ? 409 : 404, "not_active",
+			r || (cmd->run && cmd->run < t->c->next_run) ? "run %llu has ended already"
+								     : "there is no run %llu",
+			(unsigned long long)cmd->run);
+		return;
+	}
+	problem = core_problem(t->arena, "cancelled", "cancelled by %.*s%s%.*s", BASE_STR_ARG(cmd->by.id),
+		cmd->text.len ? ": " : "", BASE_STR_ARG(cmd->text));
+	cancel_tree(t, r, problem, 0);
+	reply_run(t, 200, r->id, true);
+}
+
+void core_decide_run_resume(struct core_turn *t)
+{
+	struct core_run *r = core_run_find(t->c, t->cmd->run);
+
+	if (!r || r->state != CORE_RUN_PARKED) {
+		core_refuse(t, r ? 409 : 404, "not_parked",
+			r ? "run %llu is not parked" : "there is no such run as %llu",
+			(unsigned long long)t->cmd->run);
+		return;
+	}
+	core_run_resumed_emit(
+		t->block, t->cmd->now_ms, &(struct core_run_resumed){.run = r->id, .by = t->cmd->by.id});
+	reply_run(t, 200, r->id, true);
+}

@@ -1,0 +1,387 @@
+/*
+ * Effects: planned → approved → sent → done | failed | in doubt.
+ *
+ *      step_called(GATED) ──gate──► step_sent ─┬─► step_done
+ *      step_called(HELD) ──slot───►    ▲       ├─► step_failed
+ *      step_called(SENT) ──────────────┤       ├─► step_retry (known not to have happened) ─► HELD
+ *                                      │       └─► no answer: by class
+ *                                      └────────────── read, idempotent: again · lookup: ask · once:
+ * step_doubt
+ */
+#include <string.h>
+
+#include "core/core_int.h"
+
+enum {
+	OUTCOME_DONE = 1,
+	OUTCOME_FAILED,
+	OUTCOME_RETRY,
+	OUTCOME_UNKNOWN,
+	OUTCOME_NOT_FOUND
+}; /* enum wire_outcome */
+enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000, SETTLE_MS = 1000 };
+
+int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms)
+{
+	int64_t slot_us, ahead;
+
+	(void)c;
+	if (!k)
+		return 0;
+	if (k->open_until_ms > now_ms)
+		return k->open_until_ms;
+	if (!k->interval_us)
+		return 0;
+	ahead = (k->burst - 1) * k->interval_us;
+	slot_us = k->next_us - ahead;
+	return slot_us > now_ms * 1000 ? slot_us / 1000 + 1 : 0;
+}
+
+void core_emit_step_done(struct core_turn *t, uint64_t run, uint32_t step, struct base_str result,
+	int64_t cost, struct base_str usage, uint8_t labels)
+{
+	core_step_done_emit(t->block, t->cmd->now_ms,
+		&(struct core_step_done){.run = run,
+			.step = step,
+			.result = core_blob(t, result),
+			.cost = cost,
+			.usage = usage,
+			.labels = labels});
+}
+
+void core_emit_step_failed(
+	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost)
+{
+	core_step_failed_emit(t->block, t->cmd->now_ms,
+		&(struct core_step_failed){.run = run, .step = step, .problem = problem, .cost = cost});
+}
+
+static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
+	uint8_t mode, struct base_str problem, int64_t cost)
+{
+	core_step_retry_emit(t->block, t->cmd->now_ms,
+		&(struct core_step_retry){.run = o->run,
+			.step = o->step,
+			.attempt = attempt,
+			.at_ms = at_ms,
+			.mode = mode,
+			.problem = problem,
+			.cost = cost});
+}
+
+/* --- release
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The call as it was judged, read back from the log. */
+struct judged_call {
+	struct base_json *args;
+	struct core_step_called ev;
+	bool found;
+};
+
+static struct judged_call recall(struct core_turn *t, const struct core_step *s)
+{
+	const struct core_fetched *f = core_fetched_at(t, s->seq);
+	struct judged_call j = {0};
+
+	j.found = f && core_step_called_get(f->record.body, &j.ev) == 0 &&
+		  base_json_parse(f->blob, &j.args, NULL) == 0;
+	return j;
+}
+
+/* Grants and policy once more: what was allowed when it was asked may be denied when it would leave. */
+static bool still_allowed(
+	struct core_turn *t, struct core_run *r, const struct core_open *o, struct judged_call *call)
+{
+	uint64_t seq = core_customer_seq(t->c, o->customer);
+	const struct core_fetched *fact = seq ? core_fetched_at(t, seq) : NULL;
+	struct core_question q = {.run = r,
+		.action = o->action,
+		.args = base_json_root(call->args),
+		.customer = o->customer,
+		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
+	struct core_judged j = core_judge(t->c, &q, t->arena);
+
+	if (j.verdict == CORE_ALLOW || (j.verdict == CORE_GATE && (o->cleared || o->approval)))
+		return true;
+	core_emit_step_failed(t, r->id, o->step,
+		core_problem(t->arena, "denied", "%.*s was not sent: %.*s", BASE_STR_ARG(o->action->name),
+			BASE_STR_ARG(j.rule)),
+		0);
+	return false;
+}
+
+static void ask_for_money(struct core_turn *t, const struct core_open *o, struct base_str lacking,
+	int64_t cost, struct base_str shown)
+{
+	struct core_gate_open g = {.run = o->run,
+		.step = o->step,
+		.kind = "budget",
+		.rule = BASE_STR("budget"),
+		.show = shown,
+		.cost = cost,
+		.on_expiry = BASE_STR("deny")};
+
+	g.title = base_arena_printf(
+		t->arena, "%.*s: %.*s", BASE_STR_ARG(o->action->name), BASE_STR_ARG(lacking));
+	(void)core_emit_gate(t, &g);
+}
+
+static void send_now(struct core_turn *t, struct core_run *r, struct core_open *o, struct judged_call *call)
+{
+	struct core_route route = {.json = o->route};
+	struct base_str lacking = BASE_STR_NONE;
+
+	if (o->action->model && call->found) {
+		route = core_route_of(t->c, base_json_root(call->args), call->ev.args.len, o->failures,
+			t->cmd->now_ms, t->arena);
+		if (route.problem.len) {
+			core_emit_step_failed(t, r->id, o->step,
+				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)), 0);
+			return;
+		}
+		if (!o->overrun)
+			lacking = core_budget_short(t->c, r, route.reserve, t->cmd->now_ms, t->arena);
+	}
+	if (lacking.len) {
+		ask_for_money(t, o, lacking, route.reserve, call->ev.args.data);
+		return;
+	}
+	core_step_sent_emit(t->block, t->cmd->now_ms,
+		&(struct core_step_sent){.run = r->id,
+			.step = o->step,
+			.attempt = o->attempt + 1,
+			.reserved = route.reserve,
+			.route = route.json,
+			.mode = o->mode});
+}
+
+void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
+{
+	struct core_open *o = r->step[step].open;
+	struct judged_call call = recall(t, &r->step[step]);
+	const struct core_connector *k = core_connector_find(t->c, o->action->connector);
+
+	if (t->c->frozen && !o->action->internal)
+		emit_retry(t, o, 0, t->cmd->now_ms, o->mode, BASE_STR_NONE, 0);
+	else if (k &&
+		 k->open_until_ms > t->cmd->now_ms) /* its slot is taken, but the breaker opened meanwhile */
+		emit_retry(t, o, 0, k->open_until_ms, o->mode, BASE_STR_NONE, 0);
+	else if (!call.found || still_allowed(t, r, o, &call))
+		send_now(t, r, o, &call);
+	base_json_free(call.args);
+}
+
+/* --- results
+ * ----------------------------------------------------------------------------------------------------- */
+
+void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence)
+{
+	const struct core_open *o = r->step[step].open;
+	struct core_gate_open g = {.run = r->id,
+		.step = step,
+		.kind = "doubt",
+		.show = evidence,
+		.rule = BASE_STR("effects that cannot be asked for again")};
+
+	g.title = base_arena_printf(t->arena, "Did %.*s of run %llu happen?", BASE_STR_ARG(o->action->name),
+		(unsigned long long)r->id);
+	core_step_doubt_emit(t->block, t->cmd->now_ms,
+		&(struct core_step_doubt){.run = r->id,
+			.step = step,
+			.attempt = o->attempt,
+			.gate = t->next_gate,
+			.evidence = evidence});
+	(void)core_emit_gate(t, &g);
+}
+
+static struct base_str evidence_of(struct core_turn *t, const struct core_open *o, struct base_str problem)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 1 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "action", o->action->name);
+	base_jw_mint(&w, "attempt", o->attempt);
+	base_jw_mstr(&w, "key", o->key);
+	base_jw_mraw(&w, "last_word", problem);
+	base_jw_mcstr(&w, "choices", "happened: it did, with its result; send: it did not, send it; give_up");
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+static uint32_t attempts_max(const struct core_open *o)
+{
+	struct base_json *doc;
+	int64_t n = o->action->attempts;
+
+	if (o->opts.len && base_json_parse(o->opts, &doc, NULL) == 0) {
+		struct base_jv retry = base_jv_get(base_json_root(doc), "retry");
+
+		n = base_jv_int(
+			base_jv_kind(retry) == BASE_JSON_OBJ ? base_jv_get(retry, "attempts") : retry, n);
+		base_json_free(doc);
+	}
+	return n < 1 ? 1 : (uint32_t)n;
+}
+
+static int64_t backoff(struct core_turn *t, uint32_t failures)
+{
+	int64_t base = BACKOFF_MAX_MS;
+
+	if (failures < 11)
+		base = (int64_t)BACKOFF_FIRST_MS << failures;
+	if (base > BACKOFF_MAX_MS)
+		base = BACKOFF_MAX_MS;
+	if ((int64_t)t->cmd->retry_after_ms > base)
+		return t->cmd->retry_after_ms;
+	return base / 2 + (int64_t)(core_entropy(t) % (uint64_t)(base / 2 + 1));
+}
+
+/* A failure after which it may be tried again; at the last attempt a person decides. */
+static void retry_or_park(
+	struct core_turn *t, const struct core_open *o, uint8_t mode, struct base_str problem, int64_t cost)
+{
+	struct core_gate_open g = {.run = o->run,
+		.step = o->step,
+		.kind = "retry",
+		.rule = BASE_STR("attempts used up"),
+		.show = evidence_of(t, o, problem)};
+	bool own = o->opts.len > 0 && attempts_max(o) != o->action->attempts;
+
+	if (o->failures + 1 < attempts_max(o)) {
+		emit_retry(t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), mode, problem, cost);
+		return;
+	}
+	if (own || o->action->internal) { /* the flow said how often: it deals with the failure itself */
+		core_emit_step_failed(t, o->run, o->step, problem, cost);
+		return;
+	}
+	emit_retry(t, o, o->attempt, t->cmd->now_ms, mode, problem, cost);
+	g.title = base_arena_printf(t->arena, "%.*s of run %llu failed %u times",
+		BASE_STR_ARG(o->action->name), (unsigned long long)o->run, o->failures + 1);
+	(void)core_emit_gate(t, &g);
+}
+
+/* No answer: it may have happened. */
+static void no_answer(struct core_turn *t, struct core_run *r, const struct core_open *o,
+	struct base_str problem, int64_t cost)
+{
+	enum core_class klass = (enum core_class)r->step[o->step].klass;
+
+	if (klass == CORE_ONCE)
+		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
+	else if (klass == CORE_LOOKUP)
+		emit_retry(t, o, o->attempt, t->cmd->now_ms + SETTLE_MS, 1, problem, cost);
+	else
+		retry_or_park(t, o, 0, problem, cost);
+}
+
+static int64_t cost_of(struct core_turn *t, const struct core_open *o)
+{
+	int64_t cost = 0;
+	struct base_json *doc;
+
+	if (t->cmd->params.len && base_json_parse(t->cmd->params, &doc, NULL) == 0) {
+		struct base_jv root = base_json_root(doc);
+
+		cost = base_jv_int(base_jv_get(root, "cost_nusd"), 0);
+		if (base_jv_bool(base_jv_get(root, "unknown"), false))
+			cost = o->reserved;
+		base_json_free(doc);
+	} else if (t->cmd->outcome == OUTCOME_UNKNOWN) {
+		cost = o->reserved; /* charged until the truth is known */
+	}
+	return cost < 0 ? 0 : cost;
+}
+
+void core_decide_effect_result(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct core_run *r = core_run_find(t->c, cmd->run);
+	struct core_step *s = core_step_find(r, cmd->step);
+	struct core_open *o = s ? s->open : NULL;
+	struct base_str value = cmd->body.len ? cmd->body : BASE_STR("null");
+	int64_t cost;
+
+	if (!o || s->status != CORE_STEP_SENT || o->attempt != cmd->attempt) {
+		core_refuse(t, 409, "late", "attempt %u of step %u of run %llu is not awaited", cmd->attempt,
+			cmd->step, (unsigned long long)cmd->run);
+		return;
+	}
+	cost = cost_of(t, o);
+	switch (cmd->outcome) {
+	case OUTCOME_DONE:
+		core_emit_step_done(t, r->id, cmd->step, value, cost, cmd->params, o->action->labels);
+		break;
+	case OUTCOME_RETRY:
+		if (o->mode == 1)
+			emit_retry(
+				t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), 1, value, cost);
+		else
+			retry_or_park(t, o, 0, value, cost);
+		break;
+	case OUTCOME_NOT_FOUND:
+		emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+		break;
+	case OUTCOME_UNKNOWN:
+		no_answer(t, r, o, value, cost);
+		break;
+	default:
+		core_emit_step_failed(t, r->id, cmd->step, value, cost);
+		break;
+	}
+}
+
+/* --- a new epoch
+ * ------------------------------------------------------------------------------------------------- */
+
+/* What was in flight when aiosd ended has no answer any more; each by its class. */
+void core_decide_start(struct core_turn *t)
+{
+	struct base_str problem = core_problem(t->arena, "restarted", "aiosd ended before the answer came");
+
+	core_engine_started_emit(t->block, t->cmd->now_ms,
+		&(struct core_engine_started){.epoch = t->c->epoch + 1, .version = t->cmd->text});
+	for (struct core_open *o = t->c->open_first; o; o = o->next) {
+		struct core_run *r = core_run_find(t->c, o->run);
+		struct core_step *s = &r->step[o->step];
+
+		if (s->status != CORE_STEP_SENT)
+			continue;
+		if (s->klass == CORE_ONCE)
+			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
+		else
+			emit_retry(t, o, o->attempt, t->cmd->now_ms, s->klass == CORE_LOOKUP ? 1 : 0, problem,
+				o->reserved);
+	}
+}
+
+/* --- time
+ * -------------------------------------------------------------------------------------------------------- */
+
+void core_decide_tick(struct core_turn *t)
+{
+	struct base_heap_item item;
+	struct core_run *r;
+	struct core_step *s;
+
+	if (!core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
+		return;
+	if (item.kind == CORE_TIMER_GATE) {
+		core_decide_gate(t);
+		return;
+	}
+	r = core_run_find(t->c, item.id);
+	s = &r->step[item.sub];
+	if (s->status == CORE_STEP_HELD) {
+		core_release(t, r, item.sub);
+		return;
+	}
+	if (s->open->action->handler == CORE_H_SIGNAL_WAIT)
+		core_emit_step_done(t, r->id, item.sub, BASE_STR("{\"timeout\":true}"), 0, BASE_STR_NONE, 0);
+	else
+		core_emit_step_done(t, r->id, item.sub, BASE_STR("null"), 0, BASE_STR_NONE, 0);
+}

@@ -1,0 +1,369 @@
+/* Gates: questions to a person. One decision wins; what is decided is bound to the hash of what was shown. */
+#include <string.h>
+
+#include "core/core_int.h"
+
+enum { SHOWN_TEXT_MAX = 400, FIXED_VALUES_MAX = 4096 };
+
+uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g)
+{
+	struct base_str show = g->show.len ? g->show : BASE_STR("null");
+	struct core_gate_opened ev = {.gate = t->next_gate++,
+		.run = g->run,
+		.step = g->step,
+		.kind = base_str_of(g->kind),
+		.title = g->title,
+		.show = core_blob(t, show),
+		.shown = base_hash_of(show),
+		.allows = g->allows,
+		.edit = g->edit,
+		.rule = g->rule,
+		.cost = g->cost,
+		.expires_ms = g->expires_ms,
+		.on_expiry = g->on_expiry};
+
+	core_gate_opened_emit(t->block, t->cmd->now_ms, &ev);
+	return ev.gate;
+}
+
+/* --- what an approval fixes
+ * -------------------------------------------------------------------------------------- */
+
+static struct base_jv at_pointer(struct base_jv v, struct base_str pointer)
+{
+	struct base_str head, rest = pointer;
+	uint64_t i;
+
+	if (rest.len && rest.ptr[0] == '/')
+		rest = base_str_sub(rest, 1, rest.len);
+	while (rest.len) {
+		(void)base_str_cut(rest, '/', &head, &rest);
+		if (base_jv_kind(v) == BASE_JSON_ARR && base_str_u64(head, &i) == 0)
+			v = base_jv_at(v, i);
+		else
+			v = base_jv_get_str(v, head);
+	}
+	return v;
+}
+
+static void put_fixed(struct base_jw *w, struct base_jv v)
+{
+	struct base_buf b;
+	struct base_hash h;
+	struct base_str text;
+
+	if (base_jv_kind(v) == BASE_JSON_NONE)
+		return;
+	base_buf_init(&b, 32 << 20);
+	base_jv_write(v, &b);
+	h = base_hash_of(base_buf_view(&b));
+	text = base_str_sub(base_buf_view(&b), 0, SHOWN_TEXT_MAX);
+	while (text.len && !base_utf8_valid(text))
+		text.len--;
+	base_jw_obj(w);
+	base_jw_mhash(w, "hash", &h);
+	base_jw_mstr(w, "text", text);
+	base_jw_end_obj(w);
+	base_buf_done(&b);
+}
+
+static void put_leaves(struct base_jw *w, struct base_jv v, unsigned *left)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv child;
+
+	if (*left == 0)
+		return;
+	if (base_jv_kind(v) != BASE_JSON_ARR && base_jv_kind(v) != BASE_JSON_OBJ) {
+		(*left)--;
+		put_fixed(w, v);
+		return;
+	}
+	while (base_jv_next(v, &it, &key, &child))
+		put_leaves(w, child, left);
+}
+
+/* {"markdown":[{"hash","text"}…]}: each fixed argument and the values that it may have. */
+static struct base_str fixed_of(struct core_turn *t, struct base_str allows, struct base_str approved)
+{
+	struct base_json *rule, *value;
+	struct base_jv fixed, v, p;
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_buf b;
+	struct base_jw w;
+
+	if (allows.len == 0 || base_json_parse(allows, &rule, NULL) < 0)
+		return BASE_STR_NONE;
+	if (base_json_parse(approved, &value, NULL) < 0) {
+		base_json_free(rule);
+		return BASE_STR("{}");
+	}
+	fixed = base_jv_get(base_json_root(rule), "fixed");
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	while (base_jv_next(fixed, &it, &key, &v)) {
+		bool names = base_jv_kind(fixed) == BASE_JSON_ARR;
+		unsigned left = FIXED_VALUES_MAX;
+
+		base_jw_key_str(&w, names ? base_jv_str(v) : key);
+		base_jw_arr(&w);
+		if (names) {
+			put_leaves(&w, base_json_root(value), &left);
+		} else if (base_jv_kind(v) == BASE_JSON_ARR) {
+			struct base_jv_iter jt = {0};
+
+			while (base_jv_next(v, &jt, &key, &p))
+				put_fixed(&w, at_pointer(base_json_root(value), base_jv_str(p)));
+		} else {
+			put_fixed(&w, at_pointer(base_json_root(value), base_jv_str(v)));
+		}
+		base_jw_end_arr(&w);
+	}
+	base_jw_end_obj(&w);
+	base_json_free(value);
+	base_json_free(rule);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+/* --- a decision
+ * --------------------------------------------------------------------------------------------------- */
+
+struct decision {
+	struct core_gate *gate;
+	struct core_run *run;
+	struct core_step *step;				  /* NULL for parked runs */
+	struct base_str answer, by, reason, value, shown; /* value: edited, or what happened */
+};
+
+static void emit_decided(struct core_turn *t, const struct decision *d, struct base_str fixed)
+{
+	core_gate_decided_emit(t->block, t->cmd->now_ms,
+		&(struct core_gate_decided){.gate = d->gate->id,
+			.answer = d->answer,
+			.by = d->by,
+			.reason = d->reason,
+			.shown = d->gate->shown,
+			.value = core_blob(t, d->value),
+			.waited_ms = t->cmd->now_ms - d->gate->opened_ms,
+			.fixed = fixed});
+}
+
+static struct base_str asked_result(struct core_turn *t, const struct decision *d, struct base_str value)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "answer", d->answer);
+	base_jw_mint(&w, "approval", (int64_t)d->gate->id);
+	base_jw_mstr(&w, "by", d->by);
+	base_jw_mstr(&w, "reason", d->reason);
+	base_jw_mraw(&w, "value", value);
+	base_jw_end_obj(&w);
+	return core_buf_to_arena(t->arena, &b);
+}
+
+/* A gate that the flow asked for itself: its answer is the step's result. */
+static void decide_asked(struct core_turn *t, struct decision *d)
+{
+	bool edit = base_str_is(d->answer, "edit"), approve = edit || base_str_is(d->answer, "approve");
+	struct base_str value = edit ? d->value : d->shown;
+
+	if (edit && !d->gate->edit) {
+		core_refuse(t, 422, "not_editable", "gate %llu can be approved or denied, not edited",
+			(unsigned long long)d->gate->id);
+		return;
+	}
+	emit_decided(t, d, approve ? fixed_of(t, d->gate->allows, value) : BASE_STR_NONE);
+	core_emit_step_done(t, d->run->id, d->gate->step,
+		asked_result(
+			t, d, approve || base_str_is(d->gate->on_expiry, "value") ? value : BASE_STR_NONE),
+		0, BASE_STR_NONE, 0);
+}
+
+/* A gate that holds an effect: policy, budget, or attempts used up. */
+static void decide_held(struct core_turn *t, struct decision *d)
+{
+	if (base_str_is(d->answer, "edit")) {
+		core_refuse(
+			t, 422, "not_editable", "an effect can be approved or denied as it is, not edited");
+		return;
+	}
+	emit_decided(t, d, BASE_STR_NONE);
+	if (!base_str_is(d->answer, "approve")) {
+		core_emit_step_failed(t, d->run->id, d->gate->step,
+			core_problem(t->arena, base_str_is(d->answer, "expired") ? "expired" : "denied",
+				"%.*s by %.*s%s%.*s", BASE_STR_ARG(d->answer), BASE_STR_ARG(d->by),
+				d->reason.len ? ": " : "", BASE_STR_ARG(d->reason)),
+			0);
+		return;
+	}
+	/* The release follows by its timer: applying the decision holds the step with a slot that is due now.
+	 */
+}
+
+static void decide_doubt(struct core_turn *t, struct decision *d)
+{
+	if (base_str_is(d->answer, "happened")) {
+		emit_decided(t, d, BASE_STR_NONE);
+		core_emit_step_done(t, d->run->id, d->gate->step, d->value.len ? d->value : BASE_STR("null"),
+			0, BASE_STR_NONE, 0);
+	} else if (base_str_is(d->answer, "send")) {
+		emit_decided(t, d, BASE_STR_NONE);
+	} else if (base_str_is(d->answer, "give_up") || base_str_is(d->answer, "deny")) {
+		emit_decided(t, d, BASE_STR_NONE);
+		core_emit_step_failed(t, d->run->id, d->gate->step,
+			core_problem(t->arena, "given_up",
+				"nobody knows whether it happened; given up by %.*s", BASE_STR_ARG(d->by)),
+			0);
+	} else {
+		core_refuse(
+			t, 422, "invalid", "an effect in doubt is answered with happened, send or give_up");
+	}
+}
+
+static void decide_parked(struct core_turn *t, struct decision *d)
+{
+	bool resume = base_str_is(d->answer, "approve") || base_str_is(d->answer, "resume");
+
+	emit_decided(t, d, BASE_STR_NONE);
+	if (resume) {
+		core_run_resumed_emit(
+			t->block, t->cmd->now_ms, &(struct core_run_resumed){.run = d->run->id, .by = d->by});
+		return;
+	}
+	core_run_ended_emit(t->block, t->cmd->now_ms,
+		&(struct core_run_ended){.run = d->run->id,
+			.outcome = CORE_CANCELLED,
+			.by = d->by,
+			.value = core_blob(t, core_problem(t->arena, "cancelled", "given up by %.*s",
+						      BASE_STR_ARG(d->by)))});
+	if (d->run->parent) {
+		struct core_step *s =
+			core_step_find(core_run_find(t->c, d->run->parent), d->run->parent_step);
+
+		if (s && s->open && s->open->child == d->run->id)
+			core_emit_step_failed(t, d->run->parent, d->run->parent_step,
+				core_problem(t->arena, "cancelled", "run %llu was given up",
+					(unsigned long long)d->run->id),
+				0);
+	}
+}
+
+static void decide_kind(struct core_turn *t, struct decision *d)
+{
+	if (base_str_is(d->gate->kind, "approve"))
+		decide_asked(t, d);
+	else if (base_str_is(d->gate->kind, "doubt"))
+		decide_doubt(t, d);
+	else if (base_str_is(d->gate->kind, "parked"))
+		decide_parked(t, d);
+	else
+		decide_held(t, d);
+}
+
+static bool known_answer(struct base_str a)
+{
+	static const char *const names[] = {
+		"approve", "edit", "deny", "happened", "send", "give_up", "resume", "cancel"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (base_str_is(a, names[i]))
+			return true;
+	return false;
+}
+
+static bool may_decide(struct core_turn *t, const struct core_gate *g)
+{
+	const struct core_run *r = core_run_find(t->c, g->run);
+
+	if (base_str_is(t->cmd->by.id, "operator") || !r || !base_str_eq(r->by, t->cmd->by.id))
+		return true;
+	core_refuse(t, 403, "denied", "%.*s started this run: somebody else must decide its gates",
+		BASE_STR_ARG(t->cmd->by.id));
+	return false;
+}
+
+static void expire(struct core_turn *t)
+{
+	struct base_heap_item item;
+	struct decision d = {.by = BASE_STR("time"), .answer = BASE_STR("expired")};
+	const struct core_fetched *f;
+
+	if (!core_timer_next(t->c, &item))
+		return;
+	d.gate = core_gate_find(t->c, item.id);
+	d.run = core_run_find(t->c, d.gate->run);
+	d.step = core_step_find(d.run, d.gate->step);
+	f = core_fetched_at(t, d.gate->seq);
+	if (f)
+		d.shown = f->blob;
+	if (base_str_is(d.gate->on_expiry, "approve"))
+		d.answer = BASE_STR("approve");
+	decide_kind(t, &d);
+}
+
+static int canonical_value(struct core_turn *t, struct decision *d)
+{
+	struct base_buf b;
+	struct base_err err;
+
+	if (d->value.len == 0)
+		return 0;
+	base_buf_init(&b, 32 << 20);
+	if (base_json_canon(d->value, &b, &err) < 0) {
+		base_buf_done(&b);
+		core_refuse(t, 400, "invalid", "value: %s", err.text);
+		return -1;
+	}
+	d->value = core_buf_to_arena(t->arena, &b);
+	return 0;
+}
+
+void core_decide_gate(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct decision d = {.answer = cmd->name, .by = cmd->by.id, .reason = cmd->text, .value = cmd->body};
+	const struct core_fetched *f;
+
+	if (cmd->type == CORE_CMD_TICK) {
+		expire(t);
+		return;
+	}
+	d.gate = core_gate_find(t->c, cmd->id);
+	if (!d.gate || d.gate->decided) {
+		bool was = cmd->id && cmd->id < t->c->next_gate;
+
+		core_refuse(t, was ? 409 : 404, was ? "decided" : "unknown_gate",
+			was ? "gate %llu is decided already: one decision wins" : "there is no gate %llu",
+			(unsigned long long)cmd->id);
+		return;
+	}
+	if (!known_answer(cmd->name)) {
+		core_refuse(t, 422, "invalid",
+			"a gate is answered with approve, edit, deny, happened, send or give_up");
+		return;
+	}
+	if (!base_hash_eq(&cmd->hash, &d.gate->shown)) {
+		core_refuse(t, 409, "not_what_was_shown",
+			"the answer names another content than gate %llu shows: look at it again",
+			(unsigned long long)cmd->id);
+		return;
+	}
+	if (!may_decide(t, d.gate) || canonical_value(t, &d) < 0)
+		return;
+	d.run = core_run_find(t->c, d.gate->run);
+	d.step = core_step_find(d.run, d.gate->step);
+	f = core_fetched_at(t, d.gate->seq);
+	if (f)
+		d.shown = f->blob;
+	core_reply_json(t, 200,
+		base_arena_printf(t->arena, "{\"gate\":%llu,\"answer\":\"%.*s\"}",
+			(unsigned long long)cmd->id, BASE_STR_ARG(cmd->name)));
+	decide_kind(t, &d);
+}

@@ -1,0 +1,159 @@
+/* Facts, documents, outcomes and signals that come from outside a run: the API and the command line. */
+#include <string.h>
+
+#include "core/core_int.h"
+
+static int canonical(struct core_turn *t, struct base_str text, struct base_str *ret)
+{
+	struct base_buf b;
+	struct base_err err;
+
+	base_buf_init(&b, 32 << 20);
+	if (base_json_canon(text, &b, &err) < 0) {
+		base_buf_done(&b);
+		core_refuse(t, 400, "invalid", "%s", err.text);
+		return -1;
+	}
+	*ret = core_buf_to_arena(t->arena, &b);
+	return 0;
+}
+
+void core_decide_fact_put(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	const struct core_fact *f = base_names_get(t->c->facts, cmd->name);
+	uint64_t version = f ? f->version : 0;
+	struct base_str value = BASE_STR_NONE;
+
+	if (cmd->name.len == 0 || cmd->name.len > 512) {
+		core_refuse(t, 400, "invalid", "a fact's key has 1 to 512 bytes");
+		return;
+	}
+	if (cmd->base >= 0 && (uint64_t)cmd->base != version) {
+		core_refuse(t, 409, "conflict", "%.*s stands at version %llu, not %lld: read it again",
+			BASE_STR_ARG(cmd->name), (unsigned long long)version, (long long)cmd->base);
+		return;
+	}
+	if (cmd->body.len == 0 && (!f || f->removed)) {
+		core_refuse(t, 404, "unknown_fact", "there is no fact %.*s", BASE_STR_ARG(cmd->name));
+		return;
+	}
+	if (cmd->body.len && canonical(t, cmd->body, &value) < 0)
+		return;
+	core_emit_fact(t, cmd->name, value, cmd->body.len == 0, 0, 0, cmd->by.id, cmd->text, 0);
+	core_reply_json(t, f ? 200 : 201,
+		base_arena_printf(t->arena, "{\"version\":%llu}", (unsigned long long)version + 1));
+}
+
+void core_decide_doc_put(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct base_str meta = BASE_STR_NONE;
+
+	if (cmd->name.len == 0 || cmd->name.len > 512 || !base_utf8_valid(cmd->body)) {
+		core_refuse(t, 400, "invalid", "a document has an id of 1 to 512 bytes and a text in UTF-8");
+		return;
+	}
+	if (cmd->params.len && canonical(t, cmd->params, &meta) < 0)
+		return;
+	core_document_put_emit(t->block, t->cmd->now_ms,
+		&(struct core_document_put){.id = cmd->name,
+			.text = core_blob(t, cmd->body),
+			.meta = meta,
+			.hash = base_hash_of(cmd->body),
+			.by = cmd->by.id});
+	core_reply_json(t, 201, BASE_STR("{}"));
+}
+
+/* The experiment of a run in which this customer was given an arm. */
+static const struct core_experiment *experiment_of(
+	const struct core *c, uint64_t run, struct base_str customer, struct base_str *ret_name)
+{
+	struct base_str at = BASE_STR_NONE;
+	void *value;
+
+	for (bool first = true; base_names_seek(c->experiments, at, first, &at, &value); first = false) {
+		const struct core_experiment *x = value;
+
+		if (x->run == run && x->units && base_names_get(x->units, customer)) {
+			*ret_name = at;
+			return x;
+		}
+	}
+	return NULL;
+}
+
+void core_decide_outcome(struct core_turn *t)
+{
+	const struct core_experiment *x = NULL;
+	struct core_outcome_recorded ev = {.by = t->cmd->by.id};
+	struct base_json *doc;
+	struct base_jv root, value;
+	struct base_err err;
+
+	if (base_json_parse(t->cmd->body, &doc, &err) < 0) {
+		core_refuse(t, 400, "invalid", "outcome: %s", err.text);
+		return;
+	}
+	root = base_json_root(doc);
+	ev.name = base_jv_str(base_jv_get(root, "name"));
+	ev.run = (uint64_t)base_jv_int(base_jv_get(root, "run"), 0);
+	ev.customer = base_jv_str(base_jv_get(root, "customer"));
+	ev.experiment = base_jv_str(base_jv_get(root, "experiment"));
+	ev.key = base_jv_str(base_jv_get(root, "key"));
+	value = base_jv_get(root, "value");
+	ev.value = base_jv_kind(value) == BASE_JSON_NONE ? 1000 : (int64_t)(base_jv_real(value, 1) * 1000);
+	ev.money = base_jv_int(base_jv_get(root, "money_nusd"), 0);
+	if (ev.experiment.len)
+		x = base_names_get(t->c->experiments, ev.experiment);
+	else if (ev.run && ev.customer.len)
+		x = experiment_of(t->c, ev.run, ev.customer, &ev.experiment);
+	ev.arm = UINT32_MAX;
+	if (x && x->units && ev.customer.len) {
+		uintptr_t unit = (uintptr_t)base_names_get(x->units, ev.customer);
+
+		if (unit)
+			ev.arm = (uint32_t)unit - 1;
+	}
+	if (ev.name.len == 0)
+		core_refuse(t, 422, "invalid", "an outcome needs a name");
+	else if (ev.key.len && base_names_get(t->c->outcome_keys, ev.key))
+		core_reply_json(t, 200, BASE_STR("{\"counted\":false}"));
+	else {
+		core_outcome_recorded_emit(t->block, t->cmd->now_ms, &ev);
+		core_reply_json(t, 201, BASE_STR("{\"counted\":true}"));
+	}
+	base_json_free(doc);
+}
+
+void core_decide_signal(struct core_turn *t)
+{
+	const struct core_cmd *cmd = t->cmd;
+	struct core_run *r = core_run_find(t->c, cmd->run);
+	struct base_str payload = BASE_STR("null");
+
+	if (!r || r->state == CORE_RUN_ENDED) {
+		core_refuse(t, cmd->run && cmd->run < t->c->next_run ? 409 : 404, "not_active",
+			cmd->run && cmd->run < t->c->next_run ? "run %llu has ended" : "there is no run %llu",
+			(unsigned long long)cmd->run);
+		return;
+	}
+	if (cmd->name.len == 0 || (cmd->body.len && canonical(t, cmd->body, &payload) < 0)) {
+		if (cmd->name.len == 0)
+			core_refuse(t, 400, "invalid", "a signal needs a name");
+		return;
+	}
+	core_signal_sent_emit(t->block, cmd->now_ms,
+		&(struct core_signal_sent){
+			.run = r->id, .name = cmd->name, .payload = core_blob(t, payload), .by = cmd->by.id});
+	core_reply_json(t, 202, BASE_STR("{}"));
+	for (struct core_open *o = t->c->open_first; o; o = o->next) {
+		if (o->run != r->id || !o->action || o->action->handler != CORE_H_SIGNAL_WAIT ||
+			!base_str_eq(o->signal, cmd->name))
+			continue;
+		core_emit_step_done(t, r->id, o->step,
+			base_arena_printf(t->arena, "{\"payload\":%.*s}", BASE_STR_ARG(payload)), 0,
+			BASE_STR_NONE, 0);
+		return;
+	}
+}

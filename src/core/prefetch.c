@@ -1,0 +1,147 @@
+/* What a decision must read and the state does not hold: named first, fetched by the engine, then decided. */
+#include <string.h>
+
+#include "core/core_int.h"
+
+int64_t core_list_limit(struct base_jv args)
+{
+	int64_t limit = base_jv_int(base_jv_get(args, "limit"), CORE_LIST_DEFAULT);
+
+	return limit > CORE_LIST_MAX ? CORE_LIST_MAX : limit;
+}
+
+struct wants {
+	struct core_want *ret;
+	size_t count, max;
+};
+
+static void want(struct wants *w, uint64_t seq)
+{
+	if (seq && w->count < w->max)
+		w->ret[w->count++].seq = seq;
+}
+
+static void want_list(const struct core *c, struct wants *w, struct base_jv args)
+{
+	struct base_str prefix = base_jv_str(base_jv_get(args, "prefix"));
+	struct base_str after = base_jv_str(base_jv_get(args, "after")), key = after.len ? after : prefix;
+	int64_t limit = core_list_limit(args);
+	void *value;
+
+	for (bool inclusive = after.len == 0;
+		limit > 0 && base_names_seek(c->facts, key, inclusive, &key, &value); inclusive = false) {
+		const struct core_fact *f = value;
+
+		if (!base_str_starts(key, prefix))
+			return;
+		if (f->removed)
+			continue;
+		want(w, f->seq);
+		limit--;
+	}
+}
+
+static void want_signal(struct wants *w, const struct core_run *r, struct base_str name)
+{
+	for (const struct core_signal *s = r ? r->signals : NULL; s; s = s->next) {
+		if (base_str_eq(s->name, name)) {
+			want(w, s->seq);
+			return;
+		}
+	}
+}
+
+static void want_for_internal(
+	const struct core *c, const struct core_cmd *cmd, enum core_handler h, struct wants *w)
+{
+	const struct core_fact *f;
+	struct base_json *doc;
+	struct base_jv args;
+
+	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT)
+		return;
+	if (base_json_parse(cmd->body, &doc, NULL) < 0)
+		return;
+	args = base_json_root(doc);
+	if (h == CORE_H_MEMORY_GET) {
+		f = base_names_get(c->facts, base_jv_str(base_jv_get(args, "key")));
+		if (f && !f->removed)
+			want(w, f->seq);
+	} else if (h == CORE_H_MEMORY_LIST) {
+		want_list(c, w, args);
+	} else {
+		want_signal(w, core_run_find(c, cmd->run), base_jv_str(base_jv_get(args, "name")));
+	}
+	base_json_free(doc);
+}
+
+static void want_for_call(const struct core *c, const struct core_cmd *cmd, struct wants *w)
+{
+	const struct core_run *r = core_run_find(c, cmd->run);
+	const struct core_step *s = core_step_find(r, cmd->step);
+	const struct core_action *a = core_action_find(c, cmd->name);
+	struct base_json *opts;
+	struct base_hash h;
+
+	if (s) { /* a replayed step is compared; only one that differs is shown */
+		h = base_hash_of(cmd->body);
+		if (memcmp(s->hash, h.b, CORE_HASH_SHORT) != 0 ||
+			!base_str_eq(c->action_names[s->action], cmd->name))
+			want(w, s->seq);
+		return;
+	}
+	if (!a || !r)
+		return;
+	if (a->handler != CORE_H_NONE) {
+		want_for_internal(c, cmd, a->handler, w);
+		return;
+	}
+	if (!c->policy_uses_customer)
+		return;
+	if (cmd->params.len && base_json_parse(cmd->params, &opts, NULL) == 0) {
+		want(w, core_customer_seq(c, base_jv_str(base_jv_get(base_json_root(opts), "customer"))));
+		base_json_free(opts);
+	}
+	want(w, core_customer_seq(c, r->customer));
+}
+
+static void want_for_tick(const struct core *c, struct wants *w)
+{
+	struct base_heap_item item;
+	const struct core_step *s;
+
+	if (!core_timer_next((struct core *)(uintptr_t)c, &item))
+		return;
+	if (item.kind == CORE_TIMER_GATE) {
+		want(w, core_gate_find(c, item.id)->seq);
+		return;
+	}
+	s = core_step_find(core_run_find(c, item.id), item.sub);
+	if (s->status != CORE_STEP_HELD)
+		return;
+	want(w, s->seq);
+	want(w, core_customer_seq(c, s->open->customer));
+}
+
+size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct core_want *ret, size_t max)
+{
+	struct wants w = {.ret = ret, .max = max};
+	const struct core_gate *g;
+
+	switch (cmd->type) {
+	case CORE_CMD_FLOW_CALL:
+		want_for_call(c, cmd, &w);
+		break;
+	case CORE_CMD_TICK:
+		want_for_tick(c, &w);
+		break;
+	case CORE_CMD_GATE_DECIDE:
+		g = core_gate_find(c, cmd->id);
+		if (g)
+			want(&w, g->seq);
+		break;
+	default:
+		break;
+	}
+	return w.count;
+}

@@ -1,0 +1,699 @@
+/*
+ * The state in a canonical form: a version, then each part in a fixed order, maps in the order of their keys.
+ * What is derived (timers, schemas, compiled rules) is left out and made anew.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "core/core_int.h"
+
+enum { FORMAT = 1 };
+
+static uint64_t u(struct base_reader *r)
+{
+	return base_get_u64(r);
+}
+
+static struct base_str text(struct core *c, struct base_reader *r)
+{
+	return base_slab_dup(c->slab, base_get_str(r));
+}
+
+static void put_hash_of(struct base_buf *b, const struct base_hash *h)
+{
+	base_put_hash(b, h);
+}
+
+static void put_patterns(struct base_buf *b, const struct core_patterns *p)
+{
+	base_put_u64(b, p->count);
+	for (uint32_t i = 0; i < p->count; i++)
+		base_put_str(b, p->item[i]);
+}
+
+static void get_patterns(struct core *c, struct base_reader *r, struct core_patterns *p)
+{
+	uint64_t n = base_get_uint(r, 1 << 20);
+
+	if (n == 0 || r->failed)
+		return;
+	p->item = base_slab_alloc(c->slab, n * sizeof(*p->item));
+	p->count = (uint32_t)n;
+	for (uint64_t i = 0; i < n; i++)
+		p->item[i] = text(c, r);
+}
+
+/* --- named things
+ * ------------------------------------------------------------------------------------------------ */
+
+typedef void (*put_fn)(struct base_buf *b, struct base_str key, const void *value);
+typedef void *(*get_fn)(struct core *c, struct base_str key, struct base_reader *r);
+
+static void put_names(struct base_buf *b, const struct base_names *m, put_fn put)
+{
+	struct base_str at = BASE_STR_NONE;
+	void *value;
+
+	base_put_u64(b, base_names_count(m));
+	for (bool first = true; base_names_seek(m, at, first, &at, &value); first = false) {
+		base_put_str(b, at);
+		put(b, at, value);
+	}
+}
+
+static void get_names(struct core *c, struct base_reader *r, struct base_names *m, get_fn get)
+{
+	uint64_t n = u(r);
+
+	for (uint64_t i = 0; i < n && !r->failed; i++) {
+		struct base_str key = base_get_str(r);
+		void *value = get(c, key, r);
+
+		if (!r->failed && base_names_put(m, key, value) < 0)
+			r->failed = 1;
+	}
+}
+
+static void put_principal(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_principal *p = value;
+
+	(void)key;
+	base_put_str(b, p->kind);
+	base_put_str(b, p->name);
+	base_put_str(b, p->by);
+	base_put_str(b, (struct base_str){(const char *)p->public_key, p->has_key ? 32 : 0});
+	base_put_u64(b, p->revoked);
+	base_put_i64(b, p->expires_ms);
+	put_patterns(b, &p->grants);
+}
+
+static void *get_principal(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_principal *p = base_slab_alloc(c->slab, sizeof(*p));
+	struct base_str pub;
+
+	p->id = base_slab_dup(c->slab, key);
+	p->kind = text(c, r);
+	p->name = text(c, r);
+	p->by = text(c, r);
+	pub = base_get_str(r);
+	p->has_key = pub.len == 32;
+	if (p->has_key)
+		memcpy(p->public_key, pub.ptr, 32);
+	p->revoked = u(r) != 0;
+	p->expires_ms = base_get_i64(r);
+	get_patterns(c, r, &p->grants);
+	return p;
+}
+
+static void put_version(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_version *v = value;
+
+	(void)key;
+	base_put_u64(b, v->seq);
+	base_put_str(b, v->flow);
+	base_put_str(b, v->spec);
+}
+
+static void *get_version(struct core *c, struct base_str key, struct base_reader *r)
+{
+	uint64_t seq = u(r);
+	struct base_str flow = base_get_str(r), spec = base_get_str(r);
+	struct base_hash h;
+
+	if (key.len != sizeof(h.b)) {
+		r->failed = 1;
+		return NULL;
+	}
+	memcpy(h.b, key.ptr, sizeof(h.b));
+	return core_version_make(c, flow, &h, seq, spec);
+}
+
+static void put_meter(struct base_buf *b, const struct core_meter *m)
+{
+	base_put_u64(b, m->month);
+	base_put_i64(b, m->spent);
+}
+
+static struct core_meter get_meter(struct base_reader *r)
+{
+	uint32_t month = (uint32_t)base_get_uint(r, UINT32_MAX);
+
+	return (struct core_meter){.month = month, .spent = base_get_i64(r)};
+}
+
+static void put_flow(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_flow *f = value;
+
+	(void)key;
+	put_hash_of(b, &f->current->hash);
+	put_meter(b, &f->meter);
+	base_put_i64(b, f->reserved);
+}
+
+static void *get_flow(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_flow *f = base_slab_alloc(c->slab, sizeof(*f));
+	struct base_hash h;
+
+	f->name = base_slab_dup(c->slab, key);
+	base_get_hash(r, &h);
+	f->current = base_names_get(c->versions, (struct base_str){(const char *)h.b, sizeof(h.b)});
+	f->meter = get_meter(r);
+	f->reserved = base_get_i64(r);
+	if (!f->current)
+		r->failed = 1;
+	return f;
+}
+
+static void put_agent(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_agent *a = value;
+
+	(void)key;
+	base_put_str(b, a->definition);
+	put_hash_of(b, &a->version);
+}
+
+static void *get_agent(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_agent *a = base_slab_alloc(c->slab, sizeof(*a));
+
+	a->name = base_slab_dup(c->slab, key);
+	a->definition = text(c, r);
+	base_get_hash(r, &a->version);
+	return a;
+}
+
+static void put_connector(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_connector *k = value;
+
+	(void)key;
+	base_put_i64(b, k->next_us);
+	base_put_u64(b, k->fails);
+	base_put_i64(b, k->open_until_ms);
+}
+
+static void *get_connector(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_connector *k = base_slab_alloc(c->slab, sizeof(*k));
+
+	k->name = base_slab_dup(c->slab, key);
+	k->next_us = base_get_i64(r);
+	k->fails = (uint32_t)base_get_uint(r, UINT32_MAX);
+	k->open_until_ms = base_get_i64(r);
+	return k;
+}
+
+static void put_fact(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_fact *f = value;
+
+	(void)key;
+	base_put_u64(b, f->version);
+	base_put_u64(b, f->seq);
+	base_put_u64(b, f->removed);
+	base_put_u64(b, f->labels);
+}
+
+static void *get_fact(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_fact *f = base_slab_alloc(c->slab, sizeof(*f));
+
+	(void)key;
+	f->version = u(r);
+	f->seq = u(r);
+	f->removed = u(r) != 0;
+	f->labels = (uint8_t)base_get_uint(r, 255);
+	return f;
+}
+
+static void put_key(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_key *k = value;
+
+	(void)key;
+	base_put_u64(b, k->run);
+	put_hash_of(b, &k->input);
+	base_put_u64(b, k->ended);
+}
+
+static void *get_key(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_key *k = base_slab_alloc(c->slab, sizeof(*k));
+
+	(void)key;
+	k->run = u(r);
+	base_get_hash(r, &k->input);
+	k->ended = u(r) != 0;
+	return k;
+}
+
+static void put_number(struct base_buf *b, struct base_str key, const void *value)
+{
+	(void)key;
+	base_put_u64(b, (uintptr_t)value);
+}
+
+static void *get_number(struct core *c, struct base_str key, struct base_reader *r)
+{
+	(void)c;
+	(void)key;
+	return (void *)(uintptr_t)u(r);
+}
+
+static void put_experiment(struct base_buf *b, struct base_str key, const void *value)
+{
+	const struct core_experiment *x = value;
+
+	(void)key;
+	base_put_u64(b, x->arms);
+	for (uint32_t i = 0; i < CORE_ARMS_MAX; i++) {
+		base_put_u64(b, x->arm[i].n);
+		base_put_u64(b, x->arm[i].wins);
+		base_put_i64(b, x->arm[i].value);
+	}
+	base_put_u64(b, x->chosen);
+	base_put_u64(b, x->run);
+	base_put_u64(b, x->units ? 1 : 0);
+	if (x->units)
+		put_names(b, x->units, put_number);
+}
+
+static void *get_experiment(struct core *c, struct base_str key, struct base_reader *r)
+{
+	struct core_experiment *x = base_slab_alloc(c->slab, sizeof(*x));
+
+	(void)key;
+	x->arms = (uint32_t)base_get_uint(r, CORE_ARMS_MAX);
+	for (uint32_t i = 0; i < CORE_ARMS_MAX; i++) {
+		x->arm[i].n = u(r);
+		x->arm[i].wins = u(r);
+		x->arm[i].value = base_get_i64(r);
+	}
+	x->chosen = u(r);
+	x->run = u(r);
+	if (u(r) && base_names_new(&x->units) == 0)
+		get_names(c, r, x->units, get_number);
+	return x;
+}
+
+/* --- runs and gates
+ * ---------------------------------------------------------------------------------------------- */
+
+static void put_open(struct base_buf *b, const struct core_open *o)
+{
+	base_put_str(b, o->action->name);
+	base_put_u64(b, o->attempt);
+	base_put_u64(b, o->failures);
+	base_put_u64(b, o->mode);
+	base_put_i64(b, o->due_ms);
+	base_put_u64(b, o->gate);
+	base_put_u64(b, o->child);
+	base_put_i64(b, o->reserved);
+	base_put_u64(b, (uint64_t)o->overrun | (uint64_t)o->cleared << 1);
+	base_put_u64(b, o->approval);
+	base_put_str(b, o->key);
+	base_put_str(b, o->signal);
+	base_put_str(b, o->customer);
+	base_put_str(b, o->route);
+	base_put_str(b, o->opts);
+	put_hash_of(b, &o->args_hash);
+}
+
+static void get_open(struct core *c, struct base_reader *r, struct core_run *run, uint32_t step)
+{
+	struct core_open *o = core_open_add(c, run, step);
+	uint64_t flags;
+
+	o->action = core_action_find(c, base_get_str(r));
+	o->attempt = (uint32_t)base_get_uint(r, UINT32_MAX);
+	o->failures = (uint32_t)base_get_uint(r, UINT32_MAX);
+	o->mode = (uint8_t)base_get_uint(r, 255);
+	o->due_ms = base_get_i64(r);
+	o->gate = u(r);
+	o->child = u(r);
+	o->reserved = base_get_i64(r);
+	flags = u(r);
+	o->overrun = flags & 1;
+	o->cleared = (flags & 2) != 0;
+	o->approval = u(r);
+	o->key = text(c, r);
+	o->signal = text(c, r);
+	o->customer = text(c, r);
+	o->route = text(c, r);
+	o->opts = text(c, r);
+	base_get_hash(r, &o->args_hash);
+	if (!o->action)
+		r->failed = 1;
+	if (o->due_ms)
+		core_timer_add(c, CORE_TIMER_STEP, run->id, step, o->due_ms);
+}
+
+static void put_run(struct base_buf *b, const struct core_run *r)
+{
+	base_put_u64(b, r->id);
+	base_put_u64(b, r->state);
+	base_put_u64(b, r->outcome);
+	base_put_u64(b, (uint64_t)r->flags | (uint64_t)r->has_gates << 8);
+	base_put_u64(b, r->labels);
+	base_put_str(b, r->flow ? r->flow->name : BASE_STR_NONE);
+	base_put_str(b, r->version ? (struct base_str){(const char *)r->version->hash.b, 32} : BASE_STR_NONE);
+	base_put_u64(b, r->parent);
+	base_put_u64(b, r->parent_step);
+	base_put_u64(b, r->seq_started);
+	base_put_u64(b, r->seq_ended);
+	base_put_i64(b, r->started_ms);
+	base_put_str(b, (struct base_str){(const char *)r->salt, sizeof(r->salt)});
+	base_put_i64(b, r->spent);
+	base_put_i64(b, r->reserved);
+	base_put_i64(b, r->budget);
+	base_put_str(b, r->as);
+	base_put_str(b, r->by);
+	base_put_str(b, r->key);
+	base_put_str(b, r->customer);
+	base_put_str(b, r->agent);
+	base_put_u64(b, r->park_gate);
+	base_put_u64(b, r->limit_count);
+	for (uint32_t i = 0; i < r->limit_count; i++)
+		put_patterns(b, &r->limits[i]);
+	for (const struct core_signal *s = r->signals; s; s = s->next) {
+		base_put_u64(b, s->seq);
+		base_put_str(b, s->name);
+	}
+	base_put_u64(b, 0);
+	base_put_u64(b, r->steps);
+	for (uint32_t i = 0; i < r->steps; i++) {
+		const struct core_step *s = &r->step[i];
+
+		base_put_u64(b, s->seq);
+		base_put_u64(b, s->seq_end);
+		base_put_u64(b, s->action);
+		base_put_u64(b, (uint64_t)s->status | (uint64_t)s->klass << 8 | (uint64_t)s->labels << 16 |
+					(uint64_t)s->attempt << 24);
+		base_buf_put(b, s->hash, sizeof(s->hash));
+	}
+}
+
+static void get_steps(struct core *c, struct base_reader *rd, struct core_run *r)
+{
+	uint64_t n = base_get_uint(rd, CORE_STEPS_MAX);
+
+	if (n && !rd->failed) {
+		r->step = base_slab_alloc(c->slab, n * sizeof(*r->step));
+		r->steps_cap = (uint32_t)n;
+	}
+	for (uint64_t i = 0; i < n && !rd->failed; i++) {
+		struct core_step *s = &r->step[i];
+		uint64_t packed;
+
+		s->seq = u(rd);
+		s->seq_end = u(rd);
+		s->action = (uint32_t)base_get_uint(rd, UINT32_MAX);
+		packed = u(rd);
+		s->status = (uint8_t)packed;
+		s->klass = (uint8_t)(packed >> 8);
+		s->labels = (uint8_t)(packed >> 16);
+		s->attempt = (uint8_t)(packed >> 24);
+		if (rd->end - rd->at < CORE_HASH_SHORT || s->action >= c->action_count) {
+			rd->failed = 1;
+			return;
+		}
+		memcpy(s->hash, rd->at, CORE_HASH_SHORT);
+		rd->at += CORE_HASH_SHORT;
+		r->steps++;
+	}
+}
+
+static void get_signals(struct core *c, struct base_reader *rd, struct core_run *r)
+{
+	struct core_signal **at = &r->signals;
+	uint64_t seq;
+
+	while ((seq = u(rd)) != 0 && !rd->failed) {
+		*at = base_slab_alloc(c->slab, sizeof(**at));
+		(*at)->seq = seq;
+		(*at)->name = text(c, rd);
+		at = &(*at)->next;
+	}
+}
+
+static void get_run(struct core *c, struct base_reader *rd)
+{
+	struct core_run *r = base_slab_alloc(c->slab, sizeof(*r));
+	struct base_str salt;
+	uint64_t flags;
+
+	r->id = u(rd);
+	r->state = (uint8_t)base_get_uint(rd, 255);
+	r->outcome = (uint8_t)base_get_uint(rd, 255);
+	flags = u(rd);
+	r->flags = (uint8_t)flags;
+	r->has_gates = (flags & 256) != 0;
+	r->labels = (uint8_t)base_get_uint(rd, 255);
+	r->flow = base_names_get(c->flows, base_get_str(rd));
+	r->version = base_names_get(c->versions, base_get_str(rd));
+	r->parent = u(rd);
+	r->parent_step = (uint32_t)base_get_uint(rd, UINT32_MAX);
+	r->seq_started = u(rd);
+	r->seq_ended = u(rd);
+	r->started_ms = base_get_i64(rd);
+	salt = base_get_str(rd);
+	if (salt.len == sizeof(r->salt))
+		memcpy(r->salt, salt.ptr, sizeof(r->salt));
+	else
+		rd->failed = 1;
+	r->spent = base_get_i64(rd);
+	r->reserved = base_get_i64(rd);
+	r->budget = base_get_i64(rd);
+	r->as = text(c, rd);
+	r->by = text(c, rd);
+	r->key = text(c, rd);
+	r->customer = text(c, rd);
+	r->agent = text(c, rd);
+	r->park_gate = u(rd);
+	r->limit_count = (uint32_t)base_get_uint(rd, 1 << 16);
+	if (r->limit_count && !rd->failed)
+		r->limits = base_slab_alloc(c->slab, r->limit_count * sizeof(*r->limits));
+	for (uint32_t i = 0; i < r->limit_count && !rd->failed; i++)
+		get_patterns(c, rd, &r->limits[i]);
+	get_signals(c, rd, r);
+	get_steps(c, rd, r);
+	if (!rd->failed && base_idmap_put(c->runs, r->id, r) < 0)
+		rd->failed = 1;
+}
+
+static void put_gate(struct base_buf *b, const struct core_gate *g)
+{
+	base_put_u64(b, g->id);
+	base_put_u64(b, g->run);
+	base_put_u64(b, g->seq);
+	base_put_u64(b, g->step);
+	base_put_str(b, g->kind);
+	base_put_str(b, g->title);
+	base_put_str(b, g->rule);
+	base_put_str(b, g->on_expiry);
+	base_put_str(b, g->allows);
+	put_hash_of(b, &g->shown);
+	base_put_i64(b, g->opened_ms);
+	base_put_i64(b, g->expires_ms);
+	base_put_i64(b, g->cost);
+	base_put_u64(b, (uint64_t)g->edit | (uint64_t)g->decided << 1);
+	base_put_str(b, g->action);
+	base_put_str(b, g->fixed);
+	base_put_u64(b, g->left);
+}
+
+static void get_gate(struct core *c, struct base_reader *r)
+{
+	struct core_gate *g = base_slab_alloc(c->slab, sizeof(*g));
+	uint64_t flags;
+
+	g->id = u(r);
+	g->run = u(r);
+	g->seq = u(r);
+	g->step = (uint32_t)base_get_uint(r, UINT32_MAX);
+	g->kind = text(c, r);
+	g->title = text(c, r);
+	g->rule = text(c, r);
+	g->on_expiry = text(c, r);
+	g->allows = text(c, r);
+	base_get_hash(r, &g->shown);
+	g->opened_ms = base_get_i64(r);
+	g->expires_ms = base_get_i64(r);
+	g->cost = base_get_i64(r);
+	flags = u(r);
+	g->edit = flags & 1;
+	g->decided = (flags & 2) != 0;
+	g->action = text(c, r);
+	g->fixed = text(c, r);
+	g->left = u(r);
+	if (!r->failed && base_idmap_put(c->gates, g->id, g) < 0)
+		r->failed = 1;
+	if (!g->decided && g->expires_ms)
+		core_timer_add(c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
+}
+
+/* Ids of a map in ascending order, so that equal states give equal bytes. */
+static size_t sorted_ids(const struct base_idmap *m, struct base_arena *a, uint64_t **ret)
+{
+	size_t n = base_idmap_count(m), i = 0, cursor = 0;
+	uint64_t *ids = base_arena_array(a, n + 1, sizeof(*ids)), id;
+	struct base_heap_item item;
+	struct base_heap *h;
+	void *value;
+
+	BASE_CHECK(ids && base_heap_new(&h) == 0);
+	while (base_idmap_next(m, &cursor, &id, &value)) {
+		item = (struct base_heap_item){.id = id};
+		BASE_CHECK(base_heap_push(h, item) == 0);
+	}
+	while (base_heap_pop(h, &item))
+		ids[i++] = item.id;
+	base_heap_free(h);
+	*ret = ids;
+	return n;
+}
+
+static void put_head(const struct core *c, struct base_buf *b)
+{
+	base_put_u64(b, FORMAT);
+	base_put_u64(b, c->seq);
+	base_put_i64(b, c->time_ms);
+	base_put_u64(b, c->epoch);
+	base_put_u64(b, c->next_run);
+	base_put_u64(b, c->next_gate);
+	base_put_u64(b, c->frozen);
+	base_put_str(b, c->config);
+	base_put_str(b, c->policy);
+	put_meter(b, &c->meter);
+	base_put_i64(b, c->reserved);
+	base_put_u64(b, c->action_count);
+	for (uint32_t i = 0; i < c->action_count; i++)
+		base_put_str(b, c->action_names[i]);
+}
+
+int core_snapshot(const struct core *c, struct base_buf *ret)
+{
+	struct base_arena *a;
+	uint64_t *ids;
+	size_t n, open = 0;
+
+	if (base_arena_new((size_t)1 << 32, &a) < 0)
+		return -ENOMEM;
+	put_head(c, ret);
+	put_names(ret, c->principals, put_principal);
+	put_names(ret, c->versions, put_version);
+	put_names(ret, c->flows, put_flow);
+	put_names(ret, c->agents, put_agent);
+	put_names(ret, c->connectors, put_connector);
+	put_names(ret, c->facts, put_fact);
+	put_names(ret, c->keys, put_key);
+	put_names(ret, c->effect_keys, put_key);
+	put_names(ret, c->experiments, put_experiment);
+	put_names(ret, c->outcome_keys, put_number);
+	n = sorted_ids(c->runs, a, &ids);
+	base_put_u64(ret, n);
+	for (size_t i = 0; i < n; i++)
+		put_run(ret, core_run_find(c, ids[i]));
+	for (const struct core_open *o = c->open_first; o; o = o->next)
+		open++;
+	base_put_u64(ret, open);
+	for (const struct core_open *o = c->open_first; o; o = o->next) {
+		base_put_u64(ret, o->run);
+		base_put_u64(ret, o->step);
+		put_open(ret, o);
+	}
+	n = sorted_ids(c->gates, a, &ids);
+	base_put_u64(ret, n);
+	for (size_t i = 0; i < n; i++)
+		put_gate(ret, core_gate_find(c, ids[i]));
+	base_arena_free(a);
+	return base_buf_failed(ret);
+}
+
+static void get_head(struct core *c, struct base_reader *r)
+{
+	uint64_t n;
+
+	c->seq = u(r);
+	c->time_ms = base_get_i64(r);
+	c->epoch = u(r);
+	c->next_run = u(r);
+	c->next_gate = u(r);
+	c->frozen = u(r) != 0;
+	c->config = text(c, r);
+	c->policy = text(c, r);
+	c->meter = get_meter(r);
+	c->reserved = base_get_i64(r);
+	n = u(r);
+	for (uint64_t i = 0; i < n && !r->failed; i++)
+		(void)core_action_intern(c, base_get_str(r));
+}
+
+static void get_opens(struct core *c, struct base_reader *r)
+{
+	uint64_t n = u(r);
+
+	for (uint64_t i = 0; i < n && !r->failed; i++) {
+		struct core_run *run = core_run_find(c, u(r));
+		uint32_t step = (uint32_t)base_get_uint(r, UINT32_MAX);
+
+		if (!core_step_find(run, step) || run->step[step].open) {
+			r->failed = 1;
+			return;
+		}
+		get_open(c, r, run, step);
+	}
+}
+
+int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
+{
+	struct base_reader r = base_reader_of(snapshot);
+	uint64_t format = u(&r), n;
+
+	if (format != FORMAT)
+		return base_err_set(
+			err, -EBADMSG, "snapshot: format %llu is not %d", (unsigned long long)format, FORMAT);
+	get_head(c, &r);
+	get_names(c, &r, c->principals, get_principal);
+	get_names(c, &r, c->versions, get_version);
+	get_names(c, &r, c->flows, get_flow);
+	get_names(c, &r, c->agents, get_agent);
+	get_names(c, &r, c->connectors, get_connector);
+	get_names(c, &r, c->facts, get_fact);
+	get_names(c, &r, c->keys, get_key);
+	get_names(c, &r, c->effect_keys, get_key);
+	get_names(c, &r, c->experiments, get_experiment);
+	get_names(c, &r, c->outcome_keys, get_number);
+	n = u(&r);
+	for (uint64_t i = 0; i < n && !r.failed; i++)
+		get_run(c, &r);
+	get_opens(c, &r);
+	n = u(&r);
+	for (uint64_t i = 0; i < n && !r.failed; i++)
+		get_gate(c, &r);
+	if (base_reader_end(&r) < 0)
+		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
+	core_config_load(c);
+	core_policy_load(c);
+	core_check(c);
+	return 0;
+}
+
+struct base_hash core_state_hash(const struct core *c)
+{
+	struct base_hash h;
+	struct base_buf b;
+
+	base_buf_init(&b, (size_t)1 << 34);
+	BASE_CHECK(core_snapshot(c, &b) == 0);
+	h = base_hash_of(base_buf_view(&b));
+	base_buf_done(&b);
+	return h;
+}

@@ -1,0 +1,58 @@
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "connect/connect.h"
+#include "jail/jail.h"
+#include "wire/outcome.h"
+
+enum { MEMORY_MAX = 1 << 30 };
+
+static int fail(const struct base_err *err)
+{
+	fprintf(stderr, "aios-connect: %s\n", err->text);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const char *dirs[] = {argc > 1 ? argv[1] : NULL, NULL};
+	int files_fd = -1;
+	int keep[] = {-1, -1};
+	struct jail_options jail = {
+		.profile = JAIL_NET, .dirs_rw = dirs, .memory_max = MEMORY_MAX, .keep = keep};
+	struct base_buf sandbox;
+	struct base_err err = {0};
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	base_buf_init(&sandbox, 4096);
+	if (argc > 1) {
+		files_fd = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (files_fd < 0)
+			fprintf(stderr,
+				"aios-connect: %s: cannot be opened; file actions and the Maildir are off\n",
+				argv[1]);
+		keep[0] = files_fd;
+	}
+	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		base_err_set(&err, -EIO, "libsodium or libcurl does not start");
+		return fail(&err);
+	}
+	if (jail_enter(&jail, &sandbox, &err) < 0)
+		return fail(&err);
+	base_buf_char(&sandbox, 0);
+	r = connect_run(
+		&(struct connect_options){
+			.wire_fd = WIRE_FD, .files_fd = files_fd, .sandbox = {sandbox.ptr, sandbox.len - 1}},
+		&err);
+	base_buf_done(&sandbox);
+	curl_global_cleanup();
+	if (r == 0 || r == -EPIPE)
+		return 0;
+	return fail(&err);
+}

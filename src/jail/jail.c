@@ -21,7 +21,7 @@
 
 #if JAIL_SANITIZED
 /* Leak checks and symbolizers start processes of their own, which the sandbox kills. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
 	return "detect_leaks=0:symbolize=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:use_"

@@ -40,7 +40,3 @@ export function figures(text) {
 export function links(text) {
   return (text.match(/https?:\/\/[^\s)>\]"]+/g) || []).map((l) => l.replace(/[.,;:!?]+$/, ""));
 }
-
-export function countWords(text) {
-  return (text.match(/\S+/g) || []).length;
-}

@@ -1,0 +1,555 @@
+/* One event after the other into the tables. What a row says follows from the events before it alone. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "views/views_int.h"
+
+/* Where an event stands. */
+struct at {
+	struct views *v;
+	int64_t seq;
+	int64_t time_ms;
+};
+
+static const char *status_name(unsigned status)
+{
+	switch (status) {
+	case CORE_STEP_WAITING:
+		return "waiting";
+	case CORE_STEP_GATED:
+		return "gated";
+	case CORE_STEP_HELD:
+		return "held";
+	case CORE_STEP_SENT:
+		return "sent";
+	case CORE_STEP_DOUBT:
+		return "doubt";
+	case CORE_STEP_DONE:
+		return "done";
+	case CORE_STEP_FAILED:
+		return "failed";
+	default:
+		return "unknown";
+	}
+}
+
+static const char *class_name(unsigned klass)
+{
+	switch (klass) {
+	case CORE_INTERNAL:
+		return "internal";
+	case CORE_READ:
+		return "read";
+	case CORE_IDEMPOTENT:
+		return "idempotent";
+	case CORE_LOOKUP:
+		return "lookup";
+	case CORE_ONCE:
+		return "once";
+	default:
+		return "unknown";
+	}
+}
+
+static const char *outcome_name(unsigned outcome)
+{
+	switch (outcome) {
+	case CORE_DONE:
+		return "done";
+	case CORE_FAILED:
+		return "failed";
+	case CORE_CANCELLED:
+		return "cancelled";
+	default:
+		return "unknown";
+	}
+}
+
+/* What a row carries of a text: all of it or nothing, since half of a JSON text is none. */
+static struct base_str preview(struct base_str s)
+{
+	return s.len <= VIEWS_PREVIEW ? s : BASE_STR_NONE;
+}
+
+static struct base_str preview_blob(const struct base_blob *b)
+{
+	return base_blob_is_inline(b) ? preview(b->data) : BASE_STR_NONE;
+}
+
+static void audit(const struct at *at, const char *type, struct base_str by, struct base_str object,
+	struct base_str text)
+{
+	views_run(at->v, "INSERT INTO audit VALUES(?1,?2,?3,?4,?5,?6)", "iissss", at->seq, at->time_ms,
+		base_str_of(type), by, object, text);
+}
+
+static struct base_str decimal(struct base_buf *b, uint64_t v)
+{
+	base_buf_clear(b);
+	base_buf_u64(b, v);
+	return base_buf_view(b);
+}
+
+/* audit about a run or a gate, whose number is the object. */
+static void audit_id(
+	const struct at *at, const char *type, struct base_str by, uint64_t id, struct base_str text)
+{
+	struct base_buf b;
+
+	base_buf_init(&b, 64);
+	audit(at, type, by, decimal(&b, id), text);
+	base_buf_done(&b);
+}
+
+/* --- the company
+ * ------------------------------------------------------------------------------------------------ */
+
+static void flow_deployed(const struct at *at, const struct core_flow_deployed *e)
+{
+	char hex[65];
+
+	views_run(at->v, "INSERT INTO flows VALUES(?1,?2,?3,?4,?5,?6,?7)", "shisnni", e->flow, &e->version,
+		at->time_ms, e->by, e->spec, e->grants, at->seq);
+	base_hash_hex(&e->version, hex);
+	audit(at, "flow.deployed", e->by, e->flow, base_str_of(hex));
+}
+
+static void agent_deployed(const struct at *at, const struct core_agent_deployed *e)
+{
+	char hex[65];
+
+	base_hash_hex(&e->version, hex);
+	audit(at, "agent.deployed", e->by, e->agent, base_str_of(hex));
+}
+
+static void access_denied(const struct at *at, const struct core_access_denied *e)
+{
+	views_run(at->v, "INSERT INTO denied VALUES(?1,?2,?3,?4,?5,?6,0,NULL)", "iissss", at->seq,
+		at->time_ms, e->principal, e->action, e->object, e->reason);
+	audit(at, "access.denied", e->principal, e->action, e->reason);
+}
+
+/* --- runs
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void run_started(const struct at *at, const struct core_run_started *e)
+{
+	views_run(at->v,
+		"INSERT OR REPLACE INTO "
+		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
+		" input,context,started_ms,seq) "
+		"VALUES(?1,?2,?3,'active',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+		"ishiisssssinnii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
+		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq);
+	if (!e->parent)
+		audit_id(at, "run.started", e->by, e->run, e->flow);
+}
+
+static void run_ended(const struct at *at, const struct core_run_ended *e)
+{
+	const char *state = outcome_name(e->outcome);
+
+	views_run(at->v,
+		"UPDATE runs SET state=?2, ended_ms=?3, value=?4, ended_by=?5, seq_ended=?6 WHERE run=?1",
+		"isinsi", (int64_t)e->run, base_str_of(state), at->time_ms, preview_blob(&e->value), e->by,
+		at->seq);
+	if (e->outcome == CORE_CANCELLED)
+		audit_id(at, "run.cancelled", e->by, e->run, BASE_STR_NONE);
+}
+
+static void run_parked(const struct at *at, const struct core_run_parked *e)
+{
+	views_run(at->v, "UPDATE runs SET state='parked', why=?2, detail=?3 WHERE run=?1", "isn",
+		(int64_t)e->run, e->why, preview(e->detail));
+	audit_id(at, "run.parked", BASE_STR_NONE, e->run, e->why);
+}
+
+static void run_resumed(const struct at *at, const struct core_run_resumed *e)
+{
+	views_run(at->v, "UPDATE runs SET state='active', why=NULL, detail=NULL WHERE run=?1", "i",
+		(int64_t)e->run);
+	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
+}
+
+/* --- steps
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* A step that failed at its call because it is not allowed. */
+static void note_denied(const struct at *at, const struct core_step_called *e)
+{
+	struct base_json *doc;
+	struct base_jv problem;
+
+	if (e->status != CORE_STEP_FAILED || !base_blob_is_inline(&e->result) ||
+		base_json_parse(e->result.data, &doc, NULL) < 0)
+		return;
+	problem = base_json_root(doc);
+	if (base_str_is(base_jv_str(base_jv_get(problem, "code")), "denied"))
+		views_run(at->v,
+			"INSERT INTO denied SELECT ?1,?2,coalesce((SELECT as_ FROM runs WHERE "
+			"run=?3),''),?4,'',?5,?3,?6",
+			"iiissi", at->seq, at->time_ms, (int64_t)e->run, e->action,
+			base_jv_str(base_jv_get(problem, "message")), (int64_t)e->step);
+	base_json_free(doc);
+}
+
+static void step_called(const struct at *at, const struct core_step_called *e)
+{
+	bool ended = e->status == CORE_STEP_DONE || e->status == CORE_STEP_FAILED;
+	struct base_str result = preview_blob(&e->result);
+
+	views_run(at->v,
+		"INSERT OR REPLACE INTO "
+		"steps(run,step,action,class,status,attempts,key,rule,route,customer,labels,args,"
+		" args_hash,result,problem,cost,reserved,gate,approval,called_ms,ended_ms,due_ms,seq,seq_"
+		"ended)"
+		" VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8,?9,0,?10,?11,?12,?13,0,?14,nullif(?15,0),nullif(?16,0),?"
+		"17,"
+		" nullif(?18,0),nullif(?19,0),?20,nullif(?21,0))",
+		"iisssssnsnhnniiiiiiii", (int64_t)e->run, (int64_t)e->step, e->action,
+		base_str_of(class_name(e->klass)), base_str_of(status_name(e->status)), e->key, e->rule,
+		e->route, e->customer, preview_blob(&e->args), &e->args_hash,
+		e->status == CORE_STEP_FAILED ? BASE_STR_NONE : result,
+		e->status == CORE_STEP_FAILED ? result : BASE_STR_NONE, e->reserved, (int64_t)e->gate,
+		(int64_t)e->approval, at->time_ms, ended ? at->time_ms : (int64_t)0, e->due_ms, at->seq,
+		ended ? at->seq : (int64_t)0);
+	note_denied(at, e);
+}
+
+static void step_sent(const struct at *at, const struct core_step_sent *e)
+{
+	views_run(at->v,
+		"UPDATE steps SET status='sent', attempts=attempts+?3, sent_ms=coalesce(sent_ms,?4), "
+		"reserved=?5,"
+		" route=coalesce(?6,route) WHERE run=?1 AND step=?2",
+		"iiiiin", (int64_t)e->run, (int64_t)e->step, (int64_t)(e->mode == 0), at->time_ms,
+		e->reserved, e->route);
+}
+
+/* Money that was spent, or a model's usage; priced attempts that failed count too. */
+static void charge(const struct at *at, uint64_t run, uint32_t step, int64_t cost, struct base_str usage)
+{
+	struct base_json *doc = NULL;
+	struct base_jv u = {NULL};
+	struct base_buf model;
+	struct base_str provider;
+
+	if (cost == 0 && usage.len == 0)
+		return;
+	if (usage.len && base_json_parse(usage, &doc, NULL) == 0)
+		u = base_json_root(doc);
+	base_buf_init(&model, 4096);
+	provider = base_jv_str(base_jv_get(u, "provider"));
+	base_buf_str(&model, provider);
+	if (provider.len)
+		base_buf_char(&model, '/');
+	base_buf_str(&model, base_jv_str(base_jv_get(u, "model")));
+	views_run(at->v, "INSERT INTO charges VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)", "iiiisiiiii", at->seq,
+		at->time_ms, (int64_t)run, (int64_t)step, base_buf_view(&model), cost,
+		base_jv_int(base_jv_get(u, "input_tokens"), 0),
+		base_jv_int(base_jv_get(u, "output_tokens"), 0),
+		base_jv_int(base_jv_get(u, "cache_read_tokens"), 0),
+		base_jv_int(base_jv_get(u, "cache_write_tokens"), 0));
+	base_buf_done(&model);
+	base_json_free(doc);
+}
+
+static void step_done(const struct at *at, const struct core_step_done *e)
+{
+	views_run(at->v,
+		"UPDATE steps SET status='done', ended_ms=?3, result=?4, usage=?5, cost=cost+?6, labels=?7, "
+		"problem=NULL,"
+		" due_ms=NULL, seq_ended=?8 WHERE run=?1 AND step=?2",
+		"iiinniii", (int64_t)e->run, (int64_t)e->step, at->time_ms, preview_blob(&e->result),
+		preview(e->usage), e->cost, (int64_t)e->labels, at->seq);
+	charge(at, e->run, e->step, e->cost, e->usage);
+}
+
+static void step_failed(const struct at *at, const struct core_step_failed *e)
+{
+	views_run(at->v,
+		"UPDATE steps SET status='failed', ended_ms=?3, problem=?4, cost=cost+?5, due_ms=NULL, "
+		"seq_ended=?6"
+		" WHERE run=?1 AND step=?2",
+		"iiinii", (int64_t)e->run, (int64_t)e->step, at->time_ms, preview(e->problem), e->cost,
+		at->seq);
+	charge(at, e->run, e->step, e->cost, BASE_STR_NONE);
+}
+
+static void step_retry(const struct at *at, const struct core_step_retry *e)
+{
+	views_run(at->v,
+		"UPDATE steps SET status='held', due_ms=?3, problem=?4, cost=cost+?5 WHERE run=?1 AND "
+		"step=?2",
+		"iiini", (int64_t)e->run, (int64_t)e->step, e->at_ms, preview(e->problem), e->cost);
+	charge(at, e->run, e->step, e->cost, BASE_STR_NONE);
+}
+
+static void step_doubt(const struct at *at, const struct core_step_doubt *e)
+{
+	views_run(at->v, "UPDATE steps SET status='doubt', gate=?3, evidence=?4 WHERE run=?1 AND step=?2",
+		"iiin", (int64_t)e->run, (int64_t)e->step, (int64_t)e->gate, preview(e->evidence));
+}
+
+/* --- gates and waits
+ * -------------------------------------------------------------------------------------------- */
+
+static void gate_opened(const struct at *at, const struct core_gate_opened *e)
+{
+	views_run(at->v,
+		"INSERT OR REPLACE INTO "
+		"gates(gate,run,step,kind,title,state,shown,allows,edit,rule,cost,expires_ms,"
+		" on_expiry,opened_ms,seq) "
+		"VALUES(?1,?2,?3,?4,?5,'open',?6,?7,?8,?9,?10,nullif(?11,0),?12,?13,?14)",
+		"iiisshnisiisii", (int64_t)e->gate, (int64_t)e->run, (int64_t)e->step, e->kind, e->title,
+		&e->shown, preview(e->allows), (int64_t)e->edit, e->rule, e->cost, e->expires_ms,
+		e->on_expiry, at->time_ms, at->seq);
+}
+
+static void gate_decided(const struct at *at, const struct core_gate_decided *e)
+{
+	bool edited = base_str_is(e->answer, "edit");
+
+	views_run(at->v,
+		"UPDATE gates SET state='decided', answer=?2, by_=?3, reason=?4, decided_ms=?5, "
+		"waited_ms=?6, edited=?7,"
+		" seq_decided=?8 WHERE gate=?1",
+		"isssiiii", (int64_t)e->gate, e->answer, e->by, e->reason, at->time_ms, e->waited_ms,
+		(int64_t)edited, at->seq);
+	audit_id(at, "gate.decided", e->by, e->gate, e->answer);
+}
+
+static void signal_sent(const struct at *at, const struct core_signal_sent *e)
+{
+	views_run(at->v, "INSERT INTO signals VALUES(?1,?2,?3,?4,?5)", "iiiss", at->seq, at->time_ms,
+		(int64_t)e->run, e->name, e->by);
+}
+
+/* --- memory
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void index_fact(const struct at *at, struct base_str key, struct base_str value)
+{
+	struct base_json *doc;
+	struct base_buf text;
+
+	if (base_json_parse(value, &doc, NULL) < 0) {
+		views_text_remove(at->v, BASE_STR("fact"), key);
+		return;
+	}
+	base_buf_init(&text, value.len * 2 + 64);
+	views_strings(base_json_root(doc), &text);
+	views_text_put(at->v, BASE_STR("fact"), key, key, base_buf_view(&text));
+	base_buf_done(&text);
+	base_json_free(doc);
+}
+
+static void fact_put(const struct at *at, const struct core_fact_put *e)
+{
+	struct base_str value = BASE_STR_NONE;
+	bool here = !e->removed && views_resolve(at->v, &e->value, &value);
+
+	views_run(at->v, "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+		"sinhiiissiiii", e->key, (int64_t)e->version,
+		base_blob_is_inline(&e->value) && !e->removed ? e->value.data : BASE_STR_NONE, &e->value.hash,
+		(int64_t)e->removed, (int64_t)e->run, (int64_t)e->step, e->by, e->source, (int64_t)e->labels,
+		e->valid_from_ms ? e->valid_from_ms : at->time_ms, at->time_ms, at->seq);
+	if (!here) {
+		views_text_remove(at->v, BASE_STR("fact"), e->key);
+		return;
+	}
+	views_keep_body(at->v, &e->value, value);
+	index_fact(at, e->key, value);
+}
+
+static void document_put(const struct at *at, const struct core_document_put *e)
+{
+	struct base_str text = BASE_STR_NONE, title = e->id;
+	struct base_json *meta = NULL;
+	bool here = !e->removed && views_resolve(at->v, &e->text, &text);
+
+	if (e->meta.len && base_json_parse(e->meta, &meta, NULL) == 0) {
+		struct base_str t = base_jv_str(base_jv_get(base_json_root(meta), "title"));
+
+		title = t.len ? t : title;
+	}
+	views_run(at->v, "INSERT OR REPLACE INTO documents VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+		"ssnhiiisiiii", e->id, title, preview(e->meta), &e->hash, (int64_t)e->text.len,
+		(int64_t)e->run, (int64_t)e->step, e->by, (int64_t)e->labels, (int64_t)e->removed,
+		at->time_ms, at->seq);
+	if (here)
+		views_text_put(at->v, BASE_STR("document"), e->id, title, text);
+	else
+		views_text_remove(at->v, BASE_STR("document"), e->id);
+	if (here)
+		views_keep_body(at->v, &e->text, text);
+	base_json_free(meta);
+}
+
+/* --- learning
+ * --------------------------------------------------------------------------------------------------- */
+
+static void experiment_chosen(const struct at *at, const struct core_experiment_chosen *e)
+{
+	views_run(at->v, "INSERT INTO choices VALUES(?1,?2,?3,?4,?5,?6,?7,?8)", "iisiiiss", at->seq,
+		at->time_ms, e->experiment, (int64_t)e->run, (int64_t)e->step, (int64_t)e->arm, e->how,
+		e->customer);
+	views_run(at->v, "INSERT OR REPLACE INTO experiments VALUES(?1,?2,?3)", "sni", e->experiment, e->arms,
+		at->time_ms);
+}
+
+static void outcome_recorded(const struct at *at, const struct core_outcome_recorded *e)
+{
+	views_run(at->v, "INSERT INTO outcomes VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", "iisiississi",
+		at->seq, at->time_ms, e->name, e->value, (int64_t)e->run, e->customer, e->experiment,
+		(int64_t)e->arm, e->key, e->by, e->money);
+}
+
+static void run_logged(const struct at *at, const struct core_run_logged *e)
+{
+	views_run(at->v, "INSERT INTO logs VALUES(?1,?2,?3,?4,?5)", "iiiss", at->seq, at->time_ms,
+		(int64_t)e->run, e->level, e->text);
+}
+
+/* --- the switch
+ * ------------------------------------------------------------------------------------------------- */
+
+static void company(const struct at *at, unsigned type, const union core_event_any *e)
+{
+	struct base_buf b;
+
+	switch (type) {
+	case CORE_EV_ENGINE_STARTED:
+		base_buf_init(&b, 64);
+		audit(at, "engine.started", BASE_STR_NONE, decimal(&b, e->engine_started.epoch),
+			e->engine_started.version);
+		base_buf_done(&b);
+		break;
+	case CORE_EV_CONFIG_SET:
+		audit(at, "config.set", e->config_set.by, BASE_STR_NONE, BASE_STR_NONE);
+		break;
+	case CORE_EV_POLICY_SET:
+		audit(at, "policy.set", e->policy_set.by, BASE_STR_NONE, BASE_STR_NONE);
+		break;
+	case CORE_EV_PRINCIPAL_ADDED:
+		audit(at, "principal.added", e->principal_added.by, e->principal_added.id,
+			preview(e->principal_added.grants));
+		break;
+	case CORE_EV_PRINCIPAL_REVOKED:
+		audit(at, "principal.revoked", e->principal_revoked.by, e->principal_revoked.id,
+			e->principal_revoked.reason);
+		break;
+	case CORE_EV_FLOW_DEPLOYED:
+		flow_deployed(at, &e->flow_deployed);
+		break;
+	case CORE_EV_AGENT_DEPLOYED:
+		agent_deployed(at, &e->agent_deployed);
+		break;
+	case CORE_EV_ACCESS_DENIED:
+		access_denied(at, &e->access_denied);
+		break;
+	case CORE_EV_FROZEN:
+		audit(at, "frozen", e->frozen.by, BASE_STR_NONE, e->frozen.reason);
+		break;
+	case CORE_EV_THAWED:
+		audit(at, "thawed", e->thawed.by, BASE_STR_NONE, e->thawed.reason);
+		break;
+	case CORE_EV_SECRET_CHANGED:
+		audit(at, e->secret_changed.removed ? "secret.removed" : "secret.set", e->secret_changed.by,
+			e->secret_changed.name, e->secret_changed.host);
+		break;
+	default:
+		break;
+	}
+}
+
+static void work(const struct at *at, unsigned type, const union core_event_any *e)
+{
+	switch (type) {
+	case CORE_EV_RUN_STARTED:
+		run_started(at, &e->run_started);
+		break;
+	case CORE_EV_RUN_ENDED:
+		run_ended(at, &e->run_ended);
+		break;
+	case CORE_EV_RUN_PARKED:
+		run_parked(at, &e->run_parked);
+		break;
+	case CORE_EV_RUN_RESUMED:
+		run_resumed(at, &e->run_resumed);
+		break;
+	case CORE_EV_STEP_CALLED:
+		step_called(at, &e->step_called);
+		break;
+	case CORE_EV_STEP_SENT:
+		step_sent(at, &e->step_sent);
+		break;
+	case CORE_EV_STEP_DONE:
+		step_done(at, &e->step_done);
+		break;
+	case CORE_EV_STEP_FAILED:
+		step_failed(at, &e->step_failed);
+		break;
+	case CORE_EV_STEP_RETRY:
+		step_retry(at, &e->step_retry);
+		break;
+	case CORE_EV_STEP_DOUBT:
+		step_doubt(at, &e->step_doubt);
+		break;
+	default:
+		break;
+	}
+}
+
+static void rest(const struct at *at, unsigned type, const union core_event_any *e)
+{
+	switch (type) {
+	case CORE_EV_GATE_OPENED:
+		gate_opened(at, &e->gate_opened);
+		break;
+	case CORE_EV_GATE_DECIDED:
+		gate_decided(at, &e->gate_decided);
+		break;
+	case CORE_EV_SIGNAL_SENT:
+		signal_sent(at, &e->signal_sent);
+		break;
+	case CORE_EV_FACT_PUT:
+		fact_put(at, &e->fact_put);
+		break;
+	case CORE_EV_DOCUMENT_PUT:
+		document_put(at, &e->document_put);
+		break;
+	case CORE_EV_EXPERIMENT_CHOSEN:
+		experiment_chosen(at, &e->experiment_chosen);
+		break;
+	case CORE_EV_OUTCOME_RECORDED:
+		outcome_recorded(at, &e->outcome_recorded);
+		break;
+	case CORE_EV_RUN_LOGGED:
+		run_logged(at, &e->run_logged);
+		break;
+	default:
+		break;
+	}
+}
+
+int views_project(struct views *v, uint64_t seq, const struct core_record *rec)
+{
+	const struct at at = {.v = v, .seq = (int64_t)seq, .time_ms = rec->time_ms};
+	union core_event_any e;
+
+	/* A newer aiosd's event, or a person's ciphertext: the position moves, nothing is shown. */
+	if (!core_event_name(rec->type) || rec->subject.len)
+		return 0;
+	if (core_event_get(rec->type, rec->body, &e) < 0)
+		return -EBADMSG;
+	if (rec->type < CORE_EV_RUN_STARTED)
+		company(&at, rec->type, &e);
+	else if (rec->type < CORE_EV_GATE_OPENED)
+		work(&at, rec->type, &e);
+	else
+		rest(&at, rec->type, &e);
+	return 0;
+}

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+#include "base/codec.h"
+#include "base/json.h"
+#include "core/block.h"
+#include "views/views.h"
+
+/* What the files of this folder share. */
+
+enum {
+	VIEWS_STATEMENTS = 256, /* places for cached statements; a power of two */
+	VIEWS_PREVIEW = 2048,	/* longest args, result, … that a row carries */
+	VIEWS_ANSWER_MAX = 16 << 20,
+};
+
+struct views_pending {
+	struct base_hash hash;
+	char *data;
+	size_t len;
+};
+
+struct views {
+	char *path;
+	sqlite3 *db;
+	uint64_t seq;
+	bool open; /* a transaction */
+	int rc;	   /* SQLite's first error in it; what follows does nothing */
+	uint64_t skipped;
+	struct views_pending *bodies; /* for the block that comes next */
+	size_t body_count, body_size;
+	struct {
+		const char *sql; /* by address: statements are literals */
+		sqlite3_stmt *st;
+	} statements[VIEWS_STATEMENTS];
+};
+
+extern const char views_schema[];
+
+/*
+ * SQL with parameters bound by `types`: i int64_t, s struct base_str as text, n the same with NULL where it
+ * is empty, b struct base_str as a blob, h const struct base_hash * as a blob. A parameter that the text does
+ * not mention is ignored.
+ */
+/* A statement that is cached under the address of `sql`, or NULL. To be reset after use. */
+sqlite3_stmt *views_prepare(struct views *v, const char *sql);
+int views_bind(sqlite3_stmt *st, const char *types, ...);
+/* Runs a cached statement to its end; an error is remembered in v->rc and makes all that follow do nothing.
+ */
+void views_run(struct views *v, const char *sql, const char *types, ...);
+/* The first column of the first row; `otherwise` when there is none. */
+int64_t views_int(struct views *v, const char *sql, int64_t otherwise, const char *types, ...);
+struct base_str views_column(sqlite3_stmt *st, int i); /* text or blob; until the next step */
+int views_error(struct views *v, int rc, struct base_err *err);
+
+/* The body that a blob names: inline, among the bodies that came, or in the table. False: it is nowhere. */
+bool views_resolve(struct views *v, const struct base_blob *blob, struct base_str *ret);
+/* Keeps the body of a blob that is not inline in the table. */
+void views_keep_body(struct views *v, const struct base_blob *blob, struct base_str data);
+
+/* One event into the tables (project.c). -EBADMSG when it does not decode. */
+int views_project(struct views *v, uint64_t seq, const struct core_record *rec);
+
+/* Text for search (text.c): replaces what is known under (kind, key). */
+void views_text_put(struct views *v, struct base_str kind, struct base_str key, struct base_str title,
+	struct base_str text);
+void views_text_remove(struct views *v, struct base_str kind, struct base_str key);
+/* The string values of a JSON document, a line each. */
+void views_strings(struct base_jv value, struct base_buf *ret);
+
+/* Answers (query.c, figures.c, text.c, dump.c). */
+struct views_ask {
+	struct views *v;
+	struct base_jv params;
+	struct base_jw w;
+	struct base_buf *out;
+	struct base_err *err;
+};
+struct base_str views_param(const struct views_ask *a, const char *name);
+/* A number, or a string of digits. -EINVAL for anything else. */
+int views_param_int(const struct views_ask *a, const char *name, int64_t otherwise, int64_t *ret);
+/* `limit` within 1 and max. */
+int views_param_limit(const struct views_ask *a, int64_t otherwise, int64_t max, int64_t *ret);
+
+/* The current row as members: a column named "x:json" is written as it is, "x:hex" as hex, "x:bool" as a
+ * boolean. */
+void views_row(struct views_ask *a, sqlite3_stmt *st);
+/* A member `name` with an array of an object per row of st (which is bound), at most `limit`; with limit > 0
+ * and more rows than that, *ret_last gets the first column of the last row written, else 0. Resets st. */
+int views_rows(struct views_ask *a, const char *name, sqlite3_stmt *st, int64_t limit, int64_t *ret_last);
+void views_next(struct views_ask *a, int64_t last); /* the member "next" */
+
+int views_ask_runs(struct views_ask *a);
+int views_ask_run(struct views_ask *a);
+int views_ask_gates(struct views_ask *a);
+int views_ask_history(struct views_ask *a);
+int views_ask_documents(struct views_ask *a);
+int views_ask_search(struct views_ask *a);
+int views_ask_costs(struct views_ask *a);
+int views_ask_outcomes(struct views_ask *a);
+int views_ask_denied(struct views_ask *a);
+int views_ask_audit(struct views_ask *a);
+int views_ask_flows(struct views_ask *a);
+int views_ask_dump(struct views_ask *a);

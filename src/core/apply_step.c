@@ -188,6 +188,17 @@ static void note_key(struct core *c, const struct core_step_called *e)
 	BASE_CHECK(base_names_put(c->effect_keys, e->key, k) == 0);
 }
 
+/* It certainly did not happen, or was given up: the flow may ask for it again under the same key. */
+static void free_key(struct core *c, const struct core_open *o)
+{
+	struct core_key *k;
+
+	if (!o->key.len)
+		return;
+	k = base_names_remove(c->effect_keys, o->key);
+	base_slab_release(c->slab, k, sizeof(*k));
+}
+
 static void apply_called(struct core_apply *a, const struct core_step_called *e)
 {
 	struct core *c = a->c;
@@ -285,6 +296,8 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	if (o->action->handler == CORE_H_SIGNAL_WAIT)
 		drop_signal(a->c, r, o->signal);
 	core_settle(a->c, r, o, cost, true);
+	if (!ok)
+		free_key(a->c, o);
 	move(s, ok ? CORE_STEP_DONE : CORE_STEP_FAILED);
 	s->labels = labels;
 	r->labels |= labels;

@@ -62,6 +62,7 @@ struct core_action {
 	bool model;    /* routed, reserved and settled */
 	uint32_t timeout_ms;
 	uint32_t attempts;
+	int64_t settle_ms; /* lookup: how long the outside may take to know of a call */
 	uint8_t labels;
 	struct base_schema *schema;
 	struct base_str variants; /* JSON {"maildir":"idempotent"}: class by transport, or empty */

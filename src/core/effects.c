@@ -19,7 +19,7 @@ enum {
 	OUTCOME_UNKNOWN,
 	OUTCOME_NOT_FOUND
 }; /* enum wire_outcome */
-enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000, SETTLE_MS = 1000 };
+enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000 };
 
 int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms)
 {
@@ -274,7 +274,7 @@ static void no_answer(struct core_turn *t, struct core_run *r, const struct core
 	if (klass == CORE_ONCE)
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 	else if (klass == CORE_LOOKUP)
-		emit_retry(t, o, o->attempt, t->cmd->now_ms + SETTLE_MS, 1, problem, cost);
+		emit_retry(t, o, o->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
 	else
 		retry_or_park(t, o, 0, problem, cost);
 }

@@ -1,0 +1,237 @@
+#include "engine/engine_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Gates: the inbox, one gate with what it shows, and its decision. Open gates are answered from the state;
+ * decided ones by aios-views. What was shown is read from the log. */
+
+/* Appends the members of `object` (JSON text) without its last brace. */
+static void put_open(struct base_buf *b, struct base_str object)
+{
+	size_t n = object.len;
+
+	while (n && object.ptr[n - 1] != '}')
+		n--;
+	base_buf_put(b, object.ptr, n ? n - 1 : 0);
+}
+
+static void put_show(struct engine *e, struct base_buf *b, uint64_t seq)
+{
+	struct core_record rec;
+	struct base_str show;
+
+	base_buf_cstr(b, ",\"show\":");
+	if (engine_read_blob(e, seq, &rec, &show) == 0 && rec.type == CORE_EV_GATE_OPENED && show.len)
+		base_buf_str(b, show);
+	else
+		base_buf_cstr(b, "null");
+}
+
+/* `csrf`: for pages, else NULL. */
+static bool open_gate(struct engine *e, struct engine_req *q, uint64_t gate, const char *csrf)
+{
+	struct base_buf head;
+	bool found;
+
+	base_buf_init(&head, 4 << 20);
+	found = core_gate_json(e->core, gate, &head) == 0;
+	if (found) {
+		put_open(&q->reply, base_buf_view(&head));
+		put_show(e, &q->reply, core_gate_seq(e->core, gate));
+		if (csrf)
+			base_buf_printf(&q->reply, ",\"csrf\":\"%s\"", csrf);
+		base_buf_char(&q->reply, '}');
+	}
+	base_buf_done(&head);
+	return found;
+}
+
+static void on_decided(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
+{
+	struct engine_req *q = userdata;
+	struct base_json *doc = NULL;
+	struct base_jv gate;
+	struct base_buf head;
+
+	if (status != 1 || base_json_parse(value, &doc, NULL) < 0) {
+		engine_reply_ask(e, q, status == 1 ? -EBADMSG : status, value, sealed);
+		return;
+	}
+	gate = base_jv_at(base_jv_get(base_json_root(doc), "items"), 0);
+	if (base_jv_kind(gate) != BASE_JSON_OBJ) {
+		engine_reply_problem(e, q, 404, "unknown_gate", "there is no gate %.*s",
+			BASE_STR_ARG(engine_param(q, "gate")));
+	} else {
+		base_buf_init(&head, 4 << 20);
+		base_jv_write(gate, &head);
+		put_open(&q->reply, base_buf_view(&head));
+		put_show(e, &q->reply, (uint64_t)base_jv_int(base_jv_get(gate, "seq"), 0));
+		base_buf_char(&q->reply, '}');
+		base_buf_done(&head);
+		engine_reply_built(e, q, 200);
+	}
+	base_json_free(doc);
+}
+
+static void show_gate(struct engine *e, struct engine_req *q, const char *csrf)
+{
+	uint64_t gate = engine_param_u64(q, "gate", 0);
+	struct base_buf b;
+
+	if (open_gate(e, q, gate, csrf)) {
+		engine_reply_built(e, q, 200);
+		return;
+	}
+	base_buf_init(&b, 128);
+	base_buf_printf(&b, "{\"gate\":%llu}", (unsigned long long)gate);
+	engine_views_ask(e, "gates", base_buf_view(&b), on_decided, q);
+	base_buf_done(&b);
+}
+
+void engine_op_gate(struct engine *e, struct engine_req *q)
+{
+	show_gate(e, q, NULL);
+}
+
+void engine_op_page_gate(struct engine *e, struct engine_req *q)
+{
+	char csrf[65];
+
+	engine_auth_csrf(e, q, csrf);
+	show_gate(e, q, csrf);
+}
+
+void engine_op_gates(struct engine *e, struct engine_req *q)
+{
+	if (base_str_is(engine_param(q, "state"), "decided")) {
+		engine_op_views(e, q);
+		return;
+	}
+	base_buf_cstr(&q->reply, "{\"items\":");
+	if (core_gates_json(e->core, &q->reply) < 0) {
+		engine_reply_problem(e, q, 500, "internal", "out of memory");
+		return;
+	}
+	base_buf_char(&q->reply, '}');
+	engine_reply_built(e, q, 200);
+}
+
+/* Fills cmd from a decision's body; false and answered when it is not one. */
+static bool read_decision(struct engine *e, struct engine_req *q, struct base_jv root, struct core_cmd *cmd,
+	struct base_buf *value)
+{
+	struct base_str answer = base_jv_str(base_jv_get(root, "answer")),
+			shown = base_jv_str(base_jv_get(root, "shown"));
+	struct base_jv v = base_jv_get(root, "value");
+
+	if (base_jv_kind(v) == BASE_JSON_NONE)
+		v = base_jv_get(root, "result");
+	if (base_jv_kind(v) != BASE_JSON_NONE)
+		base_jv_write(v, value);
+	cmd->id = engine_param_u64(q, "gate", 0);
+	cmd->body = base_buf_view(value);
+	cmd->text = base_jv_str(base_jv_get(root, "reason"));
+	cmd->name = answer;
+	if (q->op == WIRE_OP_GATE_APPROVE)
+		cmd->name = value->len ? BASE_STR("edit") : BASE_STR("approve");
+	if (q->op == WIRE_OP_GATE_DENY)
+		cmd->name = BASE_STR("deny");
+	if (!cmd->name.len) {
+		engine_reply_problem(
+			e, q, 400, "invalid", "the body needs an \"answer\": happened, send or give_up");
+		return false;
+	}
+	if (base_hash_from_hex(shown, &cmd->hash) < 0) {
+		engine_reply_problem(e, q, 400, "invalid",
+			"the body needs \"shown\": the hash of what the gate showed (GET /v1/gates/%llu)",
+			(unsigned long long)cmd->id);
+		return false;
+	}
+	return true;
+}
+
+void engine_op_gate_decide(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_GATE_DECIDE};
+	struct base_json *doc = engine_body_json(e, q);
+	struct base_buf value;
+
+	if (!doc)
+		return;
+	base_buf_init(&value, 20 << 20);
+	if (read_decision(e, q, base_json_root(doc), &cmd, &value))
+		engine_reply_cmd(e, q, &cmd);
+	base_buf_done(&value);
+	base_json_free(doc);
+}
+
+/* A form: the same, with the token of the page that it stood on. An edit that was not asked for is not one.
+ */
+void engine_op_page_decide(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_GATE_DECIDE};
+	struct base_json *doc = engine_body_json(e, q);
+	struct base_str token;
+	struct base_buf value;
+	char csrf[65];
+
+	if (!doc)
+		return;
+	engine_auth_csrf(e, q, csrf);
+	token = base_jv_str(base_jv_get(base_json_root(doc), "csrf"));
+	base_buf_init(&value, 20 << 20);
+	if (!base_str_is(token, csrf)) {
+		engine_reply_problem(e, q, 403, "denied", "the form is too old: open the gate again");
+	} else if (read_decision(e, q, base_json_root(doc), &cmd, &value)) {
+		if (base_str_is(cmd.name, "approve") || base_str_is(cmd.name, "deny"))
+			cmd.body = BASE_STR_NONE;
+		engine_reply_cmd(e, q, &cmd);
+	}
+	base_buf_done(&value);
+	base_json_free(doc);
+}
+
+/* --- the home page
+ * ---------------------------------------------------------------------------------------------- */
+
+static void on_costs(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
+{
+	struct engine_req *q = userdata;
+	char csrf[65];
+
+	(void)sealed;
+	engine_auth_csrf(e, q, csrf);
+	base_buf_cstr(&q->reply, ",\"costs\":");
+	base_buf_str(&q->reply, status == 1 ? value : BASE_STR("null"));
+	base_buf_cstr(&q->reply, ",\"gates\":");
+	if (core_gates_json(e->core, &q->reply) < 0)
+		base_buf_cstr(&q->reply, "[]");
+	base_buf_printf(&q->reply, ",\"frozen\":%s,\"csrf\":\"%s\"}",
+		core_is_frozen(e->core) ? "true" : "false", csrf);
+	engine_reply_built(e, q, 200);
+}
+
+static void on_runs(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
+{
+	struct engine_req *q = userdata;
+	struct base_json *doc = NULL;
+
+	(void)sealed;
+	base_buf_cstr(&q->reply, "{\"runs\":");
+	if (status == 1 && base_json_parse(value, &doc, NULL) == 0)
+		base_jv_write(base_jv_get(base_json_root(doc), "items"), &q->reply);
+	else
+		base_buf_cstr(&q->reply, "[]");
+	base_json_free(doc);
+	engine_views_ask(e, "costs", BASE_STR("{\"by\":\"flow\"}"), on_costs, q);
+}
+
+void engine_op_page(struct engine *e, struct engine_req *q)
+{
+	engine_views_ask(e, "runs", BASE_STR("{\"limit\":50}"), on_runs, q);
+}

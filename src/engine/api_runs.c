@@ -1,0 +1,268 @@
+#include "engine/engine_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+/* Runs: start, wait, look at, cancel, resume, signal. Lists and timelines are answered by aios-views. */
+
+static const char *outcome_name(unsigned outcome)
+{
+	return outcome == CORE_DONE ? "done" : outcome == CORE_FAILED ? "failed" : "cancelled";
+}
+
+/* --- waiting
+ * ---------------------------------------------------------------------------------------------------- */
+
+void engine_waiter_drop(struct engine *e, struct engine_req *q)
+{
+	struct engine_req *first = base_idmap_get(e->waiters, q->run), **at = &first;
+
+	while (*at && *at != q)
+		at = &(*at)->next;
+	if (*at)
+		*at = q->next;
+	if (!first)
+		base_idmap_remove(e->waiters, q->run);
+	else
+		BASE_CHECK(base_idmap_put(e->waiters, q->run, first) == 0);
+	q->run = 0;
+	q->next = NULL;
+}
+
+static void reply_ended(
+	struct engine *e, struct engine_req *q, uint64_t run, unsigned outcome, struct base_str value)
+{
+	struct base_jw w;
+
+	if (q->op == WIRE_OP_RUN) {
+		engine_op_views(e, q);
+		return;
+	}
+	base_buf_clear(&q->reply);
+	w = base_jw_of(&q->reply);
+	base_jw_obj(&w);
+	base_jw_key(&w, "run");
+	base_jw_uint(&w, run);
+	base_jw_mcstr(&w, "state", outcome_name(outcome));
+	base_jw_mraw(&w, outcome == CORE_DONE ? "result" : "problem", value);
+	base_jw_end_obj(&w);
+	base_buf_printf(&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)run);
+	engine_reply_built(e, q, 200);
+}
+
+static void reply_going(struct engine *e, struct engine_req *q, uint64_t run)
+{
+	struct core_run_info info;
+	struct base_jw w;
+
+	if (q->op == WIRE_OP_RUN) {
+		engine_op_views(e, q);
+		return;
+	}
+	base_buf_clear(&q->reply);
+	w = base_jw_of(&q->reply);
+	base_jw_obj(&w);
+	base_jw_key(&w, "run");
+	base_jw_uint(&w, run);
+	base_jw_mcstr(&w, "state",
+		core_run_get(e->core, run, &info) && info.state == CORE_RUN_PARKED ? "parked" : "active");
+	base_jw_end_obj(&w);
+	base_buf_printf(&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)run);
+	engine_reply_built(e, q, 202);
+}
+
+void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint64_t seconds)
+{
+	struct core_run_info info;
+	struct core_record rec;
+	struct base_str value;
+
+	if (!core_run_get(e->core, run, &info)) {
+		engine_reply_problem(
+			e, q, 404, "unknown_run", "there is no run %llu", (unsigned long long)run);
+		return;
+	}
+	if (info.state == CORE_RUN_ENDED) {
+		if (engine_read_blob(e, info.seq_ended, &rec, &value) < 0)
+			value = BASE_STR("null");
+		reply_ended(e, q, run, info.outcome, value);
+		return;
+	}
+	if (!seconds) {
+		reply_going(e, q, run);
+		return;
+	}
+	q->run = run;
+	q->next = base_idmap_get(e->waiters, run);
+	BASE_CHECK(base_idmap_put(e->waiters, run, q) == 0);
+	engine_timer_add(e, ENGINE_TIMER_WAITER, q->id, (int64_t)(seconds > 3600 ? 3600 : seconds) * 1000);
+}
+
+void engine_waiter_due(struct engine *e, uint64_t id)
+{
+	struct engine_req *q = engine_req_of(e, id);
+	uint64_t run = q ? q->run : 0;
+
+	if (!run)
+		return;
+	engine_waiter_drop(e, q);
+	reply_going(e, q, run);
+}
+
+void engine_run_ended(struct engine *e, const struct core_act *act)
+{
+	struct engine_req *q = base_idmap_remove(e->waiters, act->run), *next;
+	struct base_str value = act->blob.data;
+	struct core_record rec;
+
+	if (!q)
+		return;
+	if (!value.ptr && engine_read_blob(e, act->seq, &rec, &value) < 0)
+		value = BASE_STR("null");
+	for (; q; q = next) {
+		next = q->next;
+		q->run = 0;
+		q->next = NULL;
+		reply_ended(e, q, act->run, act->outcome, value);
+	}
+}
+
+/* --- operations
+ * ------------------------------------------------------------------------------------------------- */
+
+static struct base_str start_params(struct engine_req *q, struct base_jv root, struct base_buf *b)
+{
+	struct base_jw w = base_jw_of(b);
+	struct base_str customer = base_jv_str(base_jv_get(root, "customer"));
+	bool dry = base_jv_bool(base_jv_get(root, "dry"), false) || engine_param_u64(q, "dry", 0) == 1;
+
+	if (!customer.len)
+		customer = engine_param(q, "customer");
+	if (!dry && !customer.len)
+		return BASE_STR_NONE;
+	base_jw_obj(&w);
+	base_jw_mbool(&w, "dry", dry);
+	if (customer.len)
+		base_jw_mstr(&w, "customer", customer);
+	base_jw_end_obj(&w);
+	return base_buf_view(b);
+}
+
+void engine_op_run_start(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_RUN_START, .name = engine_param(q, "flow")};
+	struct base_json *doc = engine_body_json(e, q);
+	struct base_buf input, params;
+	struct core_reply r;
+	struct base_jv root, v;
+	uint64_t wait = engine_param_u64(q, "wait", 0);
+
+	if (!doc)
+		return;
+	root = base_json_root(doc);
+	v = base_jv_get(root, "input");
+	base_buf_init(&input, 32 << 20);
+	base_buf_init(&params, 1 << 16);
+	if (base_jv_kind(root) != BASE_JSON_OBJ) {
+		engine_reply_problem(e, q, 400, "invalid", "the body is an object: {\"input\": …}");
+	} else {
+		if (base_jv_kind(v) == BASE_JSON_NONE)
+			base_buf_cstr(&input, "{}");
+		else
+			base_jv_write(v, &input);
+		cmd.body = base_buf_view(&input);
+		cmd.params = start_params(q, root, &params);
+		if (engine_req_decide(e, q, &cmd, &r)) {
+			if (engine_param(q, "wait").len) {
+				engine_run_wait(e, q, r.id, wait);
+			} else {
+				base_buf_printf(
+					&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)r.id);
+				engine_reply(e, q, r.status, r.body);
+			}
+		}
+	}
+	base_buf_done(&input);
+	base_buf_done(&params);
+	base_json_free(doc);
+}
+
+void engine_op_run(struct engine *e, struct engine_req *q)
+{
+	uint64_t run = engine_param_u64(q, "run", 0);
+
+	if (engine_param(q, "wait").len)
+		engine_run_wait(e, q, run, engine_param_u64(q, "wait", 0));
+	else
+		engine_op_views(e, q);
+}
+
+void engine_op_run_cmd(struct engine *e, struct engine_req *q)
+{
+	struct base_json *doc = engine_body_json(e, q);
+	struct core_cmd cmd = {
+		.type = q->op == WIRE_OP_RUN_CANCEL ? CORE_CMD_RUN_CANCEL : CORE_CMD_RUN_RESUME,
+		.run = engine_param_u64(q, "run", 0)};
+
+	if (!doc)
+		return;
+	cmd.text = base_jv_str(base_jv_get(base_json_root(doc), "reason"));
+	engine_reply_cmd(e, q, &cmd);
+	base_json_free(doc);
+}
+
+void engine_op_signal(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_SIGNAL,
+		.run = engine_param_u64(q, "run", 0),
+		.name = engine_param(q, "name")};
+	struct base_json *doc = engine_body_json(e, q);
+	struct base_buf b;
+
+	if (!doc)
+		return;
+	base_buf_init(&b, 2 << 20);
+	base_jv_write(base_json_root(doc), &b);
+	cmd.body = base_buf_view(&b);
+	engine_reply_cmd(e, q, &cmd);
+	base_buf_done(&b);
+	base_json_free(doc);
+}
+
+/* Passes the parameters of a request on to a query of aios-views. */
+void engine_op_views(struct engine *e, struct engine_req *q)
+{
+	static const char *const queries[WIRE_OP_COUNT] = {
+		[WIRE_OP_RUNS] = "runs",
+		[WIRE_OP_RUN] = "run",
+		[WIRE_OP_PAGE_RUN] = "run",
+		[WIRE_OP_SEARCH] = "search",
+		[WIRE_OP_COSTS] = "costs",
+		[WIRE_OP_VIEWS_DUMP] = "dump",
+		[WIRE_OP_FACT] = "history",
+		[WIRE_OP_GATES] = "gates",
+	};
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 1 << 16);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	while (base_jv_next(q->params, &it, &key, &v)) {
+		if (base_str_is(key, "wait") || base_str_is(key, "history"))
+			continue;
+		base_jw_key_str(
+			&w, q->op == WIRE_OP_SEARCH && base_str_is(key, "q") ? BASE_STR("query") : key);
+		base_jw_str(&w, base_jv_str(v));
+	}
+	base_jw_end_obj(&w);
+	engine_views_ask(e, queries[q->op], base_buf_view(&b), engine_reply_ask, q);
+	base_buf_done(&b);
+}

@@ -1,0 +1,305 @@
+#include "engine/engine_int.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+/*
+ * Credentials.
+ *   peer uid      the local door alone: our own user or root is the operator
+ *   bearer        aios_SEED: base64url of an Ed25519 seed; the log knows its public half
+ *                 aiosc_CHAIN: base64url of {"k":ROOT,"b":[{"c":CAVEATS,"n":NEXT,"s":SIG}…],"p":SEED}: each
+ * block narrows the one before and is signed by its key over "aios-caveat-1", the canonical caveats and NEXT;
+ * the holder proves the last key by its seed. ROOT, NEXT, SEED are hex (32 bytes), SIG hex (64 bytes) cookie
+ * a session of the operator's browser: 32 random bytes, of which only the hash is kept, in memory
+ *
+ * Invariants
+ * K1  No secret of a caller is kept: of cookies and one-time links the hash, of keys nothing.
+ * K2  A key is looked up in the state at every request: a revoked one is refused from the next request on.
+ */
+
+enum { SESSIONS_MAX = 64, LINKS_MAX = 16, BLOCKS_MAX = 8, CACHE_MAX = 256 };
+static const int64_t session_ms = 12 * 3600 * 1000, link_ms = 300 * 1000;
+
+struct session {
+	char hash[65]; /* empty: free */
+	int64_t until; /* monotonic */
+};
+/* The public half of a seed that came lately: making it costs 20 µs and more. */
+struct known {
+	struct base_hash token;
+	uint8_t key[32];
+	bool used;
+};
+struct engine_auth {
+	struct session sessions[SESSIONS_MAX], links[LINKS_MAX];
+	struct known known[CACHE_MAX];
+	uint8_t csrf_key[32], cache_key[32];
+};
+
+static struct engine_auth *auth(struct engine *e)
+{
+	if (!e->auth) {
+		e->auth = calloc(1, sizeof(*e->auth));
+		BASE_CHECK(e->auth && sodium_init() >= 0);
+		engine_random(e, e->auth->csrf_key, sizeof(e->auth->csrf_key));
+		engine_random(e, e->auth->cache_key, sizeof(e->auth->cache_key));
+	}
+	return e->auth;
+}
+
+void engine_auth_done(struct engine *e)
+{
+	if (e->auth)
+		sodium_memzero(e->auth, sizeof(*e->auth));
+	free(e->auth);
+	e->auth = NULL;
+}
+
+/* --- keys
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int public_of_seed(struct engine *e, struct base_str seed, uint8_t ret[32])
+{
+	struct engine_auth *a = auth(e);
+	struct base_hash h = base_hash_of2((struct base_str){(const char *)a->cache_key, 32}, seed);
+	struct known *k = &a->known[h.b[0] % CACHE_MAX];
+	uint8_t secret[crypto_sign_SECRETKEYBYTES];
+
+	if (seed.len != 32)
+		return -EINVAL;
+	if (!k->used || !base_hash_eq(&k->token, &h)) {
+		crypto_sign_seed_keypair(k->key, secret, (const uint8_t *)seed.ptr);
+		sodium_memzero(secret, sizeof(secret));
+		k->token = h;
+		k->used = true;
+	}
+	memcpy(ret, k->key, 32);
+	return 0;
+}
+
+static bool name_caller(struct engine *e, struct engine_req *q, const uint8_t key[32])
+{
+	struct base_str id =
+		core_principal_by_key(e->core, (struct base_str){(const char *)key, 32}, engine_wall_ms());
+
+	if (!id.len || id.len >= sizeof(q->by_id))
+		return false;
+	memcpy(q->by_id, id.ptr, id.len);
+	q->by_id[id.len] = '\0';
+	q->by.id = (struct base_str){q->by_id, id.len};
+	return true;
+}
+
+static bool plain_key(struct engine *e, struct engine_req *q, struct base_str text)
+{
+	struct base_buf seed;
+	uint8_t key[32];
+	bool ok;
+
+	base_buf_init(&seed, 256);
+	ok = base_b64url_get(text, &seed) == 0 && public_of_seed(e, base_buf_view(&seed), key) == 0 &&
+	     name_caller(e, q, key);
+	if (seed.ptr)
+		sodium_memzero(seed.ptr, seed.size);
+	base_buf_done(&seed);
+	return ok;
+}
+
+/* One block: signed by `key`, which becomes the key of the next. Its caveats are appended to the list. */
+static bool chain_block(struct base_jv block, uint8_t key[32], struct base_jw *caveats)
+{
+	uint8_t next[32], sig[crypto_sign_BYTES];
+	struct base_jv c = base_jv_get(block, "c");
+	struct base_buf b;
+	size_t from;
+	bool ok;
+
+	if (base_jv_kind(c) != BASE_JSON_OBJ ||
+		base_hex_get(base_jv_str(base_jv_get(block, "n")), next, 32) < 0 ||
+		base_hex_get(base_jv_str(base_jv_get(block, "s")), sig, sizeof(sig)) < 0)
+		return false;
+	base_buf_init(&b, 1 << 16);
+	base_buf_cstr(&b, "aios-caveat-1");
+	from = b.len;
+	base_jv_write(c, &b);
+	if (!base_buf_failed(&b))
+		base_jw_raw(caveats, base_str_sub(base_buf_view(&b), from, b.len));
+	base_buf_put(&b, next, 32);
+	ok = !base_buf_failed(&b) &&
+	     crypto_sign_verify_detached(sig, (const uint8_t *)b.ptr, b.len, key) == 0;
+	base_buf_done(&b);
+	memcpy(key, next, 32);
+	return ok;
+}
+
+static bool chain(struct engine *e, struct engine_req *q, struct base_jv root)
+{
+	struct base_jv blocks = base_jv_get(root, "b"), block;
+	struct base_jv_iter it = {0};
+	struct base_buf caveats;
+	uint8_t key[32], seed[32], last[32];
+	struct base_str none;
+	struct base_jw w;
+	bool ok;
+
+	if (base_hex_get(base_jv_str(base_jv_get(root, "k")), key, 32) < 0 || !name_caller(e, q, key) ||
+		base_hex_get(base_jv_str(base_jv_get(root, "p")), seed, 32) < 0)
+		return false;
+	ok = base_jv_kind(blocks) == BASE_JSON_ARR && base_jv_len(blocks) >= 1 &&
+	     base_jv_len(blocks) <= BLOCKS_MAX;
+	base_buf_init(&caveats, 1 << 16);
+	w = base_jw_of(&caveats);
+	base_jw_arr(&w);
+	while (ok && base_jv_next(blocks, &it, &none, &block))
+		ok = chain_block(block, key, &w);
+	base_jw_end_arr(&w);
+	ok = ok && public_of_seed(e, (struct base_str){(const char *)seed, 32}, last) == 0 &&
+	     sodium_memcmp(last, key, 32) == 0 && !base_buf_failed(&caveats);
+	if (ok) {
+		q->by.caveats = base_buf_view(&caveats);
+		q->by_caveats = base_buf_take(&caveats, NULL);
+		q->by.caveats.ptr = q->by_caveats;
+		ok = q->by_caveats != NULL;
+	}
+	base_buf_done(&caveats);
+	sodium_memzero(seed, sizeof(seed));
+	return ok;
+}
+
+static bool attenuated_key(struct engine *e, struct engine_req *q, struct base_str text)
+{
+	struct base_json *doc = NULL;
+	struct base_buf json;
+	bool ok;
+
+	base_buf_init(&json, 1 << 16);
+	ok = base_b64url_get(text, &json) == 0 && base_json_parse(base_buf_view(&json), &doc, NULL) == 0 &&
+	     chain(e, q, base_json_root(doc));
+	base_json_free(doc);
+	base_buf_done(&json);
+	return ok;
+}
+
+/* --- sessions of browsers
+ * --------------------------------------------------------------------------------------- */
+
+static void hash_token(struct base_str token, char ret[65])
+{
+	struct base_hash h = base_hash_of2(BASE_STR("aios session "), token);
+
+	base_hash_hex(&h, ret);
+}
+
+static struct session *find(struct engine *e, struct session *list, size_t n, const char *hash)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].hash[0] && list[i].until > e->mono && sodium_memcmp(list[i].hash, hash, 64) == 0)
+			return &list[i];
+	return NULL;
+}
+
+/* A new token in `list`: base64url of 32 random bytes. The oldest entry makes room. */
+static void issue(struct engine *e, struct session *list, size_t n, int64_t ms, struct base_buf *ret)
+{
+	struct session *at = &list[0];
+	uint8_t raw[32];
+	size_t from = ret->len;
+
+	for (size_t i = 0; i < n; i++)
+		if (!list[i].hash[0] || list[i].until < at->until)
+			at = &list[i];
+	engine_random(e, raw, sizeof(raw));
+	base_b64url_put(ret, (struct base_str){(const char *)raw, sizeof(raw)});
+	hash_token(base_str_sub(base_buf_view(ret), from, ret->len), at->hash);
+	at->until = e->mono + ms;
+	sodium_memzero(raw, sizeof(raw));
+}
+
+void engine_op_session_open(struct engine *e, struct engine_req *q)
+{
+	struct base_buf url;
+	struct base_jw w;
+
+	base_buf_init(&url, 512);
+	base_buf_printf(&url, "http://127.0.0.1:%u/sign-in?token=", e->port);
+	issue(e, auth(e)->links, LINKS_MAX, link_ms, &url);
+	w = base_jw_of(&q->reply);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "url", base_buf_view(&url));
+	base_jw_mint(&w, "expires_s", link_ms / 1000);
+	base_jw_end_obj(&w);
+	base_buf_done(&url);
+	engine_reply_built(e, q, 201);
+}
+
+void engine_op_sign_in(struct engine *e, struct engine_req *q)
+{
+	struct engine_auth *a = auth(e);
+	struct session *link;
+	char hash[65];
+
+	hash_token(engine_param(q, "token"), hash);
+	link = find(e, a->links, LINKS_MAX, hash);
+	if (!link) {
+		engine_reply_problem(e, q, 403, "expired",
+			"this link was used or is too old: `aios open` makes a new one");
+		return;
+	}
+	memset(link, 0, sizeof(*link));
+	base_buf_cstr(&q->headers, "Location: /\nSet-Cookie: aios_session=");
+	issue(e, a->sessions, SESSIONS_MAX, session_ms, &q->headers);
+	base_buf_printf(
+		&q->headers, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d\n", (int)(session_ms / 1000));
+	engine_reply(e, q, 303, BASE_STR_NONE);
+}
+
+void engine_auth_csrf(struct engine *e, const struct engine_req *q, char ret[65])
+{
+	struct base_hash h = base_hash_of2((struct base_str){(const char *)auth(e)->csrf_key, 32},
+		q->credential == 3 ? base_str_of(q->session) : BASE_STR("local"));
+
+	base_hash_hex(&h, ret);
+}
+
+/* --- who asks
+ * --------------------------------------------------------------------------------------------------- */
+
+static void be_operator(struct engine_req *q)
+{
+	snprintf(q->by_id, sizeof(q->by_id), "operator");
+	q->by.id = base_str_of(q->by_id);
+}
+
+int engine_authenticate(struct engine *e, struct engine_req *q, const struct wire_door_request *in)
+{
+	struct base_str token = in->token;
+
+	q->by = (struct core_caller){0};
+	switch (in->credential) {
+	case 1:
+		if (!q->door->local_door || (in->uid != geteuid() && in->uid != 0))
+			return 401;
+		be_operator(q);
+		return 0;
+	case 2:
+		if (base_str_starts(token, BASE_STR("aiosc_")))
+			return attenuated_key(e, q, base_str_sub(token, 6, token.len)) ? 0 : 401;
+		if (base_str_starts(token, BASE_STR("aios_")))
+			return plain_key(e, q, base_str_sub(token, 5, token.len)) ? 0 : 401;
+		return 401;
+	case 3:
+		hash_token(token, q->session);
+		if (!find(e, auth(e)->sessions, SESSIONS_MAX, q->session))
+			return 401;
+		be_operator(q);
+		return 0;
+	default:
+		return 401;
+	}
+}

@@ -1,0 +1,527 @@
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/heap.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "core/core.h"
+#include "log/log.h"
+#include "wire/conn.h"
+#include "wire/frames.h"
+#include "wire/routes.h"
+
+/* What the files of aiosd share. One thread (the loop) owns all of it but for what stands in struct
+ * engine_committer. */
+
+#define ENGINE_VERSION "0.1.0"
+
+enum {
+	ENGINE_FLOWS_MAX = 8,	    /* flow workers */
+	ENGINE_GROUP_MAX = 1 << 20, /* bytes of a commit that is started though nobody waits for it */
+	ENGINE_LINGER_MS = 20,	    /* an event is durable after this even if nobody waits */
+	ENGINE_WATCHDOG_MS = 2000,  /* a flow that does not come back in this time is ended */
+	ENGINE_EVICT_MS = 30000,    /* an idle run leaves its worker's memory after this */
+	ENGINE_LOADED_MAX = 2000,   /* runs loaded in one worker */
+	ENGINE_STOP_MS = 3000,	    /* drain at SIGTERM */
+	ENGINE_PARSE_IDLE_MS = 30000,
+};
+
+struct engine;
+
+/* --- what epoll wakes
+ * ------------------------------------------------------------------------------------------- */
+
+struct engine_source {
+	void (*fn)(struct engine *e, struct engine_source *s, uint32_t events);
+	void *owner;
+};
+/* Adds, changes (again with the same fd) and removes. Negative errno. */
+int engine_watch(struct engine *e, int fd, struct engine_source *s, uint32_t events)
+	__attribute__((warn_unused_result));
+void engine_unwatch(struct engine *e, int fd);
+
+/* --- timers: monotonic milliseconds; a timer that is not needed any more is ignored when it comes
+ * --------------- */
+
+enum engine_timer {
+	ENGINE_TIMER_LINGER,
+	ENGINE_TIMER_RESPAWN,  /* id: index of the process */
+	ENGINE_TIMER_WATCHDOG, /* id: index of the process */
+	ENGINE_TIMER_EVICT,
+	ENGINE_TIMER_CALLS,
+	ENGINE_TIMER_ASK,    /* id: request */
+	ENGINE_TIMER_WAITER, /* id: request */
+	ENGINE_TIMER_PARSE,
+	ENGINE_TIMER_STOP,
+	ENGINE_TIMER_DEGRADED, /* try the disk again */
+	ENGINE_TIMER_SNAPSHOT,
+};
+void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
+
+/* --- processes
+ * -------------------------------------------------------------------------------------------------- */
+
+enum engine_kind { ENGINE_FLOW, ENGINE_CONNECT, ENGINE_PARSE, ENGINE_VAULT, ENGINE_VIEWS, ENGINE_DOOR };
+enum engine_proc_state { ENGINE_DOWN, ENGINE_STARTING, ENGINE_UP, ENGINE_STOPPING };
+
+/* A version that a flow worker holds. */
+struct engine_loaded {
+	struct base_hash version;
+	uint32_t runs;
+};
+/* What aiosd knows of one flow worker; reset when it dies. */
+struct engine_worker {
+	struct engine_loaded *versions;
+	size_t version_count, version_size;
+	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged,
+			      oldest first */
+	size_t ring_size, ring_head, ring_count;
+	int64_t head_since; /* when the oldest became the oldest */
+	bool watched;	    /* a watchdog timer stands */
+	uint32_t runs;
+};
+
+struct engine_proc {
+	unsigned index;
+	enum engine_kind kind;
+	const char *exe;   /* "aios-flow" */
+	const char *label; /* "aios-flow 1": for messages */
+	char label_buf[24];
+	enum engine_proc_state state;
+	bool on_demand;
+	bool local_door;
+	bool killed; /* by aiosd, on purpose */
+	bool want_out;
+	bool dirty;
+	pid_t pid;
+	int pidfd;
+	int listen_fd;	     /* doors; else -1 */
+	uint64_t generation; /* counts its lives */
+	struct wire_conn *conn;
+	struct engine_source io, death;
+	unsigned fails; /* deaths in a row, for the backoff */
+	int64_t up_since, used_ms;
+	char sandbox[128];
+	char public_key[32];
+	bool has_key;
+	struct engine_worker worker;
+};
+
+struct engine_spawn {
+	const char *exe; /* path */
+	const char *const *argv;
+	int listen_fd; /* becomes fd 4; -1: none */
+	int nice;
+	bool new_pidns;
+};
+/* Starts a process with a cleared environment and only 0-2, 3 (its socket) and 4. Negative errno with a text.
+ */
+int engine_spawn(const struct engine_spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_fd,
+	struct base_err *err) __attribute__((warn_unused_result));
+
+/* The table of processes for this configuration. */
+int engine_procs_init(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_procs_start(struct engine *e);
+void engine_proc_start(struct engine *e, struct engine_proc *p);
+/* SIGKILL, with the reason in the operator's log; what follows happens when its death is seen. */
+void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why);
+/* Begins a frame to p; NULL when it is not up (or starting). Then encode and call engine_proc_send. */
+struct base_buf *engine_proc_begin(struct engine *e, struct engine_proc *p, unsigned type);
+void engine_proc_send(struct engine *e, struct engine_proc *p);
+void engine_procs_flush(struct engine *e);
+struct engine_proc *engine_proc_of(struct engine *e, enum engine_kind kind, unsigned nth); /* NULL: none */
+/* Asks the doors, or all others, to stop; whether they have. */
+void engine_procs_stop(struct engine *e, bool doors);
+bool engine_procs_gone(const struct engine *e, bool doors);
+void engine_procs_done(struct engine *e);
+void engine_respawn_due(struct engine *e, uint64_t index);
+
+/* --- commits
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Something that may leave only when the events before it are durable. Embedded first in its owner. */
+struct engine_out {
+	struct engine_out *next;
+	void (*release)(struct engine *e, struct engine_out *o);	   /* durable */
+	void (*discard)(struct engine *e, struct engine_out *o, int code); /* will never be */
+};
+struct engine_body {
+	struct base_hash hash;
+	char *data;
+	size_t len;
+};
+/* The events of one commit. */
+struct engine_group {
+	struct base_buf block;
+	uint32_t *offs; /* where each event starts in the block */
+	size_t count, size;
+	uint64_t first_seq;
+	struct engine_body *bodies;
+	size_t body_count, body_size;
+	struct engine_out *outs, **outs_tail;
+	int64_t time_ms;
+};
+struct engine_committer {
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct engine_group *job; /* guarded by lock, as are the next four */
+	bool stop, done;
+	int result;
+	struct base_err err;
+	int efd;
+	struct engine_source source;
+	struct log *log;
+};
+int engine_commit_init(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_commit_done(struct engine *e);
+/* Releases o when everything decided so far is durable: now, or with a commit that this asks for. */
+void engine_after_commit(struct engine *e, struct engine_out *o);
+/* Starts a commit if somebody waits for one (or `force`) and none is running. */
+void engine_commit_start(struct engine *e, bool force);
+/* Waits for the running commit and releases (shutdown). */
+void engine_commit_wait(struct engine *e);
+bool engine_all_durable(const struct engine *e);
+
+/* --- turns
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Prefetch, decide, apply. Fills now_ms and entropy. Views in *ret live until the next decide. 0, -ENOMEM,
+ * -ENOSPC (degraded: nothing can be written), -EIO. */
+int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret)
+	__attribute__((warn_unused_result));
+void engine_tick(struct engine *e);   /* timers that are due */
+void engine_resume(struct engine *e); /* after the state was loaded: what must run, runs */
+int64_t engine_wall_ms(void);
+int64_t engine_mono_ms(void);
+void engine_random(struct engine *e, void *ret, size_t len);
+/* Reads the event at seq from the tail or the log. Views live until the next call. 0, -ENOENT, -EIO. */
+int engine_read_event(struct engine *e, uint64_t seq, struct core_record *ret);
+/* Its body's blob, found and resolved. Views live until the next call. */
+int engine_read_blob(struct engine *e, uint64_t seq, struct core_record *ret_rec, struct base_str *ret_blob);
+/* What a flow gets for the event that ended its step. Views live until the next read. */
+int engine_step_result(
+	struct engine *e, uint64_t seq, bool *ret_ok, int64_t *ret_time_ms, struct base_str *ret_value);
+/* A body by hash, from the tail or the log. */
+int engine_read_body(struct engine *e, const struct base_hash *hash, struct base_str *ret);
+/* The main blob of a decoded event, NULL: it has none. */
+const struct base_blob *engine_event_blob(unsigned type, const union core_event_any *ev);
+
+/* --- opening and closing
+ * ---------------------------------------------------------------------------------------- */
+
+int engine_recover(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+/* A fresh core with the catalogue. */
+int engine_core_new(struct core **ret, struct base_err *err) __attribute__((warn_unused_result));
+/* Applies the events behind `from` up to `until` to c. -EUCLEAN when the log does not hold them. */
+int engine_fold(struct core *c, struct log_reader *r, uint64_t from, uint64_t until, struct base_err *err)
+	__attribute__((warn_unused_result));
+int engine_snapshot(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+/* A commit failed: forgets everything that is not in the log and goes on from there, read-only until it can
+ * write. */
+void engine_degrade(struct engine *e, int code, const char *why);
+void engine_degraded_retry(struct engine *e);
+/* Applies the configuration in the state to this process. */
+void engine_config_load(struct engine *e);
+
+/* --- flows
+ * ------------------------------------------------------------------------------------------------------ */
+
+struct engine_run; /* flows.c */
+int engine_flows_init(struct engine *e) __attribute__((warn_unused_result));
+void engine_flows_done(struct engine *e);
+void engine_flows_want(struct engine *e, uint64_t run); /* load it (again) */
+void engine_flows_result(struct engine *e, const struct core_act *act);
+void engine_flows_drop(struct engine *e, uint64_t run);
+void engine_flows_pump(struct engine *e); /* loads what waits */
+void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_flows_up(struct engine *e, struct engine_proc *p);
+/* status: as waitpid gives it. */
+void engine_flows_down(struct engine *e, struct engine_proc *p, int status);
+void engine_flows_watchdog(struct engine *e, uint64_t index);
+void engine_flows_evict(struct engine *e);
+void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
+size_t engine_flows_count(const struct engine *e);
+
+/* --- effects
+ * ---------------------------------------------------------------------------------------------------- */
+
+int engine_effects_init(struct engine *e) __attribute__((warn_unused_result));
+void engine_effects_done(struct engine *e);
+void engine_effects_dispatch(struct engine *e, const struct core_act *act);
+void engine_effects_cancel(struct engine *e, const struct core_act *act);
+void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_effects_up(struct engine *e);
+void engine_effects_down(struct engine *e);
+void engine_effects_sweep(struct engine *e); /* deadlines */
+size_t engine_effects_count(const struct engine *e);
+/* Results that came while nothing could be written: decides them; forgets them. */
+void engine_effects_replay(struct engine *e);
+void engine_effects_replayed(struct engine *e);
+
+/* session.get and session.put: sets *ret_outcome and appends the value. */
+void engine_session_call(struct engine *e, struct base_str action, struct base_str args,
+	unsigned *ret_outcome, struct base_buf *ret);
+void engine_sessions_done(struct engine *e);
+
+/* --- questions to other processes
+ * ------------------------------------------------------------------------------- */
+
+/* status 1: ok, value is the answer; 0: value is a problem; negative: nobody answered. Views live during the
+ * call. */
+typedef void (*engine_ask_fn)(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed);
+/* A request whose frame begins with the request number. `frame` is encoded with the number that
+ * engine_ask_next gave. Survives one restart of the process. fn is always called once, possibly before this
+ * returns. */
+uint64_t engine_ask_next(struct engine *e);
+void engine_ask(struct engine *e, enum engine_kind kind, unsigned type, uint64_t req, struct base_buf *frame,
+	int64_t timeout_ms, engine_ask_fn fn, void *userdata);
+void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_ask_up(struct engine *e, struct engine_proc *p);
+void engine_ask_down(struct engine *e, struct engine_proc *p);
+void engine_ask_timeout(struct engine *e, uint64_t req);
+void engine_asks_done(struct engine *e);
+/* The common ones. */
+void engine_parse(struct engine *e, struct base_str format, struct base_str name, struct base_str input,
+	engine_ask_fn fn, void *userdata);
+void engine_parse_idle(struct engine *e);
+void engine_views_ask(
+	struct engine *e, const char *query, struct base_str params, engine_ask_fn fn, void *userdata);
+/* API keys of model providers in the environment go into the vault. */
+void engine_vault_adopt(struct engine *e);
+
+/* --- views
+ * ------------------------------------------------------------------------------------------------------ */
+
+void engine_views_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_views_committed(struct engine *e, const struct engine_group *g);
+void engine_views_pump(struct engine *e);
+void engine_views_down(struct engine *e);
+/* Its files are deleted and it starts again from the first event. */
+void engine_views_rebuild(struct engine *e);
+
+/* --- the API
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* A request of a door until it is answered. Copies of what is needed later. */
+struct engine_req {
+	struct engine_out out;
+	uint64_t id;  /* of aiosd */
+	uint64_t req; /* of the door */
+	struct engine_proc *door;
+	uint64_t generation;
+	enum wire_op op;
+	struct core_caller by; /* id points to by_id, caveats to by_caveats */
+	char by_id[160];
+	char *by_caveats;
+	bool gone; /* nobody waits any more */
+	struct base_json *params_doc;
+	struct base_jv params;
+	struct base_str body; /* valid during the handler only */
+	struct base_str key;  /* idempotency key, scoped by the caller; points to key_buf */
+	char key_buf[512];
+	uint8_t credential;
+	char session[65];    /* hex hash of the cookie, credential 3 */
+	uint64_t last_event; /* SSE resume */
+	bool has_last_event;
+	int status;
+	const char *content_type;
+	struct base_buf headers;
+	struct base_buf reply;
+	uint64_t run;		 /* waits for its end */
+	void *state;		 /* of an operation in several parts; freed with free() */
+	struct engine_req *next; /* waits for the same run */
+};
+int engine_api_init(struct engine *e);
+void engine_api_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_api_down(struct engine *e, struct engine_proc *p);
+void engine_api_done(struct engine *e);
+/* Answers with JSON once what was decided is durable, and frees q. */
+void engine_reply(struct engine *e, struct engine_req *q, int status, struct base_str json);
+/* The same with what was appended to q->reply. */
+void engine_reply_built(struct engine *e, struct engine_req *q, int status);
+void engine_reply_problem(struct engine *e, struct engine_req *q, int status, const char *code,
+	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Decides cmd as the caller of q and answers. */
+void engine_reply_cmd(struct engine *e, struct engine_req *q, struct core_cmd *cmd);
+/* Decides only: true with the reply when it was taken (status below 400); else q is answered. */
+bool engine_req_decide(struct engine *e, struct engine_req *q, struct core_cmd *cmd, struct core_reply *ret);
+/* An engine_ask_fn whose userdata is a request: passes the answer on. */
+void engine_reply_ask(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed);
+struct base_str engine_param(const struct engine_req *q, const char *name);
+uint64_t engine_param_u64(const struct engine_req *q, const char *name, uint64_t otherwise);
+/* The request's body as JSON (an empty one as {}), or answers 400 and returns NULL. The caller frees. */
+struct base_json *engine_body_json(struct engine *e, struct engine_req *q);
+void engine_req_free(struct engine *e, struct engine_req *q);
+struct engine_req *engine_req_of(struct engine *e, uint64_t id);
+
+/* Waiting for the end of a run. */
+void engine_waiter_due(struct engine *e, uint64_t id);
+void engine_run_ended(struct engine *e, const struct core_act *act);
+void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint64_t seconds);
+void engine_waiter_drop(struct engine *e, struct engine_req *q);
+
+/* Who asks: fills q->by. 0, or a status (401, 403) to refuse with. */
+int engine_authenticate(struct engine *e, struct engine_req *q, const struct wire_door_request *in);
+void engine_auth_done(struct engine *e);
+/* The token that a page's form must carry, hex. */
+void engine_auth_csrf(struct engine *e, const struct engine_req *q, char ret[65]);
+
+typedef void (*engine_op_fn)(struct engine *e, struct engine_req *q);
+engine_op_fn engine_op(enum wire_op op); /* NULL: answered by the door */
+/* api_runs.c */
+void engine_op_run_start(struct engine *e, struct engine_req *q);
+void engine_op_run(struct engine *e, struct engine_req *q);
+void engine_op_run_cmd(struct engine *e, struct engine_req *q);
+void engine_op_signal(struct engine *e, struct engine_req *q);
+void engine_op_views(struct engine *e, struct engine_req *q);
+/* api_gates.c */
+void engine_op_gates(struct engine *e, struct engine_req *q);
+void engine_op_gate(struct engine *e, struct engine_req *q);
+void engine_op_gate_decide(struct engine *e, struct engine_req *q);
+/* api_pages.c */
+void engine_op_page(struct engine *e, struct engine_req *q);
+void engine_op_page_gate(struct engine *e, struct engine_req *q);
+void engine_op_page_decide(struct engine *e, struct engine_req *q);
+/* api_memory.c */
+void engine_op_facts(struct engine *e, struct engine_req *q);
+void engine_op_fact(struct engine *e, struct engine_req *q);
+void engine_op_fact_put(struct engine *e, struct engine_req *q);
+void engine_op_doc_put(struct engine *e, struct engine_req *q);
+/* api_admin.c */
+void engine_op_health(struct engine *e, struct engine_req *q);
+void engine_op_status(struct engine *e, struct engine_req *q);
+void engine_op_state(struct engine *e, struct engine_req *q); /* flows, budgets, keys, from the state alone */
+void engine_op_flow(struct engine *e, struct engine_req *q);
+void engine_op_outcome(struct engine *e, struct engine_req *q);
+void engine_op_freeze(struct engine *e, struct engine_req *q);
+void engine_op_key_create(struct engine *e, struct engine_req *q);
+void engine_op_key_revoke(struct engine *e, struct engine_req *q);
+void engine_op_vault(struct engine *e, struct engine_req *q);
+void engine_op_views_rebuild(struct engine *e, struct engine_req *q);
+/* auth.c */
+void engine_op_session_open(struct engine *e, struct engine_req *q);
+void engine_op_sign_in(struct engine *e, struct engine_req *q);
+/* verify.c */
+void engine_op_log_verify(struct engine *e, struct engine_req *q);
+void engine_verify_done(struct engine *e);
+/* deploy.c */
+void engine_op_deploy(struct engine *e, struct engine_req *q);
+/* stream.c */
+void engine_op_events(struct engine *e, struct engine_req *q);
+
+/* SSE: what was committed goes to open streams. */
+void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool all, uint64_t req);
+void engine_stream_pump(struct engine *e);
+void engine_streams_done(struct engine *e);
+
+/* --- the whole
+ * -------------------------------------------------------------------------------------------------- */
+
+struct engine_verify;
+
+struct engine_paths {
+	char *workspace, *aios, *log, *views, *vault, *run, *files, *bin;
+	int lock_fd;
+};
+/* Finds or makes WORKSPACE/.aios and locks it. -EBUSY with a text when another aiosd has it. */
+int engine_workspace_open(struct engine_paths *p, const char *dir, struct base_err *err)
+	__attribute__((warn_unused_result));
+void engine_workspace_done(struct engine_paths *p);
+/* run/door.json, so that the CLI finds the door. */
+int engine_workspace_announce(const struct engine_paths *p, unsigned port, struct base_err *err)
+	__attribute__((warn_unused_result));
+/* Listening sockets of the doors. */
+int engine_listen_tcp(unsigned port, unsigned *ret_port, struct base_err *err)
+	__attribute__((warn_unused_result));
+int engine_listen_unix(const char *path, struct base_err *err) __attribute__((warn_unused_result));
+
+struct engine_options {
+	const char *workspace;
+	int port; /* -1: as configured */
+	unsigned workers;
+	bool pin; /* the loop on one CPU, the committer on the others */
+};
+
+struct engine_sessions;
+struct engine_held;
+struct engine_auth;
+struct engine_streams;
+
+struct engine {
+	struct engine_options opt;
+	struct engine_paths paths;
+	int epfd, sigfd, timerfd;
+	struct engine_source sig_source, timer_source;
+	int64_t mono, started_ms;
+	int64_t armed; /* when the timerfd fires; INT64_MAX: not armed */
+	struct base_heap *timers;
+	bool stopping, quit, linger;
+	int exit_code;
+
+	struct core *core;
+	struct log *log;
+	struct log_reader *reader, *body_reader;
+	struct log_commit commit; /* what `reader` read last; count 0: nothing */
+	uint64_t commit_at;	  /* the event at commit_pos in its block */
+	size_t commit_pos;
+	struct base_arena *arena;
+	struct base_buf scratch; /* for frames that are built in passing */
+	uint64_t seq;		 /* of the last event applied */
+	uint64_t durable;	 /* of the last event committed */
+	struct engine_group *pending, *inflight, *spare;
+	struct engine_committer committer;
+	uint8_t entropy[4096];
+	size_t entropy_left;
+	bool degraded, config_dirty, commit_wanted;
+	char degraded_why[256];
+	struct base_json *config;
+	unsigned port;
+	uint64_t snapshot_seq;
+
+	struct engine_proc *procs;
+	size_t proc_count;
+
+	struct base_idmap *runs;
+	struct engine_run *lru_head, *lru_tail;
+	struct engine_run *queue_head, *queue_tail;
+	bool evict_armed;
+
+	struct base_idmap *calls;
+	uint64_t next_call;
+	int64_t sweep_at;	  /* when the deadlines of calls are looked at; 0: not */
+	struct engine_held *held; /* results that could not be written yet */
+	struct engine_sessions *sessions;
+
+	struct base_idmap *asks;
+	uint64_t next_ask;
+
+	bool views_live;     /* what is committed goes straight to it */
+	bool views_ready;    /* it has said where it stands */
+	bool views_wipe;     /* its files go before it starts again */
+	uint64_t views_sent; /* last position sent */
+	uint64_t views_at;   /* last position confirmed */
+
+	struct engine_auth *auth;
+	struct engine_streams *streams;
+	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
+	uint64_t next_req;
+	struct engine_verify *verify; /* one that is running */
+};
+
+int engine_run_main(const struct engine_options *opt, struct base_err *err)
+	__attribute__((warn_unused_result));
+/* Levels as in the note frame. One line to stderr. */
+void engine_note(unsigned level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,0 +1,683 @@
+#include "engine/engine_int.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/check.h"
+
+/*
+ * Runs in flow workers.
+ *
+ * Invariants
+ * F1  A run is loaded in at most one worker; only that worker is heard for it.
+ * F2  A run is rebuilt from its journal as the state holds it at the moment of loading; results that come
+ * later are sent as they are applied. So a worker sees every result of a run once, in log order. F3  A worker
+ * handles frames one after the other: the oldest unacknowledged one is the run that it executes now. If it
+ *     stays the oldest for longer than ENGINE_WATCHDOG_MS, the worker is ended and that run is at fault; all
+ * others are only loaded again. F4  Only a run without unacknowledged frames is evicted: every call that it
+ * made has been received.
+ */
+
+enum { QUEUED = 1, LOADED = 2, RING_MIN = 256, LOAD_HIGH = 8 << 20, SUSPECT_MAX = 3 };
+
+struct engine_run {
+	uint64_t run;
+	struct engine_proc *worker; /* LOADED */
+	struct base_hash version;
+	int state;
+	uint32_t unacked;
+	unsigned suspect; /* how often in a row its worker was killed from outside while it ran */
+	int64_t idle_since;
+	struct engine_run *prev, *next; /* in the queue or the list of idle runs */
+	bool idle;
+};
+
+int engine_flows_init(struct engine *e)
+{
+	return base_idmap_new(&e->runs);
+}
+
+size_t engine_flows_count(const struct engine *e)
+{
+	return base_idmap_count(e->runs);
+}
+
+/* --- lists
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void list_add(struct engine_run **head, struct engine_run **tail, struct engine_run *r)
+{
+	r->next = NULL;
+	r->prev = *tail;
+	if (*tail)
+		(*tail)->next = r;
+	else
+		*head = r;
+	*tail = r;
+}
+
+static void list_del(struct engine_run **head, struct engine_run **tail, struct engine_run *r)
+{
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		*head = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	else
+		*tail = r->prev;
+	r->prev = r->next = NULL;
+}
+
+static void set_idle(struct engine *e, struct engine_run *r, bool idle)
+{
+	if (r->idle == idle)
+		return;
+	r->idle = idle;
+	if (!idle) {
+		list_del(&e->lru_head, &e->lru_tail, r);
+		return;
+	}
+	r->idle_since = e->mono;
+	list_add(&e->lru_head, &e->lru_tail, r);
+	if (!e->evict_armed) {
+		e->evict_armed = true;
+		engine_timer_add(e, ENGINE_TIMER_EVICT, 0, ENGINE_EVICT_MS);
+	}
+}
+
+/* --- what a worker holds
+ * ---------------------------------------------------------------------------------------- */
+
+static void ring_push(struct engine *e, struct engine_proc *p, uint64_t run)
+{
+	struct engine_worker *w = &p->worker;
+
+	if (w->ring_count == w->ring_size) {
+		size_t size = w->ring_size ? w->ring_size * 2 : RING_MIN;
+		uint64_t *ring = malloc(size * sizeof(*ring));
+
+		BASE_CHECK(ring);
+		for (size_t i = 0; i < w->ring_count; i++)
+			ring[i] = w->unacked[(w->ring_head + i) % w->ring_size];
+		free(w->unacked);
+		w->unacked = ring;
+		w->ring_size = size;
+		w->ring_head = 0;
+	}
+	w->unacked[(w->ring_head + w->ring_count++) % w->ring_size] = run;
+	if (w->ring_count == 1)
+		w->head_since = e->mono;
+	if (!w->watched) {
+		w->watched = true;
+		engine_timer_add(e, ENGINE_TIMER_WATCHDOG, p->index, ENGINE_WATCHDOG_MS);
+	}
+}
+
+/* Takes the oldest entry of `run` off; entries of runs that are gone (0) before it go too. */
+static void ring_ack(struct engine *e, struct engine_proc *p, uint64_t run)
+{
+	struct engine_worker *w = &p->worker;
+
+	for (size_t i = 0; i < w->ring_count; i++) {
+		uint64_t *at = &w->unacked[(w->ring_head + i) % w->ring_size];
+
+		if (*at != run)
+			continue;
+		*at = 0;
+		break;
+	}
+	while (w->ring_count && w->unacked[w->ring_head] == 0) {
+		w->ring_head = (w->ring_head + 1) % w->ring_size;
+		w->ring_count--;
+	}
+	w->head_since = e->mono;
+}
+
+static void ring_forget(struct engine *e, struct engine_proc *p, uint64_t run)
+{
+	struct engine_worker *w = &p->worker;
+
+	for (size_t i = 0; i < w->ring_count; i++) {
+		uint64_t *at = &w->unacked[(w->ring_head + i) % w->ring_size];
+
+		if (*at == run)
+			*at = 0;
+	}
+	ring_ack(e, p, 0);
+}
+
+static struct engine_loaded *version_of(struct engine_worker *w, const struct base_hash *version)
+{
+	for (size_t i = 0; i < w->version_count; i++)
+		if (base_hash_eq(&w->versions[i].version, version))
+			return &w->versions[i];
+	return NULL;
+}
+
+static void unload(struct engine *e, struct engine_run *r)
+{
+	struct engine_loaded *v;
+
+	if (r->state == QUEUED)
+		list_del(&e->queue_head, &e->queue_tail, r);
+	if (r->state == LOADED) {
+		set_idle(e, r, false);
+		v = version_of(&r->worker->worker, &r->version);
+		if (v && v->runs)
+			v->runs--;
+		r->worker->worker.runs--;
+		if (r->unacked)
+			ring_forget(e, r->worker, r->run);
+	}
+	r->state = 0;
+	r->worker = NULL;
+	r->unacked = 0;
+}
+
+static void run_free(struct engine *e, struct engine_run *r)
+{
+	unload(e, r);
+	base_idmap_remove(e->runs, r->run);
+	free(r);
+}
+
+static void send_drop(struct engine *e, struct engine_proc *p, uint64_t run)
+{
+	struct base_buf *b = engine_proc_begin(e, p, WIRE_FLOW_DROP);
+
+	if (!b)
+		return;
+	wire_flow_drop_put(b, &(struct wire_flow_drop){.run = run});
+	engine_proc_send(e, p);
+}
+
+void engine_flows_want(struct engine *e, uint64_t run)
+{
+	struct engine_run *r = base_idmap_get(e->runs, run);
+
+	if (r && r->state == QUEUED)
+		return;
+	if (r) {
+		send_drop(e, r->worker, run);
+		unload(e, r);
+	} else {
+		r = calloc(1, sizeof(*r));
+		BASE_CHECK(r && base_idmap_put(e->runs, run, r) == 0);
+		r->run = run;
+	}
+	r->state = QUEUED;
+	list_add(&e->queue_head, &e->queue_tail, r);
+}
+
+void engine_flows_drop(struct engine *e, uint64_t run)
+{
+	struct engine_run *r = base_idmap_get(e->runs, run);
+
+	if (!r)
+		return;
+	if (r->state == LOADED)
+		send_drop(e, r->worker, run);
+	run_free(e, r);
+}
+
+/* --- loading
+ * ---------------------------------------------------------------------------------------------------- */
+
+static int send_version(struct engine *e, struct engine_proc *p, const struct base_hash *version)
+{
+	struct engine_worker *w = &p->worker;
+	struct core_record rec;
+	struct base_str modules =
+		BASE_STR("{\"entry\":\"aios:agent\",\"modules\":{}}"); /* an agent's: built in */
+	uint64_t seq = core_version_seq(e->core, version);
+	struct base_buf *b;
+	char hex[65];
+	int rc;
+
+	if (version_of(w, version))
+		return 0;
+	if (w->version_count == w->version_size) {
+		size_t size = w->version_size ? w->version_size * 2 : 16;
+		struct engine_loaded *more = realloc(w->versions, size * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		w->versions = more;
+		w->version_size = size;
+	}
+	rc = seq ? engine_read_blob(e, seq, &rec, &modules) : 0;
+	if (rc < 0)
+		return rc;
+	b = engine_proc_begin(e, p, WIRE_FLOW_VERSION);
+	if (!b)
+		return -EPIPE;
+	base_hash_hex(version, hex);
+	wire_flow_version_put(b, &(struct wire_flow_version){.version = {hex, 64}, .modules = modules});
+	engine_proc_send(e, p);
+	w->versions[w->version_count++] = (struct engine_loaded){.version = *version};
+	return 0;
+}
+
+static int send_start(
+	struct engine *e, struct engine_proc *p, const struct core_run_info *info, size_t replay)
+{
+	struct core_record rec;
+	union core_event_any ev;
+	struct base_str input;
+	struct base_buf *b;
+	char hex[65];
+	int rc = engine_read_blob(e, info->seq_started, &rec, &input);
+
+	if (rc < 0)
+		return rc;
+	rc = core_event_get(rec.type, rec.body, &ev);
+	if (rc < 0 || rec.type != CORE_EV_RUN_STARTED)
+		return -EUCLEAN;
+	b = engine_proc_begin(e, p, WIRE_FLOW_START);
+	if (!b)
+		return -EPIPE;
+	base_hash_hex(&info->version, hex);
+	wire_flow_start_put(b, &(struct wire_flow_start){.run = info->run,
+				       .version = {hex, 64},
+				       .time_ms = rec.time_ms,
+				       .seed = ev.run_started.seed,
+				       .input = input,
+				       .context = ev.run_started.context,
+				       .replay = (uint32_t)replay});
+	engine_proc_send(e, p);
+	return 0;
+}
+
+static int send_result(struct engine *e, struct engine_proc *p, struct engine_run *r, uint32_t step, bool ok,
+	int64_t time_ms, struct base_str value)
+{
+	struct base_buf *b = engine_proc_begin(e, p, WIRE_FLOW_RESULT);
+
+	if (!b)
+		return -EPIPE;
+	wire_flow_result_put(b, &(struct wire_flow_result){.run = r->run,
+					.step = step,
+					.status = ok ? 0 : 1,
+					.time_ms = time_ms,
+					.value = value});
+	engine_proc_send(e, p);
+	r->unacked++;
+	ring_push(e, p, r->run);
+	return 0;
+}
+
+static int replay(struct engine *e, struct engine_proc *p, struct engine_run *r,
+	const struct core_journal_entry *js, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct base_str value;
+		int64_t time_ms;
+		bool ok;
+		int rc = engine_step_result(e, js[i].seq, &ok, &time_ms, &value);
+
+		if (rc == 0)
+			rc = send_result(e, p, r, js[i].step, ok, time_ms, value);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int load(struct engine *e, struct engine_proc *p, struct engine_run *r)
+{
+	struct core_journal_entry *js = NULL;
+	struct core_run_info info;
+	size_t n;
+	int rc;
+
+	if (!core_run_get(e->core, r->run, &info) || info.state != CORE_RUN_ACTIVE)
+		return -ENOENT;
+	rc = send_version(e, p, &info.version);
+	if (rc < 0)
+		return rc;
+	n = core_run_journal(e->core, r->run, NULL, 0);
+	if (n) {
+		js = calloc(n, sizeof(*js));
+		if (!js)
+			return -ENOMEM;
+		n = core_run_journal(e->core, r->run, js, n);
+	}
+	rc = send_start(e, p, &info, n);
+	if (rc == 0) {
+		r->state = LOADED;
+		r->worker = p;
+		r->version = info.version;
+		r->unacked = 1;
+		p->worker.runs++;
+		version_of(&p->worker, &info.version)->runs++;
+		ring_push(e, p, r->run);
+		rc = replay(e, p, r, js, n);
+	}
+	free(js);
+	return rc;
+}
+
+static struct engine_proc *pick(struct engine *e)
+{
+	struct engine_proc *best = NULL;
+
+	for (size_t i = 0; i < e->proc_count; i++) {
+		struct engine_proc *p = &e->procs[i];
+
+		if (p->kind != ENGINE_FLOW || p->state != ENGINE_UP || p->killed ||
+			wire_conn_pending(p->conn) > LOAD_HIGH)
+			continue;
+		if (!best || p->worker.runs < best->worker.runs)
+			best = p;
+	}
+	return best;
+}
+
+void engine_flows_pump(struct engine *e)
+{
+	struct engine_run *r;
+
+	while (!e->degraded && !e->stopping && (r = e->queue_head)) {
+		struct engine_proc *p = pick(e);
+		int rc;
+
+		if (!p)
+			return;
+		list_del(&e->queue_head, &e->queue_tail, r);
+		r->state = 0;
+		rc = load(e, p, r);
+		if (rc == 0)
+			continue;
+		if (rc == -EPIPE && r->state != LOADED) {
+			r->state = QUEUED;
+			list_add(&e->queue_head, &e->queue_tail, r);
+			return;
+		}
+		if (rc != -ENOENT && rc != -EPIPE)
+			engine_note(3, "run %llu cannot be loaded: %s", (unsigned long long)r->run,
+				strerror(-rc));
+		if (rc == -EPIPE)
+			continue; /* its worker's death queues it again */
+		if (r->state == LOADED)
+			send_drop(e, p, r->run);
+		run_free(e, r);
+	}
+}
+
+void engine_flows_result(struct engine *e, const struct core_act *act)
+{
+	struct engine_run *r = base_idmap_get(e->runs, act->run);
+	struct base_str value = act->blob.data;
+	int64_t time_ms = act->time_ms;
+	bool ok = act->ok;
+	int rc = 0;
+
+	if (!r) {
+		engine_flows_want(e, act->run);
+		return;
+	}
+	if (r->state != LOADED)
+		return; /* the journal will have it */
+	if (!value.ptr)
+		rc = engine_step_result(e, act->seq, &ok, &time_ms, &value);
+	set_idle(e, r, false);
+	if (rc == 0)
+		rc = send_result(e, r->worker, r, act->step, ok, act->time_ms, value);
+	if (rc < 0 && rc != -EPIPE)
+		engine_note(3, "run %llu: a result cannot be read: %s", (unsigned long long)act->run,
+			strerror(-rc));
+}
+
+/* --- frames
+ * ----------------------------------------------------------------------------------------------------- */
+
+static struct engine_run *run_in(struct engine *e, const struct engine_proc *p, uint64_t run)
+{
+	struct engine_run *r = base_idmap_get(e->runs, run);
+
+	return r && r->state == LOADED && r->worker == p ? r : NULL;
+}
+
+static void decide(struct engine *e, struct core_cmd *cmd)
+{
+	struct core_reply reply;
+	int rc = engine_decide(e, cmd, &reply);
+
+	if (rc < 0 && rc != -ENOSPC)
+		engine_note(3, "run %llu: a frame of its flow was lost: %s", (unsigned long long)cmd->run,
+			strerror(-rc));
+}
+
+static void on_call(struct engine *e, struct engine_proc *p, struct base_str body)
+{
+	struct wire_flow_call c;
+
+	if (wire_flow_call_get(body, &c) < 0) {
+		engine_proc_kill(e, p, "sent a call that does not decode");
+		return;
+	}
+	if (!run_in(e, p, c.run))
+		return;
+	decide(e, &(struct core_cmd){.type = CORE_CMD_FLOW_CALL,
+			  .run = c.run,
+			  .step = c.step,
+			  .name = c.action,
+			  .body = c.args,
+			  .params = c.opts});
+}
+
+static void on_idle(struct engine *e, struct engine_proc *p, struct base_str body)
+{
+	struct wire_flow_idle f;
+	struct engine_run *r;
+
+	if (wire_flow_idle_get(body, &f) < 0) {
+		engine_proc_kill(e, p, "sent a frame that does not decode");
+		return;
+	}
+	r = run_in(e, p, f.run);
+	if (!r || !r->unacked)
+		return;
+	ring_ack(e, p, f.run);
+	r->suspect = 0;
+	if (--r->unacked == 0)
+		set_idle(e, r, true);
+}
+
+static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_FLOW_DONE};
+	struct wire_flow_failed f;
+	struct wire_flow_done d;
+	struct engine_run *r;
+	int rc;
+
+	if (type == WIRE_FLOW_DONE) {
+		rc = wire_flow_done_get(body, &d);
+		if (rc == 0)
+			cmd.run = d.run, cmd.step = d.steps, cmd.body = d.value;
+	} else {
+		cmd.type = CORE_CMD_FLOW_FAILED;
+		rc = wire_flow_failed_get(body, &f);
+		if (rc == 0)
+			cmd.run = f.run, cmd.step = f.steps, cmd.body = f.problem;
+	}
+	if (rc < 0) {
+		engine_proc_kill(e, p, "sent a frame that does not decode");
+		return;
+	}
+	r = run_in(e, p, cmd.run);
+	if (!r)
+		return;
+	run_free(e, r); /* the worker has dropped it */
+	decide(e, &cmd);
+}
+
+void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
+{
+	if (e->degraded)
+		return;
+	if (type == WIRE_FLOW_CALL)
+		on_call(e, p, body);
+	else if (type == WIRE_FLOW_IDLE)
+		on_idle(e, p, body);
+	else if (type == WIRE_FLOW_DONE || type == WIRE_FLOW_FAILED)
+		on_end(e, p, type, body);
+}
+
+/* --- life and death
+ * --------------------------------------------------------------------------------------------- */
+
+void engine_flows_up(struct engine *e, struct engine_proc *p)
+{
+	(void)p;
+	engine_flows_pump(e);
+}
+
+static void worker_reset(struct engine_worker *w)
+{
+	w->version_count = 0;
+	w->ring_head = w->ring_count = 0;
+	w->watched = false;
+	w->runs = 0;
+}
+
+/* True when the run that was executing is at fault for this death. A kill from outside is nobody's fault
+ * until it has met the same run several times in a row (the kernel's out-of-memory killer looks just like
+ * it). */
+static bool at_fault(struct engine_proc *p, struct engine_run *r, int status)
+{
+	if (p->killed)
+		return true;
+	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
+		return ++r->suspect >= SUSPECT_MAX;
+	return true;
+}
+
+static void crashed(struct engine *e, uint64_t run, bool hung, int status)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_FLOW_CRASHED, .run = run};
+	struct core_run_info info;
+	char text[400];
+	struct base_buf b;
+	struct base_jw w;
+
+	if (!core_run_get(e->core, run, &info) || info.state != CORE_RUN_ACTIVE)
+		return;
+	if (hung)
+		snprintf(text, sizeof(text), "flow %.*s did not come back within %d ms; it was ended",
+			BASE_STR_ARG(info.flow), ENGINE_WATCHDOG_MS);
+	else if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "the worker died of signal %d while it ran flow %.*s",
+			WTERMSIG(status), BASE_STR_ARG(info.flow));
+	else
+		snprintf(text, sizeof(text), "the worker ended with status %d while it ran flow %.*s",
+			WEXITSTATUS(status), BASE_STR_ARG(info.flow));
+	base_buf_init(&b, 4096);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mcstr(&w, "code", hung ? "timeout" : "crashed");
+	base_jw_mcstr(&w, "kind", hung ? "cpu" : "crash");
+	base_jw_mcstr(&w, "message", text);
+	base_jw_end_obj(&w);
+	cmd.body = base_buf_view(&b);
+	engine_note(2, "run %llu: %s", (unsigned long long)run, text);
+	decide(e, &cmd);
+	base_buf_done(&b);
+}
+
+void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
+{
+	struct engine_worker *w = &p->worker;
+	uint64_t head = w->ring_count ? w->unacked[w->ring_head] : 0, id;
+	struct engine_run *blame = head ? run_in(e, p, head) : NULL;
+	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
+	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
+	bool fault = blame && !e->stopping && at_fault(p, blame, status);
+	void *value;
+
+	BASE_CHECK(again || !count);
+	while (base_idmap_next(e->runs, &cursor, &id, &value))
+		if (run_in(e, p, id))
+			again[n++] = id;
+	for (size_t i = 0; i < n; i++) {
+		struct engine_run *r = base_idmap_get(e->runs, again[i]);
+
+		set_idle(e, r, false);
+		r->worker = NULL;
+		r->unacked = 0;
+		r->state = QUEUED;
+		list_add(&e->queue_head, &e->queue_tail, r);
+	}
+	free(again);
+	worker_reset(w);
+	if (fault)
+		crashed(e, head, p->killed, status);
+}
+
+void engine_flows_watchdog(struct engine *e, uint64_t index)
+{
+	struct engine_proc *p = &e->procs[index];
+	struct engine_worker *w = &p->worker;
+	int64_t left;
+
+	w->watched = false;
+	if (!w->ring_count || p->state == ENGINE_DOWN)
+		return;
+	left = w->head_since + ENGINE_WATCHDOG_MS - e->mono;
+	if (left <= 0) {
+		char why[96];
+
+		snprintf(why, sizeof(why), "run %llu does not come back",
+			(unsigned long long)w->unacked[w->ring_head]);
+		engine_proc_kill(e, p, why);
+		return;
+	}
+	w->watched = true;
+	engine_timer_add(e, ENGINE_TIMER_WATCHDOG, index, left);
+}
+
+void engine_flows_evict(struct engine *e)
+{
+	struct engine_run *r;
+
+	e->evict_armed = false;
+	while ((r = e->lru_head)) {
+		int64_t left = r->idle_since + ENGINE_EVICT_MS - e->mono;
+
+		if (left > 0) {
+			e->evict_armed = true;
+			engine_timer_add(e, ENGINE_TIMER_EVICT, 0, left);
+			return;
+		}
+		engine_flows_drop(e, r->run);
+	}
+}
+
+void engine_flows_forget(struct engine *e)
+{
+	uint64_t id;
+	void *value;
+	size_t cursor = 0;
+
+	while (base_idmap_next(e->runs, &cursor, &id, &value)) {
+		engine_flows_drop(e, id);
+		cursor = 0;
+	}
+}
+
+void engine_flows_done(struct engine *e)
+{
+	uint64_t id;
+	void *value;
+
+	for (size_t cursor = 0; e->runs && base_idmap_next(e->runs, &cursor, &id, &value);)
+		free(value);
+	base_idmap_free(e->runs);
+	e->runs = NULL;
+}

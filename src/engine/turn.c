@@ -1,0 +1,385 @@
+#include "engine/engine_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/check.h"
+
+/*
+ * One command: prefetch, decide, apply.
+ *
+ * Invariants
+ * T1  The events of a decision are applied, in order, before the next command is looked at; the sequence
+ * numbers in the pending group are those that the log will give them. T2  What follows from an event inside
+ * the house (a result for a flow, a run to load) happens while it is applied; what leaves the house becomes
+ * an engine_out (see commit.c, C1). T3  Log time never goes back: a command's time is the wall clock's or the
+ * last event's, whichever is later. T4  Acts never decide: a callback of core_apply only queues and sends.
+ */
+
+int64_t engine_wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t engine_mono_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void engine_random(struct engine *e, void *ret, size_t len)
+{
+	BASE_CHECK(len <= sizeof(e->entropy));
+	if (e->entropy_left < len) {
+		size_t have = 0;
+
+		while (have < sizeof(e->entropy)) {
+			ssize_t n = getrandom(e->entropy + have, sizeof(e->entropy) - have, 0);
+
+			BASE_CHECK(n > 0 || errno == EINTR);
+			have += n > 0 ? (size_t)n : 0;
+		}
+		e->entropy_left = sizeof(e->entropy);
+	}
+	e->entropy_left -= len;
+	memcpy(ret, e->entropy + e->entropy_left, len);
+	explicit_bzero(e->entropy + e->entropy_left, len);
+}
+
+/* --- reading
+ * ---------------------------------------------------------------------------------------------------- */
+
+static bool from_group(const struct engine_group *g, uint64_t seq, struct core_record *ret)
+{
+	size_t at;
+
+	if (!g || !g->count || seq < g->first_seq || seq >= g->first_seq + g->count)
+		return false;
+	at = g->offs[seq - g->first_seq];
+	return core_block_next(base_buf_view(&g->block), &at, ret) == 1;
+}
+
+static int from_log(struct engine *e, uint64_t seq, struct core_record *ret)
+{
+	struct base_err err;
+	int rc;
+
+	if (!e->commit.count || seq < e->commit.first_seq || seq >= e->commit.first_seq + e->commit.count) {
+		e->commit.count = 0;
+		rc = log_read(e->reader, seq, &e->commit, &err);
+		if (rc < 0)
+			return rc;
+		e->commit_at = e->commit.first_seq;
+		e->commit_pos = 0;
+	} else if (seq < e->commit_at) {
+		e->commit_at = e->commit.first_seq;
+		e->commit_pos = 0;
+	}
+	while (core_block_next(e->commit.block, &e->commit_pos, ret) == 1)
+		if (e->commit_at++ == seq)
+			return 0;
+	return -EUCLEAN;
+}
+
+int engine_read_event(struct engine *e, uint64_t seq, struct core_record *ret)
+{
+	if (seq == 0 || seq > e->seq)
+		return -ENOENT;
+	if (from_group(e->pending, seq, ret) || from_group(e->inflight, seq, ret))
+		return 0;
+	return from_log(e, seq, ret);
+}
+
+static bool body_in_group(const struct engine_group *g, const struct base_hash *hash, struct base_str *ret)
+{
+	for (size_t i = 0; g && i < g->body_count; i++)
+		if (base_hash_eq(&g->bodies[i].hash, hash)) {
+			*ret = (struct base_str){g->bodies[i].data, g->bodies[i].len};
+			return true;
+		}
+	return false;
+}
+
+int engine_read_body(struct engine *e, const struct base_hash *hash, struct base_str *ret)
+{
+	struct base_err err;
+
+	if (body_in_group(e->pending, hash, ret) || body_in_group(e->inflight, hash, ret))
+		return 0;
+	return log_read_body(e->body_reader, hash, ret, &err);
+}
+
+const struct base_blob *engine_event_blob(unsigned type, const union core_event_any *ev)
+{
+	switch (type) {
+	case CORE_EV_FLOW_DEPLOYED:
+		return &ev->flow_deployed.modules;
+	case CORE_EV_RUN_STARTED:
+		return &ev->run_started.input;
+	case CORE_EV_RUN_ENDED:
+		return &ev->run_ended.value;
+	case CORE_EV_STEP_DONE:
+		return &ev->step_done.result;
+	case CORE_EV_GATE_OPENED:
+		return &ev->gate_opened.show;
+	case CORE_EV_GATE_DECIDED:
+		return &ev->gate_decided.value;
+	case CORE_EV_SIGNAL_SENT:
+		return &ev->signal_sent.payload;
+	case CORE_EV_FACT_PUT:
+		return &ev->fact_put.value;
+	case CORE_EV_DOCUMENT_PUT:
+		return &ev->document_put.text;
+	case CORE_EV_STEP_CALLED:
+		/* A step that ended at once stands here with its result. */
+		return ev->step_called.status == CORE_STEP_DONE || ev->step_called.status == CORE_STEP_FAILED
+			       ? &ev->step_called.result
+			       : &ev->step_called.args;
+	default:
+		return NULL;
+	}
+}
+
+int engine_read_blob(struct engine *e, uint64_t seq, struct core_record *ret_rec, struct base_str *ret_blob)
+{
+	union core_event_any ev;
+	const struct base_blob *blob;
+	struct core_record rec;
+	struct base_str data = BASE_STR_NONE;
+	int rc = engine_read_event(e, seq, &rec);
+
+	if (rc < 0)
+		return rc;
+	rc = core_event_get(rec.type, rec.body, &ev);
+	if (rc < 0)
+		return rc;
+	blob = engine_event_blob(rec.type, &ev);
+	if (blob && base_blob_is_inline(blob))
+		data = blob->data;
+	else if (blob)
+		rc = engine_read_body(e, &blob->hash, &data);
+	if (rc < 0)
+		return rc;
+	*ret_rec = rec;
+	*ret_blob = data;
+	return 0;
+}
+
+int engine_step_result(
+	struct engine *e, uint64_t seq, bool *ret_ok, int64_t *ret_time_ms, struct base_str *ret_value)
+{
+	union core_event_any ev;
+	struct core_record rec;
+	struct base_str value;
+	bool ok = true;
+	int rc = engine_read_blob(e, seq, &rec, &value);
+
+	if (rc == 0)
+		rc = core_event_get(rec.type, rec.body, &ev);
+	if (rc < 0)
+		return rc;
+	if (rec.type == CORE_EV_STEP_FAILED) {
+		ok = false;
+		value = ev.step_failed.problem;
+	} else if (rec.type == CORE_EV_STEP_CALLED) {
+		ok = ev.step_called.status == CORE_STEP_DONE;
+	} else if (rec.type != CORE_EV_STEP_DONE) {
+		return -EUCLEAN;
+	}
+	*ret_ok = ok;
+	*ret_time_ms = rec.time_ms;
+	*ret_value = value;
+	return 0;
+}
+
+/* --- deciding
+ * --------------------------------------------------------------------------------------------------- */
+
+static int fetch(struct engine *e, struct core_cmd *cmd)
+{
+	struct core_want wants[CORE_WANTS_MAX];
+	size_t n = core_prefetch(e->core, cmd, wants, CORE_WANTS_MAX);
+	struct core_fetched *f;
+
+	cmd->fetched = NULL;
+	cmd->fetched_count = 0;
+	if (!n)
+		return 0;
+	f = base_arena_array(e->arena, n, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct base_str blob;
+		int rc = engine_read_blob(e, wants[i].seq, &f[i].record, &blob);
+
+		f[i].seq = wants[i].seq;
+		if (rc == -ENOENT)
+			continue;
+		if (rc < 0)
+			return rc;
+		f[i].record.body = base_arena_dup(e->arena, f[i].record.body);
+		f[i].record.raw = f[i].record.subject = f[i].record.nonce = BASE_STR_NONE;
+		f[i].blob = base_arena_dup(e->arena, blob);
+		if (!f[i].record.body.ptr || !f[i].blob.ptr)
+			return -ENOMEM;
+	}
+	cmd->fetched = f;
+	cmd->fetched_count = n;
+	return 0;
+}
+
+static void on_act(void *userdata, const struct core_act *act)
+{
+	struct engine *e = userdata;
+
+	switch (act->type) {
+	case CORE_ACT_RUN_LOAD:
+		engine_flows_want(e, act->run);
+		break;
+	case CORE_ACT_RESULT:
+		engine_flows_result(e, act);
+		break;
+	case CORE_ACT_DISPATCH:
+		engine_effects_dispatch(e, act);
+		break;
+	case CORE_ACT_RUN_DROP:
+		engine_flows_drop(e, act->run);
+		break;
+	case CORE_ACT_RUN_ENDED:
+		engine_run_ended(e, act);
+		break;
+	case CORE_ACT_CANCEL:
+		engine_effects_cancel(e, act);
+		break;
+	case CORE_ACT_CONFIG:
+		e->config_dirty = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static int group_room(struct engine_group *g)
+{
+	size_t size = g->size ? g->size * 2 : 1024;
+	uint32_t *offs;
+
+	if (g->count < g->size)
+		return 0;
+	offs = realloc(g->offs, size * sizeof(*offs));
+	if (!offs)
+		return -ENOMEM;
+	g->offs = offs;
+	g->size = size;
+	return 0;
+}
+
+static int group_bodies(struct engine_group *g, const struct core_reply *r)
+{
+	for (size_t i = 0; i < r->body_count; i++) {
+		struct engine_body *b;
+		struct base_str have;
+
+		if (body_in_group(g, &r->bodies[i].hash, &have))
+			continue;
+		if (g->body_count == g->body_size) {
+			size_t size = g->body_size ? g->body_size * 2 : 8;
+			struct engine_body *more = realloc(g->bodies, size * sizeof(*more));
+
+			if (!more)
+				return -ENOMEM;
+			g->bodies = more;
+			g->body_size = size;
+		}
+		b = &g->bodies[g->body_count];
+		b->data = malloc(r->bodies[i].data.len + 1);
+		if (!b->data)
+			return -ENOMEM;
+		memcpy(b->data, r->bodies[i].data.ptr, r->bodies[i].data.len);
+		b->len = r->bodies[i].data.len;
+		b->hash = r->bodies[i].hash;
+		g->body_count++;
+	}
+	return 0;
+}
+
+/* Applies what stands behind `mark` in the pending group. Memory that cannot be had here ends the process:
+ * the log is whole and the next start goes on from it. */
+static void apply_new(struct engine *e, size_t mark, const struct core_reply *r)
+{
+	struct engine_group *g = e->pending;
+	struct core_record rec;
+	size_t at = mark, before;
+
+	if (at == g->block.len)
+		return;
+	BASE_CHECK(group_bodies(g, r) == 0);
+	if (!g->count)
+		g->first_seq = e->seq + 1;
+	while (before = at, core_block_next(base_buf_view(&g->block), &at, &rec) == 1) {
+		BASE_CHECK(group_room(g) == 0 && before <= UINT32_MAX);
+		g->offs[g->count++] = (uint32_t)before;
+		g->time_ms = rec.time_ms;
+		core_apply(e->core, ++e->seq, &rec, on_act, e);
+	}
+	BASE_CHECK(at == g->block.len);
+}
+
+int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret)
+{
+	size_t mark = e->pending->block.len;
+	int64_t last = core_time_ms(e->core);
+	int rc;
+
+	if (e->degraded)
+		return -ENOSPC;
+	base_arena_reset(e->arena);
+	cmd->now_ms = engine_wall_ms();
+	if (cmd->now_ms < last)
+		cmd->now_ms = last;
+	engine_random(e, cmd->entropy, sizeof(cmd->entropy));
+	rc = fetch(e, cmd);
+	if (rc < 0)
+		return rc;
+	memset(ret, 0, sizeof(*ret));
+	rc = core_decide(e->core, cmd, e->arena, &e->pending->block, ret);
+	if (rc < 0) {
+		BASE_CHECK(e->pending->block.len == mark);
+		return rc;
+	}
+	apply_new(e, mark, ret);
+	if (e->config_dirty) {
+		e->config_dirty = false;
+		engine_config_load(e);
+	}
+	if (e->pending->count && !e->linger) {
+		e->linger = true;
+		engine_timer_add(e, ENGINE_TIMER_LINGER, 0, ENGINE_LINGER_MS);
+	}
+	return 0;
+}
+
+void engine_tick(struct engine *e)
+{
+	struct core_reply r;
+
+	for (unsigned i = 0; i < 1000 && !e->degraded && core_next_due(e->core) <= engine_wall_ms(); i++) {
+		struct core_cmd cmd = {.type = CORE_CMD_TICK};
+
+		if (engine_decide(e, &cmd, &r) < 0)
+			break;
+	}
+}
+
+void engine_resume(struct engine *e)
+{
+	core_resume(e->core, on_act, e);
+}

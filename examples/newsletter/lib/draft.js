@@ -7,7 +7,10 @@ export function tidy(text) {
     .filter((l) => !/^\s*(#|```|---)/.test(l)).map((l) => l.replace(/^\s*[-*>]\s+/, ""));
   const all = sentences(lines.join("\n")).filter((s) => links(s).length === 0 && /[.!?]["')”’]*$/.test(s));
   const paragraphs = [];
-  for (let i = 0; i < all.length; i += 3) paragraphs.push(all.slice(i, i + 3).join(" "));
+  for (let i = 0, n; i < all.length; i += n) {
+    n = all.length - i === 4 ? 4 : 3; // no paragraph of one sentence at the end
+    paragraphs.push(all.slice(i, i + n).join(" "));
+  }
   return paragraphs.join("\n\n");
 }
 

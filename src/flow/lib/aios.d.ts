@@ -1,0 +1,295 @@
+// Types of the flow library, for editors. Put into a workspace as aios.d.ts by `aios init` and `aios deploy`.
+declare module "aios" {
+	/** What JSON can carry. Arguments and results of steps are this. */
+	export type Json = null | boolean | number | string | Json[] | { [key: string]: Json | undefined };
+
+	/** Milliseconds, or a text such as "90s", "2d", "1h30m" (ms, s, m, h, d, w). */
+	export type Duration = number | string;
+
+	/** A JSON Schema. */
+	export type Schema = { [key: string]: unknown } | boolean;
+
+	/** What a flow declares; read at `aios deploy`. */
+	export interface FlowSpec {
+		/** Its name: a-z, 0-9, - and _. Without it: the file's name. */
+		name?: string;
+		title?: string;
+		description?: string;
+		/** What its input must be; checked before a run starts. */
+		input?: Schema;
+		/** When it starts by itself. */
+		on?: Trigger[];
+		/** What it may spend: `{ run: "0.50 USD", month: "20 USD" }`. */
+		budget?: { run?: string; month?: string };
+		/** How many runs with the same key may be under way: `{ key: "input.issue", limit: 1 }`. */
+		concurrency?: { key?: string; limit: number };
+		/** What its runs may do: action names or patterns such as "memory.*". Nothing else is allowed. */
+		grants?: string[];
+		/** Prefix of the facts that policy rules see as `customer`. */
+		customers?: string;
+		/** How long finished runs are kept in full. */
+		retention?: string;
+	}
+
+	export interface Trigger {
+		/** Five fields: minute, hour, day, month, weekday. */
+		cron?: string;
+		/** Time zone of the cron line: "Europe/Amsterdam". */
+		tz?: string;
+		/** What happens with times that were missed: none, the last one, or all. */
+		catchUp?: "none" | "last" | "all";
+		every?: string;
+		webhook?: string;
+		event?: string;
+	}
+
+	export type FlowFunction<Input = any, Result = any> = (ctx: Ctx, input: Input) => Promise<Result> | Result;
+
+	/** Declares a flow. A module's default export must be what this returns. */
+	export function flow<Input = any, Result = any>(spec: FlowSpec, fn: FlowFunction<Input, Result>): Flow;
+	export function flow<Input = any, Result = any>(fn: FlowFunction<Input, Result>): Flow;
+	export interface Flow {
+		readonly " flow": never;
+	}
+
+	/** A step that failed, or that was not allowed. */
+	export class StepError extends Error {
+		/** A word: "denied", "invalid", "unknown_action", "budget", "failed", "timeout", "cancelled", … */
+		readonly code: string;
+		/** The step's number in its run. */
+		readonly step: number | undefined;
+		readonly action: string;
+		/** The whole problem as it was recorded. */
+		readonly problem: { code?: string; message?: string; [key: string]: unknown };
+	}
+
+	/** A person said no to ctx.approve, or nobody answered in time. */
+	export class Denied extends StepError {
+		readonly answer: "deny" | "expired";
+		readonly reason: string;
+		readonly by: string;
+		readonly approval: number;
+	}
+
+	/** The milliseconds of "90s", "2d", "1h30m". */
+	export function duration(value: Duration, what?: string): number;
+
+	export interface CallOptions {
+		/** An idempotency key of your own; without it, run and step make one. */
+		key?: string;
+		/** How often it is tried at most; with it, the last failure rejects instead of parking the run. */
+		retry?: number | { attempts: number };
+		timeout?: Duration;
+		/** Whom it is for: costs and policy see it. */
+		customer?: string;
+		/** The approval that ctx.approve gave: meets a rule that would ask a person again. */
+		approval?: number | Approved;
+		/** The call that takes it back, or null: it cannot be. Recorded with the step. */
+		undo?: { action: string; args: Json } | null;
+	}
+
+	export interface Message {
+		role: "user" | "assistant" | "tool";
+		content?: string;
+		tool_calls?: ToolCall[];
+		/** role "tool": which call it answers. */
+		id?: string;
+		error?: boolean;
+	}
+	export interface ToolCall {
+		id: string;
+		name: string;
+		args: { [key: string]: Json };
+	}
+	export interface ModelRequest<T = unknown> {
+		/** A tier of aios.yaml: draft, quality, live, local. Default: quality. */
+		tier?: string;
+		/** One model instead of a tier: "anthropic/claude-sonnet-4-5". */
+		model?: string;
+		system?: string;
+		/** One question; or `messages`. */
+		prompt?: string;
+		messages?: Message[];
+		/** Default 1024. */
+		max_tokens?: number;
+		temperature?: number;
+		tools?: { name: string; description?: string; args: Schema }[];
+		/** The answer is read as JSON, checked against it (asked for once more if it fails), and given as `value`. */
+		schema?: Schema;
+	}
+	export interface ModelAnswer<T = unknown> {
+		text: string;
+		tool_calls?: ToolCall[];
+		/** Why it ended: "end", "length", "tools", … */
+		stop: string;
+		/** The model that answered. */
+		model: string;
+		usage: { [key: string]: number };
+		/** With a schema: the answer as a value. */
+		value: T;
+	}
+
+	export interface AgentAnswer {
+		text: string;
+		/** How many questions to the model it took. */
+		turns: number;
+		/** The tools that it used, in order. */
+		tools: string[];
+		model: string;
+		stop: string;
+	}
+
+	export interface Fact<T = any> {
+		key: string;
+		value: T;
+		version: number;
+		at?: number;
+	}
+	export interface Hit {
+		id: string;
+		kind: "fact" | "document";
+		title: string;
+		text: string;
+		score: number;
+	}
+	export interface Memory {
+		/** The value of a fact, or null. */
+		get<T = any>(key: string): Promise<T | null>;
+		/** The fact with its version, or null. */
+		entry<T = any>(key: string): Promise<Fact<T> | null>;
+		/**
+		 * Writes a fact. With `base` (0: it must be new) it fails with code "conflict" unless that is the current version.
+		 * `source`: where it comes from, for people.
+		 */
+		put(key: string, value: Json, options?: { base?: number; source?: string }): Promise<{ version: number }>;
+		/** The values of all facts below a prefix, in key order; with `limit` one page, after the key `after`. */
+		list<T = any>(prefix: string, options?: { limit?: number; after?: string }): Promise<T[]>;
+		/** The same with keys and versions. */
+		entries<T = any>(prefix: string, options?: { limit?: number; after?: string }): Promise<Fact<T>[]>;
+		/** All versions of a fact, with who wrote them and why. */
+		history(key: string, options?: { limit?: number }): Promise<{ version: number; value: any; at: number; run: number; by: string; source: string }[]>;
+		/** Full-text search over facts and documents. */
+		search(query: string, options?: { limit?: number; prefix?: string }): Promise<Hit[]>;
+		/** Stores a text to be found by search. */
+		document(id: string, text: string, meta?: { title?: string; source?: string; [key: string]: Json | undefined }): Promise<{ id: string }>;
+		/** Removes a fact; its history stays. */
+		forget(key: string): Promise<{ version: number }>;
+	}
+
+	export interface Session {
+		get<T = any>(): Promise<T | null>;
+		put(value: Json, options?: { ttl?: Duration }): Promise<null>;
+	}
+
+	export interface Question {
+		title: string;
+		/** What the person sees, and what the approval is bound to. */
+		show: any;
+		/** May it be edited before it is approved? */
+		edit?: boolean;
+		/** How long the question stands. Default: for ever. */
+		expires?: Duration;
+		/** When it expires: "deny" (the default), "approve", or go on with the value as shown ("value"). */
+		onExpiry?: "deny" | "approve" | "value";
+		/**
+		 * Lets later calls through that would meet a gate: at most `count` calls of `action` whose `fixed` arguments equal
+		 * what was approved. A list of names: any value in what was approved; an object: JSON pointers into it.
+		 */
+		allows?: { action: string; count: number; fixed: string[] | { [arg: string]: string | string[] } };
+	}
+	export interface Approved<T = any> {
+		answer: "approve" | "edit" | "expired";
+		/** What was shown, as edited. */
+		value: T;
+		/** For the option `approval` of ctx.call. */
+		approval: number;
+		by: string;
+		reason: string;
+	}
+
+	export interface Checks {
+		/** Texts that links and claims may come from (objects: their `text`, `body` or `markdown`). */
+		sources?: unknown[];
+		length?: { min?: number; max?: number; unit?: "words" | "characters" };
+		/** Every link must be in a source, or begin with one of `allow`. */
+		links?: true | { allow?: string | string[] };
+		/**
+		 * Every sentence with a number or a name must be found: in `texts` and `sources`, and, with `prefix` or without any
+		 * text, in memory by search. `threshold`: share of its words that one source must have (0.6); its numbers all.
+		 */
+		claims?: true | { texts?: unknown[]; prefix?: string; limit?: number; threshold?: number };
+		schema?: Schema;
+		/** A second model reads the text against the sources. */
+		model?: true | { tier?: string; model?: string; max_tokens?: number };
+	}
+	export interface Verdict {
+		ok: boolean;
+		/** 0 to 1. */
+		confidence: number;
+		problems: { check: "length" | "links" | "claims" | "schema" | "model"; message: string; url?: string; claim?: string; support?: number }[];
+		/** How many claims were checked. */
+		claims: number;
+	}
+
+	/** What a run was started with. Called, it runs another flow and gives its result. */
+	export interface Run {
+		<Result = any>(flow: string, input?: Json): Promise<Result>;
+		readonly id: number;
+		readonly flow: string;
+		readonly by: string;
+		readonly key: string;
+		readonly customer: string;
+		/** Effects are only shown, not sent. */
+		readonly dry: boolean;
+		readonly parent?: number;
+		readonly context: { readonly [key: string]: any };
+	}
+
+	export interface Log {
+		(...parts: unknown[]): Promise<null>;
+		debug(...parts: unknown[]): Promise<null>;
+		info(...parts: unknown[]): Promise<null>;
+		warn(...parts: unknown[]): Promise<null>;
+		error(...parts: unknown[]): Promise<null>;
+	}
+
+	export interface Ctx {
+		readonly run: Run;
+		/** Any action by name. Each call is a step: recorded, allowed by grant and policy, done once. Rejects with StepError. */
+		call<Result = any>(action: string, args?: { [key: string]: any }, options?: CallOptions): Promise<Result>;
+		/** Asks a model. */
+		model<T = any>(request: ModelRequest<T>): Promise<ModelAnswer<T>>;
+		/** Runs an agent (agents/NAME.md). Other members of the task are given to it under their names. */
+		agent(name: string, task: string | { task: string; [key: string]: Json }): Promise<AgentAnswer>;
+		readonly memory: Memory;
+		/** Short-lived context outside the log. */
+		session(id: string): Session;
+		/** Asks a person. Throws Denied when the answer is no, or when it expires and onExpiry is "deny". */
+		approve<T = any>(question: Question): Promise<Approved<T>>;
+		/** Sleeps for a time, or until a point in time. Costs nothing meanwhile. */
+		sleep(how: Duration | Date | { until: Date | string | number }): Promise<null>;
+		/** Waits for a signal that is sent to this run. */
+		signal<T = any>(name: string, options?: { timeout?: Duration }): Promise<{ payload: T; timeout?: undefined } | { payload?: undefined; timeout: true }>;
+		/** Starts another flow and does not wait for it. A `key` starts it once. To wait: ctx.run(flow, input). */
+		start(flow: string, input?: Json, options?: { key?: string }): Promise<{ run: number }>;
+		/** Checks a text or value. */
+		verify(value: unknown, checks: Checks): Promise<Verdict>;
+		/** Chooses an arm: evenly, by what outcomes taught ("thompson", which still explores), or the best so far. */
+		experiment: {
+			<T extends Json>(name: string, arms: T[], options?: { mode?: "even" | "thompson" | "best" }): Promise<{ arm: number; value: T; how: string }>;
+			counts(name: string): Promise<{ n: number; wins: number; value: number }[]>;
+		};
+		/** Records a business result. `key`: counts once. `money`: nano-USD. */
+		outcome(name: string, value?: number, about?: { customer?: string; key?: string; money?: number; experiment?: string; arm?: number }): Promise<null>;
+		/** From here on calls are for this customer, unless they say otherwise; without a customer: for nobody. */
+		attribute(who?: { customer?: string }): void;
+		/** The time of the run's last event, in milliseconds; as Date.now(). */
+		now(): number;
+		/** From 0 to below 1, from the run's seed; as Math.random(). */
+		random(): number;
+		/** A line in the run's timeline; as console.log. */
+		readonly log: Log;
+	}
+}
+
+declare const console: { log(...p: unknown[]): void; info(...p: unknown[]): void; debug(...p: unknown[]): void; warn(...p: unknown[]): void; error(...p: unknown[]): void };

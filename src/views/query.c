@@ -161,11 +161,13 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 /* --- runs
  * ------------------------------------------------------------------------------------------------------- */
 
-#define RUN_COLUMNS                                                                                          \
+/* `count` is the name for the number of steps: a run's own answer has its timeline under "steps". */
+#define RUN_COLUMNS_(count)                                                                                  \
 	"r.run, r.flow, r.version AS \"version:hex\", r.state, nullif(r.parent,0) AS parent, r.parent_step," \
 	" r.as_ AS \"as\", r.by_ AS \"by\", r.customer, r.agent, r.flags, r.started_ms, r.ended_ms,"         \
-	" (SELECT count(*) FROM steps s WHERE s.run = r.run) AS steps,"                                      \
+	" (SELECT count(*) FROM steps s WHERE s.run = r.run) AS " count ","                                  \
 	" (SELECT coalesce(sum(s.cost),0) FROM steps s WHERE s.run = r.run) AS cost, r.seq, r.seq_ended"
+#define RUN_COLUMNS RUN_COLUMNS_("steps")
 
 #define GATE_COLUMNS                                                                                         \
 	"g.gate, g.run, g.step, (SELECT flow FROM runs WHERE run = g.run) AS flow, g.kind, g.title, "        \
@@ -228,7 +230,8 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 	static const char sql[] =
 		"SELECT step, action, class, status, attempts, key, rule, route AS \"route:json\", customer, "
 		"labels,"
-		" args AS \"args:json\", args_hash AS \"args_hash:hex\", result AS \"result:json\","
+		" args AS \"args:json\", nullif(args_hash, zeroblob(32)) AS \"args_hash:hex\", result AS "
+		"\"result:json\","
 		" problem AS \"problem:json\", evidence AS \"evidence:json\", usage AS \"usage:json\", cost, "
 		"reserved,"
 		" called_ms, sent_ms, ended_ms, ended_ms - called_ms AS latency_ms, due_ms, seq, seq_ended"
@@ -283,10 +286,10 @@ static int put_of_run(struct views_ask *a, const char *name, const char *sql, in
 	return views_rows(a, name, st, 0, NULL);
 }
 
-static const char run_sql[] =
-	"SELECT " RUN_COLUMNS ", r.key, r.input AS \"input:json\", r.value AS \"value:json\", r.why,"
-	" r.detail AS \"detail:json\", r.context AS \"context:json\", r.ended_by"
-	" FROM runs r WHERE r.run = ?1";
+static const char run_sql[] = "SELECT " RUN_COLUMNS_(
+	"step_count") ", r.key, r.input AS \"input:json\", r.value AS \"value:json\", r.why,"
+		      " r.detail AS \"detail:json\", r.context AS \"context:json\", r.ended_by"
+		      " FROM runs r WHERE r.run = ?1";
 
 int views_ask_run(struct views_ask *a)
 {

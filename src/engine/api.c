@@ -279,7 +279,8 @@ static void deny(struct engine *e, struct engine_req *q, struct base_str action)
 	struct core_reply r;
 
 	if (engine_decide(e, &cmd, &r) < 0)
-		engine_note(2, "%s was denied %.*s; it could not be recorded", q->by_id, BASE_STR_ARG(action));
+		engine_note(
+			2, "%s was denied %.*s; it could not be recorded", q->by_id, BASE_STR_ARG(action));
 	engine_reply_problem(e, q, 403, "denied", "%s may not do %.*s: it has no grant for it", q->by_id,
 		BASE_STR_ARG(action));
 }

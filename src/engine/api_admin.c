@@ -68,22 +68,37 @@ void engine_op_status(struct engine *e, struct engine_req *q)
 	engine_reply_built(e, q, 200);
 }
 
+struct base_str engine_array_of(const struct base_buf *object)
+{
+	struct base_str s = base_buf_view(object);
+	ptrdiff_t at = base_str_find(s, '[');
+
+	if (at < 0 || s.len < 2)
+		return BASE_STR("[]");
+	return base_str_sub(s, (size_t)at, s.len - 1 - (size_t)at);
+}
+
 void engine_op_state(struct engine *e, struct engine_req *q)
 {
+	struct base_buf all;
 	int rc;
 
-	base_buf_cstr(&q->reply, q->op == WIRE_OP_BUDGETS ? "" : "{\"items\":");
+	base_buf_init(&all, 16 << 20);
 	if (q->op == WIRE_OP_FLOWS)
-		rc = core_flows_json(e->core, &q->reply);
+		rc = core_flows_json(e->core, &all);
 	else if (q->op == WIRE_OP_KEYS)
-		rc = core_keys_json(e->core, &q->reply);
+		rc = core_keys_json(e->core, &all);
 	else
-		rc = core_budgets_json(e->core, &q->reply);
-	base_buf_cstr(&q->reply, q->op == WIRE_OP_BUDGETS ? "" : "}");
-	if (rc < 0)
+		rc = core_budgets_json(e->core, &all);
+	if (rc < 0) {
 		engine_reply_problem(e, q, 500, "internal", "%s", strerror(-rc));
-	else
+	} else {
+		base_buf_cstr(&q->reply, "{\"items\":");
+		base_buf_str(&q->reply, engine_array_of(&all));
+		base_buf_char(&q->reply, '}');
 		engine_reply_built(e, q, 200);
+	}
+	base_buf_done(&all);
 }
 
 void engine_op_flow(struct engine *e, struct engine_req *q)

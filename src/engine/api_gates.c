@@ -106,17 +106,22 @@ void engine_op_page_gate(struct engine *e, struct engine_req *q)
 
 void engine_op_gates(struct engine *e, struct engine_req *q)
 {
+	struct base_buf all;
+
 	if (base_str_is(engine_param(q, "state"), "decided")) {
 		engine_op_views(e, q);
 		return;
 	}
-	base_buf_cstr(&q->reply, "{\"items\":");
-	if (core_gates_json(e->core, &q->reply) < 0) {
+	base_buf_init(&all, 16 << 20);
+	if (core_gates_json(e->core, &all) < 0) {
 		engine_reply_problem(e, q, 500, "internal", "out of memory");
-		return;
+	} else {
+		base_buf_cstr(&q->reply, "{\"items\":");
+		base_buf_str(&q->reply, engine_array_of(&all));
+		base_buf_char(&q->reply, '}');
+		engine_reply_built(e, q, 200);
 	}
-	base_buf_char(&q->reply, '}');
-	engine_reply_built(e, q, 200);
+	base_buf_done(&all);
 }
 
 /* Fills cmd from a decision's body; false and answered when it is not one. */
@@ -201,15 +206,20 @@ static void on_costs(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
 	struct engine_req *q = userdata;
+	struct base_buf all;
 	char csrf[65];
 
 	(void)sealed;
 	engine_auth_csrf(e, q, csrf);
 	base_buf_cstr(&q->reply, ",\"costs\":");
 	base_buf_str(&q->reply, status == 1 ? value : BASE_STR("null"));
+	base_buf_init(&all, 16 << 20);
 	base_buf_cstr(&q->reply, ",\"gates\":");
-	if (core_gates_json(e->core, &q->reply) < 0)
-		base_buf_cstr(&q->reply, "[]");
+	base_buf_str(&q->reply, core_gates_json(e->core, &all) < 0 ? BASE_STR("[]") : engine_array_of(&all));
+	base_buf_done(&all);
+	base_buf_cstr(&q->reply, ",\"name\":");
+	base_json_quote(&q->reply,
+		e->config ? base_jv_str(base_jv_get(base_json_root(e->config), "name")) : BASE_STR_NONE);
 	base_buf_printf(&q->reply, ",\"frozen\":%s,\"csrf\":\"%s\"}",
 		core_is_frozen(e->core) ? "true" : "false", csrf);
 	engine_reply_built(e, q, 200);

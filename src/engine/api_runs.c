@@ -75,6 +75,45 @@ static void reply_going(struct engine *e, struct engine_req *q, uint64_t run)
 	engine_reply_built(e, q, 202);
 }
 
+static void on_past(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
+{
+	struct engine_req *q = userdata;
+	struct base_json *doc = NULL;
+	struct base_str state;
+	struct base_buf b;
+
+	if (status != 1 || base_json_parse(value, &doc, NULL) < 0) {
+		engine_reply_ask(e, q, status == 1 ? -EBADMSG : status, value, sealed);
+		return;
+	}
+	state = base_jv_str(base_jv_get(base_json_root(doc), "state"));
+	base_buf_init(&b, 18 << 20);
+	base_jv_write(base_jv_get(base_json_root(doc), "value"), &b);
+	reply_ended(e, q, (uint64_t)base_jv_int(base_jv_get(base_json_root(doc), "run"), 0),
+		base_str_is(state, "done")     ? CORE_DONE
+		: base_str_is(state, "failed") ? CORE_FAILED
+					       : CORE_CANCELLED,
+		base_buf_view(&b));
+	base_buf_done(&b);
+	base_json_free(doc);
+}
+
+/* The state forgets a run that has ended; the views do not. */
+static void ask_past(struct engine *e, struct engine_req *q, uint64_t run)
+{
+	struct base_buf b;
+
+	if (q->op == WIRE_OP_RUN) {
+		engine_op_views(e, q);
+		return;
+	}
+	base_buf_init(&b, 64);
+	base_buf_printf(&b, "{\"run\":%llu,\"limit\":1}", (unsigned long long)run);
+	engine_views_ask(e, "run", base_buf_view(&b), on_past, q);
+	base_buf_done(&b);
+}
+
 void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint64_t seconds)
 {
 	struct core_run_info info;

@@ -404,6 +404,8 @@ void engine_op_doc_put(struct engine *e, struct engine_req *q);
 void engine_op_health(struct engine *e, struct engine_req *q);
 void engine_op_status(struct engine *e, struct engine_req *q);
 void engine_op_state(struct engine *e, struct engine_req *q); /* flows, budgets, keys, from the state alone */
+/* The array in {"name":[…]}: a view into the buffer. */
+struct base_str engine_array_of(const struct base_buf *object);
 void engine_op_flow(struct engine *e, struct engine_req *q);
 void engine_op_outcome(struct engine *e, struct engine_req *q);
 void engine_op_freeze(struct engine *e, struct engine_req *q);

@@ -230,7 +230,7 @@ static void on_io(struct engine *e, struct engine_source *s, uint32_t events)
 	if (rc < 0 && rc != -EAGAIN && p->conn) {
 		/* The end of the stream: its death follows; make sure of it. */
 		engine_unwatch(e, wire_conn_fd(p->conn));
-		if (p->pidfd >= 0)
+		if (p->pidfd >= 0 && p->state != ENGINE_STOPPING)
 			syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
 	}
 }

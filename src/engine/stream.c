@@ -80,8 +80,15 @@ static bool list_one(void *userdata, uint64_t seq, const struct core_record *rec
 static void open_stream(struct engine *e, struct engine_req *q, uint64_t after)
 {
 	struct stream *s = calloc(1, sizeof(*s));
+	struct base_buf *b = engine_proc_begin(e, q->door, WIRE_DOOR_REPLY);
 
 	BASE_CHECK(s);
+	if (b) {
+		wire_door_reply_put(b,
+			&(struct wire_door_reply){
+				.req = q->req, .status = 200, .content_type = BASE_STR("text/event-stream")});
+		engine_proc_send(e, q->door);
+	}
 	if (!e->streams) {
 		e->streams = calloc(1, sizeof(*e->streams));
 		BASE_CHECK(e->streams);

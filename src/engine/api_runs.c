@@ -121,8 +121,7 @@ void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint6
 	struct base_str value;
 
 	if (!core_run_get(e->core, run, &info)) {
-		engine_reply_problem(
-			e, q, 404, "unknown_run", "there is no run %llu", (unsigned long long)run);
+		ask_past(e, q, run);
 		return;
 	}
 	if (info.state == CORE_RUN_ENDED) {

@@ -231,7 +231,6 @@ int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct 
 int log_read_body(
 	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err)
 {
-	r->cached.first_seq = 0; /* its views may stand in the same memory */
 	return r->log->ops->body(r, hash, ret, err);
 }
 

@@ -52,7 +52,8 @@ void log_idle(struct log *l);
 /* Readers: for one thread each. */
 int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err) __attribute__((warn_unused_result));
 void log_reader_free(struct log_reader *r);
-/* The commit that holds event `seq`. Views stay valid until the next call on this reader. 0, -ENOENT, -EIO, -EUCLEAN. */
+/* The commit that holds event `seq`. Its views stay valid until the next log_read of another commit on this reader, a
+ * body's until the next log_read_body. 0, -ENOENT, -EIO, -EUCLEAN. */
 int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err);
 int log_read_body(struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err);
 

@@ -62,7 +62,8 @@ struct store_reader {
 	sqlite3_stmt *each;
 	sqlite3_stmt *body;
 	sqlite3_stmt *each_body;
-	struct base_buf buf; /* what the last call gave */
+	struct base_buf block; /* what the last floor gave */
+	struct base_buf data;  /* what the last body gave */
 };
 
 static struct store *store_of(struct log *l)
@@ -482,7 +483,8 @@ static void store_reader_free(struct log_reader *reader)
 	sqlite3_finalize(r->body);
 	sqlite3_finalize(r->each_body);
 	sqlite3_close(r->db);
-	base_buf_done(&r->buf);
+	base_buf_done(&r->block);
+	base_buf_done(&r->data);
 	free(r);
 }
 
@@ -494,7 +496,8 @@ static int store_reader_new(struct log *l, struct log_reader **ret, struct base_
 
 	if (!r)
 		return base_err_set(err, -ENOMEM, "out of memory");
-	base_buf_init(&r->buf, SIZE_MAX);
+	base_buf_init(&r->block, SIZE_MAX);
+	base_buf_init(&r->data, SIZE_MAX);
 	rc = open_db(s->path, SQLITE_OPEN_READONLY, &r->db);
 	if (rc == SQLITE_OK) {
 		sqlite3_db_config(r->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -526,13 +529,17 @@ static int store_reader_new(struct log *l, struct log_reader **ret, struct base_
 }
 
 /* Moves a view into the reader's own buffer, so that the statement can be reset. */
-static int keep(struct store_reader *r, struct base_str *view, struct base_err *err)
+static int keep(struct base_buf *buf, struct base_str *view, struct base_err *err)
 {
-	base_buf_clear(&r->buf);
-	base_buf_str(&r->buf, *view);
-	if (base_buf_failed(&r->buf))
+	enum { KEEP_MAX = 1 << 20 };
+
+	if (buf->size > KEEP_MAX && view->len < KEEP_MAX)
+		base_buf_done(buf); /* one large body must not stay in memory for ever */
+	base_buf_clear(buf);
+	base_buf_str(buf, *view);
+	if (base_buf_failed(buf))
 		return base_err_set(err, -ENOMEM, "out of memory to read from the log");
-	*view = base_buf_view(&r->buf);
+	*view = base_buf_view(buf);
 	return 0;
 }
 
@@ -548,7 +555,7 @@ static int store_floor(struct log_reader *reader, uint64_t seq, struct log_commi
 	if (rc == SQLITE_ROW) {
 		res = row_commit(r->floor, path, &c, err);
 		if (res == 0)
-			res = keep(r, &c.block, err);
+			res = keep(&r->block, &c.block, err);
 	} else if (rc == SQLITE_DONE) {
 		res = base_err_set(err, -ENOENT, "there is no event %" PRIu64, seq);
 	} else {
@@ -572,7 +579,7 @@ static int store_body(
 	rc = sqlite3_step(r->body);
 	if (rc == SQLITE_ROW) {
 		data = column_bytes(r->body, 0);
-		res = keep(r, &data, err);
+		res = keep(&r->data, &data, err);
 	} else if (rc == SQLITE_DONE) {
 		base_hash_hex(hash, hex);
 		res = base_err_set(err, -ENOENT, "the body %.16s… is missing from the log", hex);

@@ -15,7 +15,11 @@
 #include "wire/conn.h"
 #include "wire/frames.h"
 
-enum { WAITING_MAX = 1024, BATCH_MAX = 8 << 20 /* bytes of blocks in a transaction */ };
+enum {
+	WAITING_MAX = 1024,
+	BATCH_MAX = 8 << 20, /* bytes of blocks in a transaction */
+	QUIET_MS = 2000, /* after so long without a frame, memory is given back; then it sleeps for good */
+};
 
 /* A query that waits for its position. */
 struct waiting {
@@ -34,6 +38,7 @@ struct server {
 	uint64_t told; /* the position that aiosd knows */
 	uint64_t skipped;
 	size_t batch;
+	bool busy; /* frames have come since the memory was given back */
 	bool stop;
 	struct base_err *err;
 };
@@ -277,10 +282,15 @@ static int loop(struct server *s)
 	int r = 0;
 
 	while (r == 0 && !s->stop) {
-		r = wire_conn_wait(s->conn, -1);
-		if (r < 0)
-			break;
-		r = drain(s);
+		r = wire_conn_wait(s->conn, s->busy ? QUIET_MS : -1);
+		if (r == -ETIMEDOUT) {
+			s->busy = false;
+			views_quiet(s->views);
+			r = 0;
+		} else if (r == 0) {
+			s->busy = s->views != NULL;
+			r = drain(s);
+		}
 	}
 	while (r == 0 && wire_conn_pending(s->conn)) {
 		r = wire_conn_wait(s->conn, 1000);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,6 +364,13 @@ void views_close(struct views *v)
 uint64_t views_seq(const struct views *v)
 {
 	return v->seq;
+}
+
+void views_quiet(struct views *v)
+{
+	if (v->rc == SQLITE_OK && !v->open)
+		sqlite3_db_release_memory(v->db);
+	malloc_trim(0);
 }
 
 uint64_t views_skipped(const struct views *v)

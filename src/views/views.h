@@ -32,6 +32,9 @@ int views_block(struct views *v, uint64_t first_seq, struct base_str block, stru
 /* Ends the open transaction, if there is one. Errors as views_block. */
 int views_commit(struct views *v, struct base_err *err) __attribute__((warn_unused_result));
 
+/* Gives memory back to the system when nothing happens. */
+void views_quiet(struct views *v);
+
 /* Events that did not decode and were left out, since opening. */
 uint64_t views_skipped(const struct views *v);
 

@@ -182,6 +182,7 @@ static void test_bodies(void **state)
 	struct log_body b[3];
 	struct base_str got;
 	struct base_hash none = {{1}};
+	struct log_commit c;
 
 	memset(big, 'x', big_len);
 	b[0] = fixture_body((struct base_str){big, big_len});
@@ -193,6 +194,9 @@ static void test_bodies(void **state)
 		assert_int_equal(log_read_body(x->reader, &b[i].hash, &got, &x->err), 0);
 		assert_true(base_str_eq(got, b[i].data));
 	}
+	assert_int_equal(log_read(x->reader, 1, &c, &x->err), 0);
+	assert_int_equal(log_read_body(x->reader, &b[0].hash, &got, &x->err), 0);
+	fixture_check(&c, 40); /* reading a body leaves the commit's view */
 	assert_int_equal(log_read_body(x->reader, &none, &got, &x->err), -ENOENT);
 	assert_int_equal(log_verify(x->reader, NULL, NULL, NULL, &x->err), 0);
 	free(big);

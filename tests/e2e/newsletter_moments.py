@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""What an operator does between the draft and the last mail: a test send, an edit, a denial, readers who leave at the last
+moment, a second run of an issue that went out, a dry run."""
+import csv
+import email
+import email.policy
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+loader = importlib.machinery.SourceFileLoader("run", str(ROOT / "tools/run"))
+run = importlib.util.module_from_spec(importlib.util.spec_from_loader("run", loader))
+loader.exec_module(run)
+
+EDIT = "One sentence that the operator wrote at the gate."
+
+
+def need(condition, why):
+    if not condition:
+        raise run.Failed(why)
+
+
+def parsed(ws):
+    return [email.message_from_bytes(p.read_bytes(), policy=email.policy.default) for p in ws.mails()]
+
+
+def to(message):
+    return message["To"].addresses[0].addr_spec
+
+
+def begin(ws, **given):
+    return ws.aios("run", "newsletter", "--detach", "--input", json.dumps(given))["run"]
+
+
+def gate_of(ws, number):
+    gate = run.until(lambda: run.open_gate(ws, number), 120)
+    need(gate, f"run {number} showed nothing")
+    return ws.aios("gates", str(gate["gate"]))
+
+
+def end_of(ws, number):
+    end = run.until(lambda: run.ended(ws, number), 240)
+    need(end, f"run {number} did not end")
+    return end
+
+
+def test_send(ws):
+    number = begin(ws, issue="25", to="me@example.org")
+    gate = gate_of(ws, number)
+    need(gate["show"]["readers"] == 1, "a test is for one reader")
+    ws.aios("approve", str(gate["gate"]), "--reason", "to me")
+    need(end_of(ws, number)["state"] == "done", "the test run failed")
+    need([to(m) for m in parsed(ws)] == ["me@example.org"], "a test goes to the address that was given, and nowhere else")
+
+
+def denied(ws):
+    number = begin(ws, issue="25")
+    ws.aios("deny", str(gate_of(ws, number)["gate"]), "--reason", "too dull")
+    end = end_of(ws, number)
+    need(end["state"] == "failed" and "too dull" in json.dumps(end["value"]), "a denial must end the run with its reason")
+    need(len(ws.mails()) == 1, "a denied draft was sent")
+
+
+def edited_and_left(ws, readers):
+    number = begin(ws, issue="25", wait="8s")
+    gate = gate_of(ws, number)
+    value = gate["show"]
+    value["markdown"] = value["markdown"].replace("## In the news", EDIT + "\n\n## In the news")
+    ws.aios("approve", str(gate["gate"]), "--value", json.dumps(value), "--reason", "one sentence more")
+    need(run.until(lambda: run.sample_sent(ws, number), 120), "no sample")
+    got = {to(m) for m in parsed(ws)}
+    leaving = [r for r in readers if r["email"] not in got][-3:]
+    for r in leaving:
+        fact = ws.aios("memory", "get", f"readers/{r['id']}")["value"]
+        ws.aios("memory", "put", f"readers/{r['id']}", json.dumps({**fact, "unsubscribed": True}))
+    end = end_of(ws, number)
+    need(end["state"] == "done", f"the run failed: {end['value']}")
+    mails = [m for m in parsed(ws) if to(m) != "me@example.org"]
+    need(end["value"]["sent"] == 197 and end["value"]["skipped"] == 3 and end["value"]["edited"], f"result: {end['value']}")
+    need(sorted(to(m) for m in mails) == sorted(r["email"] for r in readers if r not in leaving),
+         "who left a moment ago got a mail, or somebody else got none")
+    need(all(EDIT in m.get_body(preferencelist=("plain",)).get_content() for m in mails), "the edit is not in every mail")
+
+
+def again(ws):
+    number = begin(ws, issue="25")
+    end = end_of(ws, number)
+    need(end["state"] == "failed" and "went out" in json.dumps(end["value"]), "an issue went out twice")
+
+
+def dry(ws, readers):
+    before = len(ws.mails())
+    number = ws.aios("run", "newsletter", "--dry", "--detach", "--input", json.dumps({"issue": "26"}))["run"]
+    end = end_of(ws, number)
+    need(end["state"] == "done", f"the dry run failed: {end['value']}")
+    need(len(ws.mails()) == before, "a dry run sent mail")
+    need(end["value"]["sent"] == len(readers) - 3, f"a dry run must show what would be sent: {end['value']}")
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="aios-e2e-") as folder:
+        ws = run.Workspace(pathlib.Path(folder) / "ws")
+        try:
+            run.prepare(ws, headless=True)
+            with open(ws.path / "files/readers.csv", newline="") as f:
+                readers = list(csv.DictReader(f))
+            for part, *rest in [(test_send,), (denied,), (edited_and_left, readers), (again,), (dry, readers)]:
+                part(ws, *rest)
+                print(f"{part.__name__}: ok", flush=True)
+            verified = ws.aios("log", "verify", "--replay")
+            need(verified["ok"], f"log: {verified}")
+        except run.Failed as e:
+            log = ws.path / ".aios/run/aiosd.log"
+            print(f"FAIL: {e}\n{log.read_text(errors='replace')[-2000:] if log.exists() else ''}")
+            return 1
+        finally:
+            if (ws.path / "aios.yaml").exists():
+                ws.aios("down", check=False)
+    print("ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -35,100 +35,22 @@ static struct base_str next_word(struct base_str *rest)
 /* Words that carry no subject, and plural endings, are dropped. 0: not a term. */
 static uint64_t term_of(struct base_str word)
 {
-	static const char *const common[] = {
-		"a",
-		"about",
-		"after",
-		"all",
-		"also",
-		"an",
-		"and",
-		"any",
-		"are",
-		"as",
-		"at",
-		"be",
-		"because",
-		"been",
-		"but",
-		"by",
-		"can",
-		"could",
-		"do",
-		"does",
-		"for",
-		"from",
-		"had",
-		"has",
-		"have",
-		"he",
-		"her",
-		"his",
-		"how",
-		"i",
-		"if",
-		"in",
-		"into",
-		"is",
-		"it",
-		"its",
-		"just",
-		"like",
-		"me",
-		"more",
-		"most",
-		"my",
-		"no",
-		"not",
-		"of",
-		"on",
-		"one",
-		"or",
-		"our",
-		"out",
-		"over",
-		"she",
-		"so",
-		"some",
-		"than",
-		"that",
-		"the",
-		"their",
-		"them",
-		"then",
-		"there",
-		"these",
-		"they",
-		"this",
-		"those",
-		"to",
-		"too",
-		"up",
-		"us",
-		"very",
-		"was",
-		"we",
-		"were",
-		"what",
-		"when",
-		"which",
-		"who",
-		"will",
-		"with",
-		"would",
-		"you",
-		"your",
-	};
-	char text[64];
-	size_t len = word.len < sizeof(text) - 1 ? word.len : sizeof(text) - 1;
+	static const char common[] =
+		" a about after all also an and any are as at be because been but by can could do "
+		"does for from had has have he her his how i if in into is it its just like me more "
+		"most my no not of on one or our out over she so some than that the their them then "
+		"there these they this those to too up us very was we were what when which who will "
+		"with would you your ";
+	char spaced[66] = " ";
+	char *text = spaced + 1;
+	size_t len = word.len < 63 ? word.len : 63;
 	uint64_t hash = 1469598103934665603u;
 
 	for (size_t i = 0; i < len; i++)
 		text[i] = lower(word.ptr[i]);
-	text[len] = 0;
-	for (size_t i = 0; i < sizeof(common) / sizeof(*common); i++)
-		if (strcmp(text, common[i]) == 0)
-			return 0;
+	memcpy(text + len, " ", 2);
+	if (strstr(common, spaced))
+		return 0;
 	if (len > 3 && text[len - 1] == 's' && text[len - 2] != 's')
 		len--;
 	if (len < 2)

@@ -9,11 +9,11 @@
 #include "base/str.h"
 
 /*
- * The Common Expression Language (github.com/google/cel-spec), the part that policy rules use today: null, bool, int,
- * uint, double, string, list, map; all operators with CEL's overflow and short-circuit rules (an error beside a
- * deciding operand of && and || is absorbed); field selection, index, has(), size(), contains, startsWith, endsWith,
- * matches, int(), uint(), double(), string(), bool(), type checks by error, and the macros all, exists, exists_one,
- * map, filter. Pure.
+ * The Common Expression Language (github.com/google/cel-spec), the part that policy rules use today: null,
+ * bool, int, uint, double, string, list, map; all operators with CEL's overflow and short-circuit rules (an
+ * error beside a deciding operand of && and || is absorbed); field selection, index, has(), size(), contains,
+ * startsWith, endsWith, matches, int(), uint(), double(), string(), bool(), type checks by error, and the
+ * macros all, exists, exists_one, map, filter. Pure.
  */
 struct cel_program;
 
@@ -39,7 +39,8 @@ struct cel_value cel_bool(bool b);
 struct cel_value cel_int(int64_t i);
 struct cel_value cel_string(struct base_str s);
 struct cel_value cel_null(void);
-/* A JSON value seen as CEL (objects are maps, ints are int, other numbers double); not copied: `arena` holds a handle.*/
+/* A JSON value seen as CEL (objects are maps, ints are int, other numbers double); not copied: `arena` holds
+ * a handle. */
 struct cel_value cel_json(struct base_jv v, struct base_arena *arena);
 
 struct cel_binding {
@@ -47,6 +48,7 @@ struct cel_binding {
 	struct cel_value value;
 };
 
-/* Evaluates; steps_max bounds the work (0: 100,000). A failure is a value of kind CEL_ERROR, never a crash. */
+/* Evaluates; steps_max bounds the work (0: 100,000). A failure is a value of kind CEL_ERROR, never a crash.
+ */
 struct cel_value cel_eval(const struct cel_program *p, const struct cel_binding *vars, unsigned count,
-			  struct base_arena *arena, uint64_t steps_max);
+	struct base_arena *arena, uint64_t steps_max);

@@ -22,6 +22,8 @@
  * made has been received.
  */
 
+/* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
+enum { EXIT_SOILED = 3 };
 enum { QUEUED = 1, LOADED = 2, RING_MIN = 256, LOAD_HIGH = 8 << 20, SUSPECT_MAX = 3 };
 
 struct engine_run {
@@ -388,6 +390,8 @@ void engine_flows_pump(struct engine *e)
 
 		if (!p)
 			return;
+		if (p->worker.runs >= ENGINE_LOADED_MAX && e->lru_head)
+			engine_flows_drop(e, e->lru_head->run);
 		list_del(&e->queue_head, &e->queue_tail, r);
 		r->state = 0;
 		rc = load(e, p, r);
@@ -554,6 +558,8 @@ static bool at_fault(struct engine_proc *p, struct engine_run *r, int status)
 {
 	if (p->killed)
 		return true;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SOILED)
+		return false;
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
 		return ++r->suspect >= SUSPECT_MAX;
 	return true;

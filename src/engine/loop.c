@@ -299,6 +299,13 @@ static int port_of(struct engine *e)
 	return port >= 0 && port <= 65535 ? (int)port : 7717;
 }
 
+static unsigned workers_of(struct engine *e)
+{
+	int64_t n = e->config ? base_jv_int(base_jv_get(base_json_root(e->config), "workers"), 2) : 2;
+
+	return n >= 1 && n <= ENGINE_FLOWS_MAX ? (unsigned)n : 2;
+}
+
 static int open_all(struct engine *e, struct base_err *err)
 {
 	int rc = engine_workspace_open(&e->paths, e->opt.workspace, err);
@@ -324,6 +331,8 @@ static int open_all(struct engine *e, struct base_err *err)
 		return rc;
 	if (e->opt.port < 0)
 		e->opt.port = port_of(e);
+	if (!e->opt.workers)
+		e->opt.workers = workers_of(e);
 	return engine_procs_init(e, err);
 }
 

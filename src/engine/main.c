@@ -25,7 +25,7 @@ static int number(const char *s, int max, int *ret)
 
 int main(int argc, char **argv)
 {
-	struct engine_options opt = {.port = -1, .workers = 2, .pin = true};
+	struct engine_options opt = {.port = -1, .pin = true};
 	struct base_err err = {0};
 	int rc, workers = 2;
 

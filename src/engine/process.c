@@ -83,34 +83,6 @@ static void schedule(struct engine *e, struct engine_proc *p)
 	engine_timer_add(e, ENGINE_TIMER_RESPAWN, p->index, backoff(p->fails));
 }
 
-static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
-{
-	struct engine_proc *p = s->owner;
-	int status = 0;
-	char why[96];
-	bool asked = p->state == ENGINE_STOPPING;
-
-	(void)events;
-	if (waitpid(p->pid, &status, WNOHANG) != p->pid)
-		return;
-	/* What it managed to say before it died still counts. */
-	if (p->conn && (p->state == ENGINE_UP || asked))
-		p->io.fn(e, &p->io, EPOLLIN);
-	engine_unwatch(e, p->pidfd);
-	close(p->pidfd);
-	p->pidfd = -1;
-	p->pid = 0;
-	proc_closed(e, p);
-	describe(status, why, sizeof(why));
-	if (!(asked && WIFEXITED(status) && WEXITSTATUS(status) == 0))
-		engine_note(p->killed ? 1 : 2, "%s ended: %s", p->label, why);
-	p->fails = e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
-	p->state = ENGINE_DOWN;
-	settle(e, p, status);
-	p->killed = false;
-	schedule(e, p);
-}
-
 void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why)
 {
 	(void)e;
@@ -214,6 +186,35 @@ static void drain(struct engine *e, struct engine_proc *p)
 		engine_proc_kill(e, p, "sent bytes that are not a frame");
 }
 
+static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
+{
+	struct engine_proc *p = s->owner;
+	int status = 0;
+	char why[96];
+	bool asked = p->state == ENGINE_STOPPING;
+
+	(void)events;
+	if (waitpid(p->pid, &status, WNOHANG) != p->pid)
+		return;
+	/* What it managed to say before it died still counts. */
+	if (p->conn && (p->state == ENGINE_UP || asked))
+		while (wire_conn_fill(p->conn) == 0)
+			drain(e, p);
+	engine_unwatch(e, p->pidfd);
+	close(p->pidfd);
+	p->pidfd = -1;
+	p->pid = 0;
+	proc_closed(e, p);
+	describe(status, why, sizeof(why));
+	if (!(asked && WIFEXITED(status) && WEXITSTATUS(status) == 0))
+		engine_note(p->killed ? 1 : 2, "%s ended: %s", p->label, why);
+	p->fails = e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
+	p->state = ENGINE_DOWN;
+	settle(e, p, status);
+	p->killed = false;
+	schedule(e, p);
+}
+
 static void on_io(struct engine *e, struct engine_source *s, uint32_t events)
 {
 	struct engine_proc *p = s->owner;
@@ -235,6 +236,27 @@ static void on_io(struct engine *e, struct engine_source *s, uint32_t events)
 	}
 }
 
+/* What aios.yaml says about the door: further hosts and origins, limits. */
+static void put_door_config(struct engine *e, struct base_jw *w)
+{
+	static const char *const keys[] = {"hosts", "origins", "limits"};
+	struct base_jv door =
+		e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
+	struct base_buf text;
+
+	base_buf_init(&text, 1 << 16);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		struct base_jv v = base_jv_get(door, keys[i]);
+
+		if (base_jv_kind(v) == BASE_JSON_NONE)
+			continue;
+		base_buf_clear(&text);
+		base_jv_write(v, &text);
+		base_jw_mraw(w, keys[i], base_buf_view(&text));
+	}
+	base_buf_done(&text);
+}
+
 static void put_setup(struct engine *e, struct engine_proc *p, struct base_buf *b)
 {
 	struct base_jw w = base_jw_of(b);
@@ -254,7 +276,7 @@ static void put_setup(struct engine *e, struct engine_proc *p, struct base_buf *
 	case ENGINE_DOOR:
 		base_jw_mcstr(&w, "kind", p->local_door ? "local" : "network");
 		base_jw_mint(&w, "port", e->port);
-		base_jw_mint(&w, "uid", geteuid());
+		put_door_config(e, &w);
 		break;
 	default:
 		break;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static int make_dir(const char *path, struct base_err *err)
@@ -152,21 +153,35 @@ out:
 	return rc;
 }
 
+/* A door of the aiosd before may need a moment to go: an address in use is tried again for a while. */
+static int bind_patiently(int fd, const struct sockaddr_in *a)
+{
+	struct timespec pause = {.tv_nsec = 20000000};
+
+	for (int i = 0;; i++) {
+		if (bind(fd, (const struct sockaddr *)a, sizeof(*a)) == 0 && listen(fd, 1024) == 0)
+			return 0;
+		if (errno != EADDRINUSE || i >= 100)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int engine_listen_tcp(unsigned port, unsigned *ret_port, struct base_err *err)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	socklen_t len = sizeof(a);
-	int one = 1, fd;
+	int one = 1, fd, rc;
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return base_err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1024) < 0 ||
-		getsockname(fd, (struct sockaddr *)&a, &len) < 0) {
-		int rc = -errno;
-
+	rc = bind_patiently(fd, &a);
+	if (rc == 0 && getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+		rc = -errno;
+	if (rc < 0) {
 		close(fd);
 		return base_err_set(err, rc,
 			"cannot listen on 127.0.0.1:%u: %s (choose another with `door: { port: N }` in "

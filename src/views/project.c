@@ -150,11 +150,13 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 static void run_ended(const struct at *at, const struct core_run_ended *e)
 {
 	const char *state = outcome_name(e->outcome);
+	/* Who asks for the result of a run that has ended is answered from here: whole, if it is in the
+	 * event. */
+	struct base_str value = base_blob_is_inline(&e->value) ? e->value.data : BASE_STR_NONE;
 
 	views_run(at->v,
 		"UPDATE runs SET state=?2, ended_ms=?3, value=?4, ended_by=?5, seq_ended=?6 WHERE run=?1",
-		"isinsi", (int64_t)e->run, base_str_of(state), at->time_ms, preview_blob(&e->value), e->by,
-		at->seq);
+		"isinsi", (int64_t)e->run, base_str_of(state), at->time_ms, value, e->by, at->seq);
 	if (e->outcome == CORE_CANCELLED)
 		audit_id(at, "run.cancelled", e->by, e->run, BASE_STR_NONE);
 }

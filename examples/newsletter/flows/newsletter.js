@@ -79,15 +79,17 @@ async function proposeSubjects(ctx, chosen, markdown) {
   const history = parseCsv((await ctx.call("file.read", { path: "history.csv" })).text)
     .map((r) => ({ ...r, sends: Number(r.sends), opens: Number(r.opens) }));
   const test = evaluate(history, () => ctx.random());
-  await ctx.log(`subjects: on ${test.held} held-out issues the learned order is right for ${(test.learned * 100).toFixed(1)} % of `
-    + `pairs, a random one for ${(test.random * 100).toFixed(1)} %`);
+  const percent = (x) => `${(x * 100).toFixed(1)} %`;
+  await ctx.log(`subjects: on ${test.held} held-out issues the learned order is right for ${percent(test.learned)} of pairs, `
+    + `a random one for ${percent(test.random)}`);
   const asked = await ctx.model({
     tier: "quality", max_tokens: 200,
-    system: "You propose subjects for a mail newsletter: at most 60 characters, concrete, a figure or a crop in each, no puns.",
+    system: "You propose subjects for a mail newsletter: at most 60 characters, concrete, a figure or a crop in each.",
     messages: [{ role: "user", content: `Propose five subjects, one a line, for this letter:\n\n${markdown}` }],
   });
-  const known = new Set(chosen.flatMap(({ note }) => figures(note.title + " " + note.hooks.join(" ") + " " + note.text)));
-  const proposed = asked.text.split("\n").map((l) => l.replace(/^\s*(?:[-*]|\d+[.)])\s+/, "").replace(/^["“]|["”]$/g, ""))
+  const known = new Set(chosen.flatMap(({ note }) => figures([note.title, ...note.hooks, note.text].join(" "))));
+  const proposed = asked.text.split("\n")
+    .map((l) => l.replace(/^\s*(?:[-*]|\d+[.)])\s+/, "").replace(/^["“]|["”]$/g, ""))
     .filter((l) => l.length <= 70 && !l.endsWith(".") && figures(l).every((f) => known.has(f)));
   const own = chosen.flatMap(({ note }) => [note.title, ...note.hooks]);
   return { ranked: order(train(history), [...own, ...proposed]), test };
@@ -157,16 +159,19 @@ async function sendAll(ctx, letter, subjects, readers, input) {
   const name = `subject/${letter.issue}`;
   const ids = readers.map((r) => r.id);
   await each(ids.filter((id) => sample.has(id)), (id) => sendOne(ctx, letter, id,
-    async () => (await ctx.call("experiment.choose", { name, arms: subjects, mode: "even" }, { customer: id })).value, tally));
+    async () => (await ctx.call("experiment.choose", { name, arms: subjects, mode: "even" }, { customer: id })).value,
+    tally));
   await ctx.log(`sample: ${tally.sent.length} mails with two subjects; waiting ${input.wait || "2h"} for opens`);
   await ctx.sleep(input.wait || "2h");
   const arms = await ctx.experiment.counts(name);
   const rate = (a) => (a ? (a.wins + 1) / (a.n + 2) : 0.5);
   const better = rate(arms[1]) > rate(arms[0]) ? 1 : 0;
-  await ctx.log(`opens: "${subjects[0]}" ${arms[0]?.wins ?? 0} of ${arms[0]?.n ?? 0}, "${subjects[1]}" ${arms[1]?.wins ?? 0} of `
-    + `${arms[1]?.n ?? 0}; the rest gets "${subjects[better]}"`);
-  await each(ids.filter((id) => !sample.has(id)), (id) => sendOne(ctx, letter, id, async () => subjects[better], tally));
-  return { tally, arms: subjects.map((subject, i) => ({ subject, sent: arms[i]?.n ?? 0, opens: arms[i]?.wins ?? 0 })), better };
+  const told = subjects.map((s, i) => `"${s}" ${arms[i]?.wins ?? 0} of ${arms[i]?.n ?? 0}`);
+  await ctx.log(`opens: ${told.join(", ")}; the rest gets "${subjects[better]}"`);
+  const rest = ids.filter((id) => !sample.has(id));
+  await each(rest, (id) => sendOne(ctx, letter, id, async () => subjects[better], tally));
+  const results = subjects.map((subject, i) => ({ subject, sent: arms[i]?.n ?? 0, opens: arms[i]?.wins ?? 0 }));
+  return { tally, arms: results, better };
 }
 
 export default flow({
@@ -201,7 +206,11 @@ export default flow({
   for (let i = 0; i < plan.length; i++) sections.push(await draftSection(ctx, plan[i], chosen[i].note, voice));
   const markdown = assemble(input.issue, sections, about);
 
-  const sources = [...notes.map((n) => `${n.title}\n\n${n.text}`), ...news.map((n) => `${n.title}\n${n.summary}\n${n.link}`)];
+  // Paragraph by paragraph: a sentence must find all its figures in one of them, not here and there.
+  const sources = [
+    ...notes.flatMap((n) => n.text.split(/\n\s*\n/).map((p) => `${n.title}\n${p}`)),
+    ...news.map((n) => `${n.title}\n${n.summary}\n${n.link}`),
+  ];
   const verdict = await ctx.verify(markdown, { length: LENGTH, links: true, claims: { threshold: 0.7 }, sources });
 
   const { ranked, test } = await proposeSubjects(ctx, chosen, markdown);

@@ -24,7 +24,8 @@ static void tidy(char *text, size_t len)
 	}
 }
 
-static void format(char *text, size_t size, const char *fmt, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+format(char *text, size_t size, const char *fmt, va_list args)
 {
 	int n = vsnprintf(text, size, fmt, args);
 

@@ -16,6 +16,7 @@ enum {
 	RUN_MEMORY_MAX = 64 << 20,
 	RUN_CPU_MAX_MS = 1000,
 	GC_SLACK = 16 << 20, /* garbage that may lie about before it is collected */
+	GC_STEP = 4 << 20,   /* no collection for less than this */
 	PURGE_MAX_MS = 400,
 	FLUSH_BYTES = 2048,
 	STACK_MAX = 1 << 20,
@@ -65,8 +66,9 @@ static void set_gc_threshold(struct flow_worker *w)
 	if (w->cur) {
 		const struct flow_account *a = w->cur->account;
 		size_t left = a->limit > a->bytes ? a->limit - a->bytes : 0;
-		if (w->heap.total + left / 2 < at)
-			at = w->heap.total + left / 2;
+		size_t step = left - left / 4 > GC_STEP ? left - left / 4 : GC_STEP;
+		if (w->heap.total + step < at)
+			at = w->heap.total + step;
 	}
 	JS_SetGCThreshold(w->rt, at);
 }
@@ -128,6 +130,14 @@ static void on_rejection(
 	JS_FreeValue(ctx, message);
 }
 
+/* Where memory runs out the interpreter leaves exceptions that nobody was told of; the next to run would meet
+ * them. */
+static void drop_exception(struct flow_run *run)
+{
+	if (run->realm && JS_HasException(run->realm->ctx))
+		JS_FreeValue(run->realm->ctx, JS_GetException(run->realm->ctx));
+}
+
 void flow_drain(struct flow_worker *w, struct flow_run *run)
 {
 	while (!run->kill && JS_IsJobPending(w->rt)) {
@@ -140,6 +150,7 @@ void flow_drain(struct flow_worker *w, struct flow_run *run)
 	}
 	if (!run->kill && run->account->exhausted)
 		run->kill = FLOW_MEMORY;
+	drop_exception(run);
 }
 
 void flow_purge(struct flow_worker *w, struct flow_run *run)
@@ -160,6 +171,7 @@ void flow_purge(struct flow_worker *w, struct flow_run *run)
 		}
 	}
 	JS_SetMemoryLimit(w->rt, 0);
+	drop_exception(run);
 	flow_enter(w, NULL);
 	w->next_gc = 0;
 }

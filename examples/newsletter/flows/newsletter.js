@@ -217,8 +217,11 @@ export default flow({
   const everyone = (await ctx.memory.list("readers/")).filter((r) => ids.includes(r.id) && !r.unsubscribed);
   const { value, approval } = await ctx.approve({
     title: input.to ? `Issue ${input.issue}: a test to ${input.to}` : `Issue ${input.issue} to ${everyone.length} readers`,
-    show: { subjects: pickTwo(ranked, chosen), markdown, confidence: verdict.confidence, problems: verdict.problems.map((p) => p.message),
-      ranked: ranked.slice(0, 6), outline: plan, readers: input.to ? 1 : everyone.length },
+    show: {
+      subjects: pickTwo(ranked, chosen), markdown, confidence: verdict.confidence,
+      problems: verdict.problems.map((p) => p.message), ranked: ranked.slice(0, 6), outline: plan,
+      readers: input.to ? 1 : everyone.length,
+    },
     edit: true,
     expires: "2d",
     allows: { action: "mail.send", count: input.to ? 1 : everyone.length,

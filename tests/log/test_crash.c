@@ -195,7 +195,7 @@ static void test_wal_stays_small(void **state)
 
 	assert_int_equal(log_open_sqlite(x->dir, &l, &x->err), 0);
 	assert_int_equal(log_reader_new(l, &r, &x->err), 0);
-	for (unsigned i = 0; i < 6000; i++) {
+	for (unsigned i = 0; i < 3000; i++) {
 		assert_int_equal(fixture_append(l, 1, 2000, NULL, 0, &x->err), 0);
 		if (i % 10 == 0)
 			assert_int_equal(log_read(r, i / 2 + 1, &c, &x->err), 0);

@@ -1,0 +1,508 @@
+#include <curl/curl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "cli/cli_int.h"
+
+/* status, flows, log, views, keys, secrets, open, version. */
+
+static const char *const key_columns[] = {
+	"KEY=id,name", "KIND=kind", "MAY=grants", "EXPIRES=expires_ms", "REVOKED=revoked", NULL};
+static const char *const secret_columns[] = {"NAME=name", "HOST=host", "SET=created_ms", NULL};
+
+static int show(struct cli *c, const char *path)
+{
+	struct cli_answer a;
+	int r = cli_call(c, "GET", path, NULL, &a);
+
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		cli_value(c, a.root, 0);
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_status(struct cli *c)
+{
+	static const char *const columns[] = {"PROCESS=process", "STATE=state", ">PID=pid", ">STARTS=starts",
+		">RUNS=runs", "SANDBOX=sandbox", NULL};
+	struct base_jv_iter it = {0};
+	struct cli_answer a;
+	struct base_str key;
+	struct base_jv v;
+	int r = cli_call(c, "GET", "/v1/status", NULL, &a);
+
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		while (base_jv_next(a.root, &it, &key, &v)) {
+			if (base_jv_kind(v) == BASE_JSON_ARR)
+				continue;
+			cli_put(c, "%s%-16.*s%s ", cli_paint(c, "dim"), BASE_STR_ARG(key),
+				cli_paint(c, "off"));
+			cli_cell(&c->out, key, v);
+			cli_put(c, "\n");
+		}
+		cli_put(c, "\n");
+		cli_table(c, base_jv_get(a.root, "processes"), columns);
+		if (base_jv_bool(base_jv_get(a.root, "frozen"), false))
+			cli_put(c, "\n%sfrozen: nothing goes out until aios thaw%s\n", cli_paint(c, "red"),
+				cli_paint(c, "off"));
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_flows(struct cli *c)
+{
+	static const char *const columns[] = {
+		"FLOW=flow,name", "VERSION=version", "MAY=grants", ">THIS MONTH=spent_month_nusd", NULL};
+	struct cli_answer a;
+	int r;
+
+	if (c->arg_count > 0)
+		return show(c, cli_path(c, "/v1/flows/", c->args[0], ""));
+	r = cli_call(c, "GET", "/v1/flows", NULL, &a);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		if (base_jv_len(cli_list(a.root, "flows")) == 0)
+			cli_put(c, "no flow is deployed; aios deploy deploys flows/*.js\n");
+		else
+			cli_table(c, cli_list(a.root, "flows"), columns);
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+/* --- the log
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void put_event(struct cli *c, struct base_jv e)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	struct base_buf cell;
+
+	base_buf_init(&cell, 1 << 20);
+	cli_put(c, "%s", cli_paint(c, "dim"));
+	cli_time(&c->out, base_jv_int(base_jv_get(e, "at"), 0));
+	cli_put(c, " %7lld%s %s", (long long)base_jv_int(base_jv_get(e, "seq"), 0), cli_paint(c, "off"),
+		cli_paint(c, "bold"));
+	cli_text(c, base_jv_str(base_jv_get(e, "type")));
+	cli_put(c, "%s", cli_paint(c, "off"));
+	while (base_jv_next(e, &it, &key, &v)) {
+		if (base_str_is(key, "at") || base_str_is(key, "seq") || base_str_is(key, "type"))
+			continue;
+		base_buf_clear(&cell);
+		cli_cell(&cell, key, v);
+		if (cell.len == 0 || base_str_is(base_buf_view(&cell), "0"))
+			continue;
+		cli_put(c, " %s", cli_paint(c, "dim"));
+		cli_text(c, key);
+		cli_put(c, "=%s", cli_paint(c, "off"));
+		base_buf_str(&c->out, base_str_sub(base_buf_view(&cell), 0, 120));
+		if (cell.len > 120)
+			cli_put(c, "…");
+	}
+	cli_put(c, "\n");
+	base_buf_done(&cell);
+}
+
+static void on_event(struct cli *c, struct base_str data)
+{
+	struct base_json *doc;
+
+	if (c->json) {
+		base_buf_str(&c->out, data);
+		base_buf_char(&c->out, '\n');
+	} else if (base_json_parse(data, &doc, NULL) == 0) {
+		put_event(c, base_json_root(doc));
+		base_json_free(doc);
+	}
+	cli_flush(c);
+}
+
+/* With -f and --json too, one event a line. */
+static void put_events(struct cli *c, struct base_jv list, bool lines)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv e;
+
+	while (base_jv_next(list, &it, &key, &e)) {
+		if (lines) {
+			base_jv_write(e, &c->out);
+			base_buf_char(&c->out, '\n');
+		} else {
+			put_event(c, e);
+		}
+	}
+}
+
+int cmd_log_tail(struct cli *c)
+{
+	const char *path = "/v1/events";
+	struct cli_answer a;
+	char after[32];
+	int r;
+
+	path = cli_query(c, path, "after", cli_opt(c, "after"));
+	path = cli_query(c, path, "limit", cli_opt(c, "limit") ? cli_opt(c, "limit") : "20");
+	r = cli_call(c, "GET", path, NULL, &a);
+	if (r != 0)
+		return r;
+	if (cli_flag(c, "follow") || !cli_print_json(c, &a))
+		put_events(c, cli_list(a.root, "events"), c->json);
+	snprintf(after, sizeof(after), "%lld", (long long)base_jv_int(base_jv_get(a.root, "last"), 0));
+	cli_answer_done(&a);
+	cli_flush(c);
+	return cli_flag(c, "follow") ? cli_stream(c, cli_query(c, "/v1/events", "after", after), on_event)
+				     : CLI_OK;
+}
+
+int cmd_log_verify(struct cli *c)
+{
+	struct cli_answer a;
+	struct base_buf body;
+	bool ok;
+	int r;
+
+	base_buf_init(&body, 256);
+	base_buf_cstr(&body, cli_flag(c, "replay") ? "{\"replay\":true}" : "{}");
+	r = cli_call(c, "POST", "/v1/log/verify", &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	ok = base_jv_bool(base_jv_get(a.root, "ok"), false);
+	if (!cli_print_json(c, &a)) {
+		cli_put(c, "%s%s%s, %lld events%s\n", cli_paint(c, ok ? "green" : "red"),
+			ok ? "the log is whole" : "the log is NOT whole", cli_paint(c, "off"),
+			(long long)base_jv_int(base_jv_get(a.root, "seq"), 0),
+			base_jv_bool(base_jv_get(a.root, "replayed"), false) && ok
+				? "; folded from the start it gives the live state"
+				: "");
+		if (base_jv_kind(base_jv_get(a.root, "bad")) == BASE_JSON_INT)
+			cli_put(c, "the first bad event is %lld\n",
+				(long long)base_jv_int(base_jv_get(a.root, "bad"), 0));
+		if (base_jv_str(base_jv_get(a.root, "message")).len > 0) {
+			cli_text(c, base_jv_str(base_jv_get(a.root, "message")));
+			cli_put(c, "\n");
+		}
+	}
+	cli_answer_done(&a);
+	return ok ? CLI_OK : CLI_FAILED;
+}
+
+int cmd_views_rebuild(struct cli *c)
+{
+	struct cli_answer a;
+	struct base_buf body;
+	int r;
+
+	base_buf_init(&body, 16);
+	base_buf_cstr(&body, "{}");
+	r = cli_call(c, "POST", "/v1/views/rebuild", &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		cli_put(c, "rebuilt; ");
+		cli_value(c, a.root, 0);
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_views_dump(struct cli *c)
+{
+	return show(c, "/v1/views/dump");
+}
+
+/* --- keys and secrets
+ * ------------------------------------------------------------------------------------------------ */
+
+static int list(
+	struct cli *c, const char *path, const char *name, const char *const *columns, const char *none)
+{
+	struct cli_answer a;
+	int r = cli_call(c, "GET", path, NULL, &a);
+
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		if (base_jv_len(cli_list(a.root, name)) == 0)
+			cli_put(c, "%s\n", none);
+		else
+			cli_table(c, cli_list(a.root, name), columns);
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_keys_list(struct cli *c)
+{
+	return list(c, "/v1/keys", "keys", key_columns, "no keys");
+}
+
+int cmd_secrets_list(struct cli *c)
+{
+	return list(c, "/v1/secrets", "secrets", secret_columns, "no secrets");
+}
+
+int cmd_keys_add(struct cli *c)
+{
+	struct base_str grant, rest = base_str_of(cli_opt(c, "grant"));
+	struct base_buf body;
+	struct cli_answer a;
+	struct base_jw w;
+	int r;
+
+	if (rest.len == 0)
+		return cli_usage(c, "--grant says what the key may do, for instance api.run_start,api.run");
+	base_buf_init(&body, 1 << 16);
+	w = base_jw_of(&body);
+	base_jw_obj(&w);
+	base_jw_mcstr(&w, "name", c->args[0]);
+	base_jw_key(&w, "grants");
+	base_jw_arr(&w);
+	while (rest.len > 0) {
+		base_str_cut(rest, ',', &grant, &rest);
+		if (grant.len > 0)
+			base_jw_str(&w, grant);
+	}
+	base_jw_end_arr(&w);
+	if (cli_opt(c, "expires"))
+		base_jw_mcstr(&w, "expires", cli_opt(c, "expires"));
+	base_jw_end_obj(&w);
+	r = cli_call(c, "POST", "/v1/keys", &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		cli_text(c, base_jv_str(base_jv_get(a.root, "key")));
+		cli_put(c, "\n");
+		cli_flush(c);
+		fprintf(stderr, "This is the only time that it is shown.\n");
+	}
+	if (a.text.ptr)
+		sodium_memzero(a.text.ptr, a.text.size);
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_keys_revoke(struct cli *c)
+{
+	struct base_buf body;
+	struct cli_answer a;
+	struct base_jw w;
+	int r;
+
+	base_buf_init(&body, 1 << 16);
+	w = base_jw_of(&body);
+	base_jw_obj(&w);
+	if (cli_opt(c, "reason"))
+		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
+	base_jw_end_obj(&w);
+	r = cli_call(c, "POST", cli_path(c, "/v1/keys/", c->args[0], "/revoke"), &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		cli_put(c, "revoked\n");
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_secrets_remove(struct cli *c)
+{
+	struct cli_answer a;
+	int r = cli_call(c, "DELETE", cli_path(c, "/v1/secrets/", c->args[0], ""), NULL, &a);
+
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		cli_put(c, "removed\n");
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+enum { SECRET_MAX = 65536 };
+
+/* From stdin, one line end at its end dropped; on a terminal without echo. */
+static int read_secret(struct cli *c, char *ret, size_t *ret_len)
+{
+	struct termios old, quiet;
+	bool terminal = isatty(0) && tcgetattr(0, &old) == 0;
+	size_t n = 0;
+	ssize_t got = 0;
+
+	if (terminal) {
+		fprintf(stderr, "Value of %s (not shown): ", c->args[0]);
+		quiet = old;
+		quiet.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(0, TCSAFLUSH, &quiet);
+	}
+	while (n < SECRET_MAX && (got = read(0, ret + n, SECRET_MAX - n)) > 0) {
+		n += (size_t)got;
+		if (terminal && ret[n - 1] == '\n')
+			break;
+	}
+	if (terminal) {
+		tcsetattr(0, TCSAFLUSH, &old);
+		fputc('\n', stderr);
+	}
+	if (n > 0 && ret[n - 1] == '\n')
+		n--;
+	if (got < 0 || n == 0 || n >= SECRET_MAX)
+		return cli_fail(c, n == 0 ? "the value is empty" : "the value is too long");
+	*ret_len = n;
+	return 0;
+}
+
+/* The vault's key; sealed to it, the value is readable by nobody on the way. */
+static int vault_key(struct cli *c, uint8_t ret[crypto_box_PUBLICKEYBYTES])
+{
+	struct cli_answer a;
+	struct base_buf key;
+	struct base_str text;
+	int r = cli_call(c, "GET", "/v1/vault/key", NULL, &a);
+
+	if (r != 0)
+		return r;
+	base_buf_init(&key, 1024);
+	text = base_jv_str(base_jv_get(a.root, "public_key"));
+	if (base_b64url_get(text, &key) < 0) {
+		base_buf_clear(&key);
+		if (base_b64_get(text, &key) < 0)
+			base_buf_clear(&key);
+	}
+	if (key.len == crypto_box_PUBLICKEYBYTES)
+		memcpy(ret, key.ptr, key.len);
+	else
+		r = cli_fail(c, "the vault's key cannot be read");
+	base_buf_done(&key);
+	cli_answer_done(&a);
+	return r;
+}
+
+static int seal(struct cli *c, const uint8_t *key, struct base_buf *body)
+{
+	static uint8_t sealed[SECRET_MAX + crypto_box_SEALBYTES];
+	static char value[SECRET_MAX];
+	struct base_buf text;
+	struct base_jw w;
+	size_t len = 0;
+	int r = read_secret(c, value, &len);
+
+	if (r == 0 && crypto_box_seal(sealed, (const uint8_t *)value, len, key) != 0)
+		r = cli_fail(c, "the value cannot be sealed");
+	sodium_memzero(value, sizeof(value));
+	if (r != 0)
+		return r;
+	base_buf_init(&text, 4 * SECRET_MAX);
+	base_b64_put(&text, (struct base_str){(const char *)sealed, len + crypto_box_SEALBYTES});
+	w = base_jw_of(body);
+	base_jw_obj(&w);
+	base_jw_mcstr(&w, "host", cli_opt(c, "host"));
+	base_jw_mstr(&w, "sealed", base_buf_view(&text));
+	base_jw_end_obj(&w);
+	base_buf_done(&text);
+	return 0;
+}
+
+int cmd_secrets_set(struct cli *c)
+{
+	uint8_t key[crypto_box_PUBLICKEYBYTES];
+	struct base_buf body;
+	struct cli_answer a;
+	int r;
+
+	if (!cli_opt(c, "host"))
+		return cli_usage(
+			c, "--host says the only host that it may go to, for instance api.anthropic.com");
+	if (sodium_init() < 0)
+		return cli_fail(c, "libsodium does not start");
+	r = vault_key(c, key);
+	if (r != 0)
+		return r;
+	base_buf_init(&body, 8 * SECRET_MAX);
+	r = seal(c, key, &body);
+	if (r == 0)
+		r = cli_call(c, "PUT", cli_path(c, "/v1/secrets/", c->args[0], ""), &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		cli_put(c, "%s is in the vault, for %s\n", c->args[0], cli_opt(c, "host"));
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+/* --- open, version
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void show_in_browser(const char *url)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (!freopen("/dev/null", "r+", stdin) || !freopen("/dev/null", "w", stdout) ||
+			!freopen("/dev/null", "w", stderr))
+			_exit(1);
+		execlp("xdg-open", "xdg-open", url, (char *)NULL);
+		_exit(1);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
+int cmd_open(struct cli *c)
+{
+	bool desktop = (getenv("DISPLAY") && *getenv("DISPLAY")) ||
+		       (getenv("WAYLAND_DISPLAY") && *getenv("WAYLAND_DISPLAY"));
+	struct cli_answer a;
+	struct base_buf body;
+	struct base_str url;
+	int r;
+
+	base_buf_init(&body, 16);
+	base_buf_cstr(&body, "{}");
+	r = cli_call(c, "POST", "/v1/sessions", &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	url = base_arena_dup(c->arena, base_jv_str(base_jv_get(a.root, "url")));
+	if (!cli_print_json(c, &a)) {
+		cli_text(c, url);
+		cli_put(c, "\n");
+		cli_flush(c);
+		fprintf(stderr, "It works once, for %lld seconds.\n",
+			(long long)base_jv_int(base_jv_get(a.root, "expires_s"), 0));
+		if (desktop && !cli_flag(c, "print") && url.ptr &&
+			base_str_starts(url, BASE_STR("http://127.0.0.1:")))
+			show_in_browser(url.ptr);
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+int cmd_version(struct cli *c)
+{
+	const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+
+	if (c->json)
+		cli_put(c, "{\"aios\":\"%s\",\"libcurl\":\"%s\",\"libsodium\":\"%s\"}\n", CLI_VERSION,
+			curl->version, sodium_version_string());
+	else
+		cli_put(c, "aios %s (libcurl %s, libsodium %s)\n", CLI_VERSION, curl->version,
+			sodium_version_string());
+	return CLI_OK;
+}

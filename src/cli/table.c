@@ -1,0 +1,177 @@
+#include <string.h>
+
+#include "cli/cli_int.h"
+
+/* Every command once: what it is called, takes and does. */
+
+const struct cli_option cli_common_options[] = {
+	{"json", NULL, "print JSON"},
+	{"workspace", "DIR",
+		"the workspace (also -C DIR, AIOS_WORKSPACE; else the nearest folder with aios.yaml)"},
+	{"no-color", NULL, "no colours (also NO_COLOR)"},
+	{"help", NULL, "this text"},
+	{NULL, NULL, NULL},
+};
+
+#define OPTIONS(...) ((const struct cli_option[]){__VA_ARGS__, {NULL, NULL, NULL}})
+#define REASON                                                                                               \
+	{                                                                                                    \
+		"reason", "TEXT", "kept with the decision"                                                   \
+	}
+#define LIMIT                                                                                                \
+	{                                                                                                    \
+		"limit", "N", "at most so many"                                                              \
+	}
+
+static const struct cli_command commands[] = {
+	{"init", "DIR", 1, 1, "Make a workspace",
+		"Writes aios.yaml, policy.yaml, a first flow and the types for editors. Nothing that exists "
+		"is replaced.",
+		OPTIONS({"from", "EXAMPLE", "copy this folder instead"},
+			{"name", "NAME", "what the company is called"}),
+		false, true, cmd_init},
+	{"up", "", 0, 0, "Start aiosd in the background",
+		"Waits until it answers and reports sources that differ from what is deployed. Its log is\n"
+		".aios/run/aiosd.log.",
+		OPTIONS({"foreground", NULL, "stay, with the log on this terminal"},
+			{"port", "N", "instead of the configured one; 0: any that is free"},
+			{"timeout", "SECONDS", "how long to wait for it (30)"}),
+		false, false, cmd_up},
+	{"down", "", 0, 0, "Stop aiosd: it finishes what it is writing and ends", NULL,
+		OPTIONS({"timeout", "SECONDS", "how long to wait for it (30)"}), false, false, cmd_down},
+	{"status", "", 0, 0, "Processes, sandboxes, log position, freeze", NULL, NULL, false, false,
+		cmd_status},
+	{"deploy", "", 0, 0, "Deploy the workspace's flows, agents, policy and configuration",
+		"A changed file becomes a new version; open runs keep theirs.",
+		OPTIONS({"check", NULL, "only say what would change"}), false, false, cmd_deploy},
+	{"flows", "[FLOW]", 0, 1, "Deployed flows, their versions and what they may do", NULL, NULL, false,
+		false, cmd_flows},
+	{"run", "FLOW", 1, 1, "Start a run and follow it until it ends or waits for you",
+		"Any other --NAME VALUE becomes a member of the input: aios run newsletter --issue 7.",
+		OPTIONS({"input", "JSON", "the input (@FILE reads one, - is stdin)"},
+			{"key", "KEY", "the same key starts the same run only once"},
+			{"to", "ADDRESS", "member \"to\" of the input: a test send"},
+			{"customer", "ID", "whom its costs and outcomes belong to"},
+			{"dry", NULL, "answer every effect with what would be sent"},
+			{"wait", NULL, "wait for the end, through gates too"},
+			{"detach", NULL, "do not wait at all"}),
+		true, false, cmd_run},
+	{"runs", "", 0, 0, "Runs, newest first", NULL,
+		OPTIONS({"flow", "FLOW", "only of this flow"},
+			{"state", "STATE", "active, parked, done, failed, cancelled"}, LIMIT,
+			{"before", "RUN", "older than this one"}),
+		false, false, cmd_runs},
+	{"show", "RUN", 1, 1, "A run's timeline: status, attempts, cost, latency, who approved what and why",
+		NULL, OPTIONS({"wait", "SECONDS", "first wait for its end, at most so long"}), false, false,
+		cmd_show},
+	{"cancel", "RUN", 1, 1, "Cancel a run and its children", NULL, OPTIONS(REASON), false, false,
+		cmd_cancel},
+	{"resume", "RUN", 1, 1, "Let a parked run go on", NULL, OPTIONS(REASON), false, false, cmd_resume},
+	{"signal", "RUN NAME [JSON]", 2, 3, "Send a signal to a run", NULL, NULL, false, false, cmd_signal},
+	{"gates", "[GATE]", 0, 1, "The inbox, or one gate with what it shows", NULL,
+		OPTIONS({"state", "STATE", "open (default) or decided"}, LIMIT), false, false, cmd_gates},
+	{"approve", "GATE", 1, 1, "Approve, or edit and approve",
+		"What is approved is what the gate shows now; it is printed first unless --quiet.",
+		OPTIONS({"edit", "FILE",
+				"approve with this value instead: JSON, or text where text is asked"},
+			{"value", "JSON", "approve with this value instead"}, REASON,
+			{"quiet", NULL, "do not show it again"}),
+		false, false, cmd_approve},
+	{"deny", "GATE", 1, 1, "Deny", NULL, OPTIONS(REASON), false, false, cmd_deny},
+	{"settle", "GATE", 1, 1, "Say what became of an effect in doubt",
+		"Look at the outside first: aios gates GATE shows the evidence.",
+		OPTIONS({"happened", NULL, "it happened"}, {"result", "JSON", "with this result"},
+			{"send", NULL, "it did not happen: send it"},
+			{"give-up", NULL, "leave it; the step fails"}, REASON),
+		false, false, cmd_settle},
+	{"freeze", "", 0, 0, "Stop all outgoing effects at once", NULL, OPTIONS(REASON), false, false,
+		cmd_freeze},
+	{"thaw", "", 0, 0, "Let effects go out again", NULL, NULL, false, false, cmd_thaw},
+	{"memory get", "KEY", 1, 1, "One fact", NULL, NULL, false, false, cmd_memory_get},
+	{"memory put", "KEY JSON", 2, 2, "Write a fact", "@FILE reads the value from a file, - from stdin.",
+		OPTIONS({"base", "VERSION", "only if this is the version that is there"},
+			{"source", "TEXT", "where it comes from"}),
+		false, false, cmd_memory_put},
+	{"memory list", "[PREFIX]", 0, 1, "Facts by key", NULL,
+		OPTIONS(LIMIT, {"after", "KEY", "behind this key"}), false, false, cmd_memory_list},
+	{"memory search", "WORDS", 1, CLI_ARGS_MAX, "Full-text search over facts and documents", NULL,
+		OPTIONS(LIMIT), false, false, cmd_memory_search},
+	{"memory history", "KEY", 1, 1, "Every version of a fact", NULL, NULL, false, false,
+		cmd_memory_history},
+	{"costs", "", 0, 0, "What was spent, on what", NULL,
+		OPTIONS({"by", "WHAT", "flow (default), model, customer, outcome, run, day"},
+			{"since", "DAYS", "of so many days"}),
+		false, false, cmd_costs},
+	{"outcome", "NAME", 1, 1, "Record a business result (an open, a sale)", NULL,
+		OPTIONS({"value", "NUMBER", "1 where nothing is said"}, {"run", "RUN", "whose it is"},
+			{"customer", "ID", "who"}, {"experiment", "NAME", "where a run does not say it"},
+			{"key", "KEY", "counted only once"}),
+		false, false, cmd_outcome},
+	{"log tail", "", 0, 0, "The latest events", NULL,
+		OPTIONS({"follow", NULL, "and those to come (also -f)"}, LIMIT,
+			{"after", "SEQ", "behind this position"}),
+		false, false, cmd_log_tail},
+	{"log verify", "", 0, 0, "Verify the log's hash chain", NULL,
+		OPTIONS({"replay", NULL, "fold it from the start too and compare the states"}), false, false,
+		cmd_log_verify},
+	{"views rebuild", "", 0, 0, "Throw the views away and make them again from the log", NULL, NULL,
+		false, false, cmd_views_rebuild},
+	{"views dump", "", 0, 0, "The hash of the views' ordered dump", NULL, NULL, false, false,
+		cmd_views_dump},
+	{"keys add", "NAME", 1, 1, "Make an API key; it is shown once", NULL,
+		OPTIONS({"grant", "PATTERNS", "what it may do, comma-separated: api.run_start,api.run"},
+			{"expires", "DURATION", "30d, 12h, …; without: never"}),
+		false, false, cmd_keys_add},
+	{"keys list", "", 0, 0, "API keys", NULL, NULL, false, false, cmd_keys_list},
+	{"keys revoke", "KEY", 1, 1, "Revoke a key", NULL, OPTIONS(REASON), false, false, cmd_keys_revoke},
+	{"secrets set", "NAME", 1, 1, "Put a secret into the vault, for one host",
+		"Reads it from stdin, or asks for it without showing it. It is sealed to the vault's key "
+		"before it leaves.",
+		OPTIONS({"host", "HOST", "the only host that it is released for"}), false, false,
+		cmd_secrets_set},
+	{"secrets list", "", 0, 0, "Names and hosts of secrets", NULL, NULL, false, false, cmd_secrets_list},
+	{"secrets remove", "NAME", 1, 1, "Remove a secret", NULL, NULL, false, false, cmd_secrets_remove},
+	{"open", "", 0, 0, "Sign a browser in with a one-time link", NULL,
+		OPTIONS({"print", NULL, "only print the link"}), false, false, cmd_open},
+	{"doctor", "", 0, 0, "Check this machine and this workspace, and say what to do", NULL, NULL, false,
+		true, cmd_doctor},
+	{"version", "", 0, 0, "Versions", NULL, NULL, false, true, cmd_version},
+	{"completion", "SHELL", 1, 1, "Completion for bash, zsh or fish",
+		"bash: source <(aios completion bash)", NULL, false, true, cmd_completion},
+};
+
+const struct cli_command *cli_command_at(size_t i)
+{
+	return i < sizeof(commands) / sizeof(commands[0]) ? &commands[i] : NULL;
+}
+
+static unsigned words_match(const char *name, int argc, char **argv)
+{
+	unsigned words = 0;
+
+	for (;;) {
+		size_t n = strcspn(name, " ");
+
+		if ((int)words >= argc || strlen(argv[words]) != n || strncmp(argv[words], name, n) != 0)
+			return 0;
+		words++;
+		if (name[n] == '\0')
+			return words;
+		name += n + 1;
+	}
+}
+
+const struct cli_command *cli_command_find(int argc, char **argv, unsigned *ret_words)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		unsigned words = words_match(commands[i].name, argc, argv);
+
+		if (words > 0) {
+			*ret_words = words;
+			return &commands[i];
+		}
+	}
+	return NULL;
+}

@@ -440,6 +440,23 @@ static void stream_put(struct door_req *q, struct base_str data)
 	door_http_resume(q);
 }
 
+static int open_stream(struct door_req *q, struct base_str first)
+{
+	int r = door_answer_stream(q, read_stream);
+
+	q->state = REQ_STREAM;
+	base_buf_cstr(&q->stream, ":\n\n"); /* so that the headers leave at once */
+	base_buf_str(&q->stream, first);
+	q->beat_ms = door_now_ms();
+	return r;
+}
+
+static void cannot_show(struct door_req *q, int r)
+{
+	door_refuse(&q->fail, r == -ENOMEM ? 503 : 500, "internal", "the answer cannot be shown");
+	q->state = door_answer_fail(q) == 0 ? REQ_READY : REQ_CLOSE;
+}
+
 static int on_reply(struct door *d, struct base_str body)
 {
 	struct wire_door_reply f;
@@ -453,20 +470,14 @@ static int on_reply(struct door *d, struct base_str body)
 		return 0;
 	unwatch(q);
 	if (f.status == 200 && base_str_starts(f.content_type, BASE_STR("text/event-stream"))) {
-		r = door_answer_stream(q, read_stream);
-		q->state = REQ_STREAM;
-		base_buf_cstr(&q->stream, ":\n\n"); /* so that the headers leave at once */
-		base_buf_str(&q->stream, f.body);
-		q->beat_ms = door_now_ms();
+		r = open_stream(q, f.body);
 	} else {
 		r = door_answer_reply(q, &f);
 		q->state = REQ_READY;
 		deadline(q, ANSWER_MS + (int64_t)f.body.len / BODY_RATE * 1000);
 	}
-	if (r < 0) {
-		door_refuse(&q->fail, r == -ENOMEM ? 503 : 500, "internal", "the answer cannot be shown");
-		q->state = door_answer_fail(q) == 0 ? REQ_READY : REQ_CLOSE;
-	}
+	if (r < 0)
+		cannot_show(q, r);
 	door_http_resume(q);
 	return 0;
 }
@@ -481,6 +492,14 @@ int door_http_frame(struct door *d, unsigned type, struct base_str body)
 	if (type != WIRE_DOOR_CHUNK || wire_door_chunk_get(body, &f) < 0)
 		return -EBADMSG;
 	q = door_req_find(d, f.req);
+	if (q && q->state == REQ_SENT && q->match.op == WIRE_OP_EVENTS) {
+		/* A stream may begin with its first piece. */
+		int r = open_stream(q, BASE_STR_NONE);
+
+		unwatch(q);
+		if (r < 0)
+			cannot_show(q, r);
+	}
 	if (!q || q->state != REQ_STREAM)
 		return 0;
 	if (f.end)

@@ -1,0 +1,353 @@
+/* Pieces of aiosd: what a spawned process gets, sessions, and the rule that nothing leaves before it is
+ * durable. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/engine_int.h"
+#include "wire/outcome.h"
+
+/* --- spawn
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Runs a shell line as a spawned process and returns what it writes to its socket. */
+static char *spawned(const char *line, int listen_fd, int *ret_status)
+{
+	const char *argv[] = {"sh", "-c", line, NULL};
+	struct engine_spawn s = {.exe = "/bin/sh", .argv = argv, .listen_fd = listen_fd};
+	struct base_err err;
+	char *text = calloc(1, 65536);
+	size_t have = 0;
+	int pidfd, fd;
+	ssize_t n;
+	pid_t pid;
+
+	assert_non_null(text);
+	assert_int_equal(engine_spawn(&s, &pid, &pidfd, &fd, &err), 0);
+	while ((n = read(fd, text + have, 65535 - have)) > 0)
+		have += (size_t)n;
+	assert_int_equal(waitpid(pid, ret_status, 0), pid);
+	close(pidfd);
+	close(fd);
+	return text;
+}
+
+static void test_spawn_descriptors(void **state)
+{
+	int open_fd = open("/etc/passwd", O_RDONLY), status; /* without O_CLOEXEC: it must not get through */
+	char *text;
+
+	(void)state;
+	assert_true(open_fd > 2);
+	/* 9 and up are the shell's own while it expands the pattern. */
+	text = spawned("cd /proc/$$/fd && for f in 0 1 2 3 4 5 6 7 8 20 50; do [ -e $f ] && echo -n \"$f \"; "
+		       "done >&3",
+		-1, &status);
+	assert_string_equal(text, "0 1 2 3 ");
+	free(text);
+	text = spawned("cd /proc/$$/fd && for f in 3 4 5 6 7 8; do [ -e $f ] && echo -n \"$f \"; done >&3",
+		open_fd, &status);
+	assert_string_equal(text, "3 4 ");
+	free(text);
+	close(open_fd);
+}
+
+static void test_spawn_environment(void **state)
+{
+	int status;
+	char *text;
+
+	(void)state;
+	setenv("SECRET_THING", "x", 1);
+	text = spawned(
+		"/usr/bin/env | /bin/grep -v '^_=\\|^PWD=\\|^SHLVL=\\|^OLDPWD=' >&3; exit 7", -1, &status);
+	assert_string_equal(text, "TZ=UTC\n");
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	free(text);
+}
+
+static void test_spawn_missing(void **state)
+{
+	const char *argv[] = {"nothing", NULL};
+	struct engine_spawn s = {.exe = "/nonexistent/aios-nothing", .argv = argv, .listen_fd = -1};
+	struct base_err err;
+	int pidfd, fd;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(engine_spawn(&s, &pid, &pidfd, &fd, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "/nonexistent/aios-nothing"));
+}
+
+/* --- sessions
+ * --------------------------------------------------------------------------------------------------- */
+
+static unsigned session(struct engine *e, const char *action, const char *args, struct base_buf *ret)
+{
+	unsigned outcome = 0;
+
+	base_buf_clear(ret);
+	engine_session_call(e, base_str_of(action), base_str_of(args), &outcome, ret);
+	return outcome;
+}
+
+static void test_sessions(void **state)
+{
+	struct engine e = {.mono = 1000};
+	struct base_buf b;
+
+	(void)state;
+	base_buf_init(&b, 4 << 20);
+	assert_int_equal(session(&e, "session.get", "{\"id\":\"a\"}", &b), WIRE_DONE);
+	assert_true(base_str_is(base_buf_view(&b), "null"));
+	assert_int_equal(session(&e, "session.put", "{\"id\":\"a\",\"ttl_ms\":50,\"value\":{\"n\":1}}", &b),
+		WIRE_DONE);
+	assert_int_equal(session(&e, "session.put", "{\"id\":\"b\",\"value\":2}", &b), WIRE_DONE);
+	session(&e, "session.get", "{\"id\":\"a\"}", &b);
+	assert_true(base_str_is(base_buf_view(&b), "{\"n\":1}"));
+	e.mono += 50;
+	session(&e, "session.get", "{\"id\":\"a\"}", &b);
+	assert_true(base_str_is(base_buf_view(&b), "null"));
+	session(&e, "session.get", "{\"id\":\"b\"}", &b);
+	assert_true(base_str_is(base_buf_view(&b), "2"));
+	base_buf_done(&b);
+	engine_sessions_done(&e);
+}
+
+/* The cap holds; what was used last stays. */
+static void test_sessions_cap(void **state)
+{
+	struct engine e = {.mono = 1000};
+	struct base_buf b, args;
+	unsigned kept = 0;
+
+	(void)state;
+	base_buf_init(&b, 4 << 20);
+	base_buf_init(&args, 4 << 20);
+	session(&e, "session.put", "{\"id\":\"first\",\"value\":1}", &b);
+	for (int i = 0; i < 40; i++) {
+		base_buf_clear(&args);
+		base_buf_printf(&args, "{\"id\":\"s%d\",\"value\":\"", i);
+		for (int n = 0; n < 900000; n++)
+			base_buf_char(&args, 'x');
+		base_buf_cstr(&args, "\"}");
+		base_buf_char(&args, '\0');
+		assert_int_equal(session(&e, "session.put", args.ptr, &b), WIRE_DONE);
+		session(&e, "session.get", "{\"id\":\"first\"}", &b);
+		assert_true(base_str_is(base_buf_view(&b), "1"));
+	}
+	for (int i = 0; i < 40; i++) {
+		base_buf_clear(&args);
+		base_buf_printf(&args, "{\"id\":\"s%d\"}", i);
+		base_buf_char(&args, '\0');
+		session(&e, "session.get", args.ptr, &b);
+		kept += b.len > 10;
+	}
+	assert_true(kept > 10 && kept < 20);
+	base_buf_done(&args);
+	base_buf_done(&b);
+	engine_sessions_done(&e);
+}
+
+/* --- commits
+ * ---------------------------------------------------------------------------------------------------- */
+
+struct seen {
+	struct engine_out out;
+	unsigned released, discarded;
+	uint64_t durable_then;
+};
+
+static void on_release(struct engine *e, struct engine_out *o)
+{
+	struct seen *s = (struct seen *)o;
+
+	s->released++;
+	s->durable_then = e->durable;
+}
+
+static void on_discard(struct engine *e, struct engine_out *o, int code)
+{
+	(void)e;
+	(void)code;
+	((struct seen *)o)->discarded++;
+}
+
+static struct seen seen_new(void)
+{
+	return (struct seen){.out = {.release = on_release, .discard = on_discard}};
+}
+
+/* An engine without processes, on a log in memory. */
+static void open_engine(struct engine *e)
+{
+	struct base_err err = {0};
+
+	memset(e, 0, sizeof(*e));
+	e->mono = engine_mono_ms();
+	e->epfd = epoll_create1(EPOLL_CLOEXEC);
+	e->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	assert_int_equal(base_heap_new(&e->timers), 0);
+	assert_int_equal(base_arena_new(64 << 20, &e->arena), 0);
+	assert_int_equal(engine_flows_init(e), 0);
+	assert_int_equal(engine_effects_init(e), 0);
+	assert_int_equal(engine_api_init(e), 0);
+	assert_int_equal(base_idmap_new(&e->asks), 0);
+	assert_int_equal(log_open_memory(&e->log, &err), 0);
+	assert_int_equal(engine_commit_init(e, &err), 0);
+	assert_int_equal(engine_recover(e, &err), 0);
+	engine_commit_wait(e);
+}
+
+static void close_engine(struct engine *e)
+{
+	engine_commit_done(e);
+	engine_flows_done(e);
+	engine_effects_done(e);
+	engine_api_done(e);
+	engine_asks_done(e);
+	base_json_free(e->config);
+	log_reader_free(e->reader);
+	log_reader_free(e->body_reader);
+	log_close(e->log);
+	core_free(e->core);
+	base_arena_free(e->arena);
+	base_heap_free(e->timers);
+	close(e->epfd);
+	close(e->timerfd);
+}
+
+static struct core_reply put_fact(struct engine *e, const char *key, struct base_str value)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_FACT_PUT,
+		.by = {.id = BASE_STR("operator")},
+		.name = base_str_of(key),
+		.body = value,
+		.base = -1};
+	struct core_reply r;
+
+	assert_int_equal(engine_decide(e, &cmd, &r), 0);
+	return r;
+}
+
+static void test_output_waits_for_commit(void **state)
+{
+	struct seen first = seen_new(), second = seen_new();
+	struct engine e;
+	uint64_t before;
+
+	(void)state;
+	open_engine(&e);
+	before = e.durable;
+	assert_true(before >= 1); /* engine_started */
+	assert_true(put_fact(&e, "a", BASE_STR("1")).status < 300);
+	engine_after_commit(&e, &first.out);
+	assert_int_equal(first.released, 0);
+	assert_int_equal(e.seq, before + 1);
+	assert_int_equal(e.durable, before);
+	engine_commit_start(&e, false);
+	/* Decided while the commit runs: it belongs to the next. */
+	put_fact(&e, "b", BASE_STR("2"));
+	engine_after_commit(&e, &second.out);
+	assert_int_equal(second.released, 0);
+	engine_commit_wait(&e);
+	assert_int_equal(first.released, 1);
+	assert_int_equal(second.released, 1);
+	assert_true(first.durable_then >= before + 1);
+	assert_true(second.durable_then >= before + 2);
+	/* Nothing is open: at once. */
+	first = seen_new();
+	engine_after_commit(&e, &first.out);
+	assert_int_equal(first.released, 1);
+	assert_int_equal(log_last_seq(e.log), e.seq);
+	close_engine(&e);
+}
+
+/* A refusal leaves no event, and an event is read back wherever it stands: pending, in flight, in the log. */
+static void test_reading_the_tail(void **state)
+{
+	struct core_record rec;
+	struct base_str blob;
+	struct engine e;
+	struct base_buf big;
+	uint64_t seq;
+
+	(void)state;
+	open_engine(&e);
+	base_buf_init(&big, 1 << 20);
+	base_buf_char(&big, '"');
+	for (int i = 0; i < 200000; i++)
+		base_buf_char(&big, 'y');
+	base_buf_char(&big, '"');
+	put_fact(&e, "big", base_buf_view(&big));
+	seq = e.seq;
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(engine_read_blob(&e, seq, &rec, &blob), 0);
+		assert_int_equal(rec.type, CORE_EV_FACT_PUT);
+		assert_true(base_str_eq(blob, base_buf_view(&big)));
+		if (round == 0)
+			engine_commit_start(&e, true);
+		if (round == 1)
+			engine_commit_wait(&e);
+	}
+	assert_int_equal(engine_read_event(&e, seq + 1, &rec), -ENOENT);
+	assert_int_equal(engine_read_event(&e, 0, &rec), -ENOENT);
+	base_buf_done(&big);
+	close_engine(&e);
+}
+
+static void test_fold_from_zero(void **state)
+{
+	struct base_err err = {0};
+	struct core *copy;
+	struct base_hash a, b;
+	struct engine e;
+	char key[16];
+
+	(void)state;
+	open_engine(&e);
+	for (int i = 0; i < 300; i++) {
+		snprintf(key, sizeof(key), "k/%d", i % 50);
+		put_fact(&e, key, BASE_STR("{\"v\":1}"));
+		if (i % 7 == 0)
+			engine_commit_start(&e, true);
+	}
+	engine_commit_wait(&e);
+	assert_int_equal(engine_core_new(&copy, &err), 0);
+	assert_int_equal(engine_fold(copy, e.reader, 0, e.seq, &err), 0);
+	a = core_state_hash(e.core);
+	b = core_state_hash(copy);
+	assert_true(base_hash_eq(&a, &b));
+	assert_int_equal(engine_fold(copy, e.reader, e.seq, e.seq + 1, &err), -EUCLEAN);
+	core_free(copy);
+	close_engine(&e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_spawn_descriptors),
+		cmocka_unit_test(test_spawn_environment),
+		cmocka_unit_test(test_spawn_missing),
+		cmocka_unit_test(test_sessions),
+		cmocka_unit_test(test_sessions_cap),
+		cmocka_unit_test(test_output_waits_for_commit),
+		cmocka_unit_test(test_reading_the_tail),
+		cmocka_unit_test(test_fold_from_zero),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -90,7 +90,20 @@ def edited_and_left(ws, readers):
 def again(ws):
     number = begin(ws, issue="25")
     end = end_of(ws, number)
-    need(end["state"] == "failed" and "went out" in json.dumps(end["value"]), "an issue went out twice")
+    need(end["state"] == "failed" and "went out in run " in json.dumps(end["value"]), "an issue went out twice")
+    fact = ws.aios("memory", "get", "issues/25")["value"]
+    need(fact["sent"] == 197 and f"run {fact['run']};" in json.dumps(end["value"]), f"the issue's fact: {fact}")
+
+
+def at_once(ws):
+    """Two runs of one issue, both approved: one of them sends."""
+    before = len(ws.mails())
+    both = [begin(ws, issue="27", wait="1s"), begin(ws, issue="27", wait="1s")]
+    for number in both:
+        ws.aios("approve", str(gate_of(ws, number)["gate"]), "--reason", "both")
+    ends = [end_of(ws, number) for number in both]
+    need(sorted(e["state"] for e in ends) == ["done", "failed"], f"one run must win: {[e['state'] for e in ends]}")
+    need(len(ws.mails()) == before + 197, f"{len(ws.mails()) - before} mails of one issue")
 
 
 def dry(ws, readers):
@@ -109,7 +122,7 @@ def main():
             run.prepare(ws, headless=True)
             with open(ws.path / "files/readers.csv", newline="") as f:
                 readers = list(csv.DictReader(f))
-            for part, *rest in [(test_send,), (denied,), (edited_and_left, readers), (again,), (dry, readers)]:
+            for part, *rest in [(test_send,), (denied,), (edited_and_left, readers), (again,), (dry, readers), (at_once,)]:
                 part(ws, *rest)
                 print(f"{part.__name__}: ok", flush=True)
             verified = ws.aios("log", "verify", "--replay")

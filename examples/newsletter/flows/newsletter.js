@@ -152,6 +152,22 @@ async function sendTest(ctx, letter, subject, to) {
   return { issue: letter.issue, test: to, sent: 1, skipped: 0 };
 }
 
+/** Ends the run if another one sends this issue, or has sent it. */
+async function refuseTwice(ctx, issue) {
+  const entry = await ctx.memory.entry(`issues/${issue}`);
+  if (entry?.value && entry.value.run !== ctx.run.id)
+    throw new Error(`issue ${issue} went out in run ${entry.value.run}; to send it again, forget the fact issues/${issue}`);
+  return entry;
+}
+
+/** Only one run may send an issue: the fact is taken by compare-and-set before the first mail. */
+async function claim(ctx, issue, plan) {
+  const entry = await refuseTwice(ctx, issue);
+  const fact = { run: ctx.run.id, notes: plan.map((s) => s.note), sent: 0 };
+  await ctx.memory.put(`issues/${issue}`, fact, { base: entry?.version ?? 0 });
+  return fact;
+}
+
 /** Tries both subjects on the sample, waits for opens, sends the better one to the rest. */
 async function sendAll(ctx, letter, subjects, readers, input) {
   const tally = { sent: [], skipped: [] };
@@ -193,8 +209,7 @@ export default flow({
   grants: ["file.list", "file.read", "feed.read", "memory.*", "model.generate", "agent.run", "mail.send", "gate.ask",
     "timer.sleep", "experiment.*", "outcome.record", "log.write"],
 }, async (ctx, input) => {
-  const before = await ctx.memory.get(`issues/${input.issue}`);
-  if (before?.sent && !input.to) throw new Error(`issue ${input.issue} went out in run ${before.run}`);
+  if (!input.to) await refuseTwice(ctx, input.issue);
 
   const notes = await readNotes(ctx);
   const news = await readNews(ctx);
@@ -230,9 +245,9 @@ export default flow({
   const letter = { issue: input.issue, markdown: value.markdown, approval };
   if (input.to) return sendTest(ctx, letter, value.subjects[0], input.to);
 
+  const fact = await claim(ctx, input.issue, plan);
   const { tally, arms, better } = await sendAll(ctx, letter, value.subjects, everyone, input);
-  await ctx.memory.put(`issues/${input.issue}`, { sent: tally.sent.length, run: ctx.run.run, subject: value.subjects[better],
-    notes: plan.map((s) => s.note) });
+  await ctx.memory.put(`issues/${input.issue}`, { ...fact, sent: tally.sent.length, subject: value.subjects[better] });
   await ctx.outcome("issue.sent", 1, { key: `issue/${input.issue}` });
   return {
     issue: input.issue, sent: tally.sent.length, skipped: tally.skipped.length, arms, subject: value.subjects[better],

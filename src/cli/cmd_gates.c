@@ -196,7 +196,8 @@ int cmd_approve(struct cli *c)
 		return r;
 	base_buf_init(&value, VALUE_MAX + 65536);
 	r = edited(c, base_jv_get(gate.root, "show"), &value);
-	if (r == 0 && !c->json && !cli_flag(c, "quiet"))
+	if (r == 0 && !c->json && !cli_flag(c, "quiet") &&
+		base_jv_kind(base_jv_get(gate.root, "answer")) <= BASE_JSON_NULL)
 		put_gate(c, gate.root);
 	if (r == 0)
 		r = decide(c, "/approve", NULL, gate.root, base_buf_view(&value));

@@ -145,7 +145,9 @@ static void put_problem(struct base_jv p, struct base_buf *b)
 		text = base_jv_str(base_jv_get(p, "message"));
 	if (text.len == 0)
 		text = base_jv_str(base_jv_get(p, "title"));
-	put_place(p, b);
+	/* Some details name the place themselves. */
+	if (!base_str_starts(text, base_jv_str(base_jv_get(p, "file"))))
+		put_place(p, b);
 	base_buf_str(b, text);
 }
 

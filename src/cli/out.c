@@ -162,6 +162,27 @@ static bool is_duration(struct base_str key)
 	       base_str_is(key, "uptime_ms");
 }
 
+/* A list of words as words. False for any other list. */
+static bool put_words(struct base_buf *b, struct base_jv list)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	if (base_jv_kind(list) != BASE_JSON_ARR)
+		return false;
+	while (base_jv_next(list, &it, &key, &v))
+		if (base_jv_kind(v) != BASE_JSON_STR)
+			return false;
+	it = (struct base_jv_iter){0};
+	for (bool first = true; base_jv_next(list, &it, &key, &v); first = false) {
+		if (!first)
+			base_buf_char(b, ' ');
+		put_clean(b, base_jv_str(v), false);
+	}
+	return true;
+}
+
 void cli_cell(struct base_buf *b, struct base_str key, struct base_jv v)
 {
 	bool number = base_jv_kind(v) == BASE_JSON_INT;
@@ -175,7 +196,11 @@ void cli_cell(struct base_buf *b, struct base_str key, struct base_jv v)
 		 n > 100000000000)
 		cli_time(b, n);
 	else if (base_jv_kind(v) == BASE_JSON_STR)
-		put_clean(b, base_jv_str(v), false);
+		/* A version is a hash: its beginning says which. */
+		put_clean(b, base_str_sub(base_jv_str(v), 0, base_str_is(key, "version") ? 12 : SIZE_MAX),
+			false);
+	else if (put_words(b, v))
+		return;
 	else if (base_jv_kind(v) != BASE_JSON_NULL && base_jv_kind(v) != BASE_JSON_NONE) {
 		struct base_buf one;
 

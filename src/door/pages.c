@@ -559,7 +559,7 @@ static void step_why(struct base_buf *b, struct base_jv step)
 			rule = base_jv_str(base_jv_get(step, "rule"));
 	struct base_jv problem = base_jv_get(step, "problem");
 
-	if (rule.len > 0) {
+	if (rule.len > 0 && !base_str_is(rule, "grant")) {
 		html_cstr(b, "rule ");
 		html_text(b, rule);
 	}

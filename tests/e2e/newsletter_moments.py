@@ -2,8 +2,6 @@
 """What an operator does between the draft and the last mail: a test send, an edit, a denial, readers who leave at the last
 moment, a second run of an issue that went out, a dry run."""
 import csv
-import email
-import email.policy
 import importlib.machinery
 import importlib.util
 import json
@@ -23,14 +21,6 @@ EDIT = "One sentence that the operator wrote at the gate."
 def need(condition, why):
     if not condition:
         raise run.Failed(why)
-
-
-def parsed(ws):
-    return [email.message_from_bytes(p.read_bytes(), policy=email.policy.default) for p in ws.mails()]
-
-
-def to(message):
-    return message["To"].addresses[0].addr_spec
 
 
 def begin(ws, **given):
@@ -55,7 +45,7 @@ def test_send(ws):
     need(gate["show"]["readers"] == 1, "a test is for one reader")
     ws.aios("approve", str(gate["gate"]), "--reason", "to me")
     need(end_of(ws, number)["state"] == "done", "the test run failed")
-    need([to(m) for m in parsed(ws)] == ["me@example.org"], "a test goes to the address that was given, and nowhere else")
+    need([run.address(m) for m in ws.mails()] == ["me@example.org"], "a test goes to the address that was given, and nowhere else")
 
 
 def denied(ws):
@@ -73,16 +63,16 @@ def edited_and_left(ws, readers):
     value["markdown"] = value["markdown"].replace("## In the news", EDIT + "\n\n## In the news")
     ws.aios("approve", str(gate["gate"]), "--value", json.dumps(value), "--reason", "one sentence more")
     need(run.until(lambda: run.sample_sent(ws, number), 120), "no sample")
-    got = {to(m) for m in parsed(ws)}
+    got = {run.address(m) for m in ws.mails()}
     leaving = [r for r in readers if r["email"] not in got][-3:]
     for r in leaving:
         fact = ws.aios("memory", "get", f"readers/{r['id']}")["value"]
         ws.aios("memory", "put", f"readers/{r['id']}", json.dumps({**fact, "unsubscribed": True}))
     end = end_of(ws, number)
     need(end["state"] == "done", f"the run failed: {end['value']}")
-    mails = [m for m in parsed(ws) if to(m) != "me@example.org"]
+    mails = [m for m in ws.mails() if run.address(m) != "me@example.org"]
     need(end["value"]["sent"] == 197 and end["value"]["skipped"] == 3 and end["value"]["edited"], f"result: {end['value']}")
-    need(sorted(to(m) for m in mails) == sorted(r["email"] for r in readers if r not in leaving),
+    need(sorted(run.address(m) for m in mails) == sorted(r["email"] for r in readers if r not in leaving),
          "who left a moment ago got a mail, or somebody else got none")
     need(all(EDIT in m.get_body(preferencelist=("plain",)).get_content() for m in mails), "the edit is not in every mail")
 

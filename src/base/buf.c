@@ -89,15 +89,15 @@ void base_buf_i64(struct base_buf *b, int64_t v)
 	base_buf_put(b, digits + at, sizeof(digits) - at);
 }
 
-void base_buf_printf(struct base_buf *b, const char *fmt, ...)
+void base_buf_vprintf(struct base_buf *b, const char *fmt, va_list args)
 {
-	va_list args;
+	va_list again;
 	char *to;
 	int n;
 
-	va_start(args, fmt);
-	n = vsnprintf(NULL, 0, fmt, args);
-	va_end(args);
+	va_copy(again, args);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
 	if (n < 0) {
 		b->failed = b->failed ? b->failed : -ENOMEM;
 		return;
@@ -106,10 +106,17 @@ void base_buf_printf(struct base_buf *b, const char *fmt, ...)
 	to = base_buf_reserve(b, (size_t)n);
 	if (!to)
 		return;
-	va_start(args, fmt);
 	vsnprintf(to, (size_t)n + 1, fmt, args);
-	va_end(args);
 	b->len += (size_t)n;
+}
+
+void base_buf_printf(struct base_buf *b, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	base_buf_vprintf(b, fmt, args);
+	va_end(args);
 }
 
 void base_buf_consume(struct base_buf *b, size_t len)

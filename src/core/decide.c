@@ -1,7 +1,6 @@
 /* decide: one command, the events that it gives, the answer to whoever asked. */
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -18,17 +17,19 @@ struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b)
 
 static struct base_str problem_text(struct base_arena *a, const char *code, const char *fmt, va_list ap)
 {
-	char text[1024];
-	struct base_buf b;
+	struct base_buf b, text;
 	struct base_jw w;
 
-	vsnprintf(text, sizeof(text), fmt, ap);
+	base_buf_init(&text, 64 << 10);
+	base_buf_vprintf(&text, fmt, ap);
 	base_buf_init(&b, CORE_INLINE_MAX);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "code", code);
-	base_jw_mcstr(&w, "message", text);
+	/* A text over the limit is left out whole: the code still says what it is. */
+	base_jw_mstr(&w, "message", base_buf_view(&text));
 	base_jw_end_obj(&w);
+	base_buf_done(&text);
 	return core_buf_to_arena(a, &b);
 }
 

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct base_str source = {(const char *)data, size};
 	struct cel_program *program = NULL;
-	struct cel_binding bound[4];
+	struct cel_binding bound[5]; /* one more than there are: the loop looks at it */
 	struct base_jv_iter it = {0};
 	struct base_arena *arena;
 	struct base_json *doc;

@@ -5,6 +5,7 @@ import base64
 import importlib.machinery
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -166,10 +167,17 @@ def openai(folder):
   transport: maildir
   maildir: files/outbox
 """, f'openai: {{ api: openai, url: "http://127.0.0.1:{llm.port}/v1", secret: openai }}', "openai/gpt-stand-in")
+
+        def secrets(ws):
+            adopted = run.until(lambda: ws.aios("secrets", "list")["items"], 10)
+            need(adopted and (adopted[0]["name"], adopted[0]["host"]) == ("openai", "api.openai.com"),
+                 f"the key in the environment was not taken into the vault: {adopted}")
+            secret(ws, "openai", "127.0.0.1", "key-openai-18")
+        os.environ["OPENAI_API_KEY"] = "key-environment-19"
         try:
-            end = issue(ws, lambda ws: secret(ws, "openai", "127.0.0.1", "key-openai-18"))
-            used_tools(ws, end, log, "openai", ["key-openai-18"])
+            used_tools(ws, issue(ws, secrets), log, "openai", ["key-openai-18", "key-environment-19"])
         finally:
+            del os.environ["OPENAI_API_KEY"]
             ws.aios("down", check=False)
     print("openai: ok")
 

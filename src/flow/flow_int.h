@@ -65,6 +65,7 @@ struct flow_link {
 	struct flow_version *version;
 	struct flow_realm *realm;
 	JSModuleDef **defs; /* per module of the version; NULL: not instantiated yet */
+	bool reading;	    /* bytecode is read: imports are asked for, but not yet for good */
 };
 /*
  * Makes module instances of `v` in the realm, evaluates them and gives the default export of its entry (which

@@ -341,13 +341,19 @@ struct flow_version *flow_version_find(struct flow_worker *w, struct base_str ha
 /* --- instances
  * --------------------------------------------------------------------------------------------------- */
 
-static JSModuleDef *read_module(JSContext *ctx, const struct flow_module *m)
+/* The interpreter asks for a module's imports already while it reads it, and again when it resolves it. A
+ * cycle could not be answered the first time, and what is answered then does not count: any module will do.
+ */
+static JSModuleDef *read_module(struct flow_link *l, const struct flow_module *m)
 {
+	JSContext *ctx = l->realm->ctx;
 	if (!m->code) {
 		JS_ThrowInternalError(ctx, "module %s was not compiled", m->name);
 		return NULL;
 	}
+	l->reading = true;
 	JSValue v = JS_ReadObject(ctx, m->code, m->code_len, JS_READ_OBJ_BYTECODE);
+	l->reading = false;
 	if (JS_IsException(v))
 		return NULL;
 	JSModuleDef *def = JS_VALUE_GET_PTR(v);
@@ -358,7 +364,7 @@ static JSModuleDef *read_module(JSContext *ctx, const struct flow_module *m)
 static JSModuleDef *load_to_link(struct flow_worker *w, JSContext *ctx, const char *name)
 {
 	struct flow_link *l = w->link;
-	if (strcmp(name, native_name) == 0)
+	if (l->reading || strcmp(name, native_name) == 0)
 		return l->realm->native;
 	struct flow_version *v = is_lib_name(name) ? w->lib : l->version;
 	JSModuleDef **defs = is_lib_name(name) ? l->realm->lib : l->defs;
@@ -368,7 +374,7 @@ static JSModuleDef *load_to_link(struct flow_worker *w, JSContext *ctx, const ch
 		return NULL;
 	}
 	if (!defs[at])
-		defs[at] = read_module(ctx, &v->modules[at]);
+		defs[at] = read_module(l, &v->modules[at]);
 	return defs[at];
 }
 
@@ -386,7 +392,7 @@ static JSValue evaluate(struct flow_worker *w, struct flow_link *l, size_t at)
 	JSContext *ctx = l->realm->ctx;
 	struct flow_link *before = w->link;
 	w->link = l;
-	JSModuleDef *def = l->defs[at] ? l->defs[at] : read_module(ctx, &l->version->modules[at]);
+	JSModuleDef *def = l->defs[at] ? l->defs[at] : read_module(l, &l->version->modules[at]);
 	l->defs[at] = def;
 	JSValue promise = JS_EXCEPTION;
 	if (def) {
@@ -426,7 +432,7 @@ JSValue flow_instantiate(struct flow_worker *w, struct flow_realm *r, struct flo
 	JSModuleDef **defs = v->count <= 16 ? few : calloc(v->count, sizeof(JSModuleDef *));
 	if (!defs)
 		return JS_ThrowOutOfMemory(r->ctx);
-	struct flow_link l = {v, r, defs};
+	struct flow_link l = {.version = v, .realm = r, .defs = defs};
 	JSValue ns = evaluate(w, &l, v->entry);
 	if (defs != few)
 		free(defs);
@@ -439,7 +445,7 @@ JSValue flow_instantiate(struct flow_worker *w, struct flow_realm *r, struct flo
 
 JSValue flow_instantiate_lib(struct flow_worker *w, struct flow_realm *r, const char *name)
 {
-	struct flow_link l = {w->lib, r, r->lib};
+	struct flow_link l = {.version = w->lib, .realm = r, .defs = r->lib};
 	ptrdiff_t at = find_module(w->lib, name);
 	if (at < 0)
 		return JS_ThrowInternalError(r->ctx, "no module %s in the standard library", name);

@@ -117,7 +117,16 @@ function agent(name, task) {
 
 const start = (flow, input = {}, { key } = {}) => call("run.start", { flow, input, key });
 
+function frozen(v) {
+	if (v !== null && typeof v === "object") {
+		Object.values(v).forEach(frozen);
+		Object.freeze(v);
+	}
+	return v;
+}
+
 function makeRun(about) {
+	frozen(about);
 	const run = (flow, input = {}) => call("run.call", { flow, input });
 	const hidden = ["name", "length", "prototype"];
 	for (const [key, value] of Object.entries(about ?? {}))

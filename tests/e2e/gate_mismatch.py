@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What was approved is what is sent: a flow that shows one letter and sends another is stopped, with both shown; so is one
-that sends more often than was approved, or with another run's approval."""
+that sends more often than was approved, or with another run's approval, or to a customer whom a rule denies."""
 import importlib.machinery
 import importlib.util
 import json
@@ -18,22 +18,26 @@ CONFIG = """
 name: Mismatch
 mail: { from: "a@example.org", transport: maildir, maildir: files/outbox }
 budgets: { month: 1 USD, run: 1 USD }
+customers: readers/
 """
 POLICY = """
 rules:
   - { name: shown first, on: mail.send, then: gate }
+  - { name: left, on: mail.send, when: has(customer.unsubscribed) && customer.unsubscribed == true, then: deny }
 """
 FLOW = """
 import { flow } from "aios";
 export default flow({
   name: "sly",
-  input: { type: "object", properties: { send: { type: "array" }, approval: { type: "integer" } } },
+  input: { type: "object", properties: { send: { type: "array" }, approval: { type: "integer" },
+    customer: { type: "string" } } },
   grants: ["mail.send", "gate.ask"],
 }, async (ctx, input) => {
   const { approval } = await ctx.approve({ title: "A letter", show: { body: "A", subjects: ["one", "two"] },
     allows: { action: "mail.send", count: 2, fixed: { text: "/body", subject: ["/subjects/0", "/subjects/1"] } } });
   for (const [subject, text] of input.send)
-    await ctx.call("mail.send", { to: "b@example.org", subject, text }, { approval: input.approval ?? approval });
+    await ctx.call("mail.send", { to: "b@example.org", subject, text }, { approval: input.approval ?? approval,
+      customer: input.customer });
   return approval;
 });
 """
@@ -68,7 +72,13 @@ def check(ws):
     need(often["state"] == "failed" and len(ws.mails()) == 4, f"a third mail on an approval of two: {often['value']}")
     stolen = sly(ws, [["one", "A"]], approval=good["value"])
     need(stolen["state"] == "failed", "another run's approval must not count")
-    need(len(ws.mails()) == 4, "something was sent that nobody approved")
+    for customer, unsubscribed in (("stays", False), ("leaves", True)):
+        ws.aios("memory", "put", f"readers/{customer}", json.dumps({"unsubscribed": unsubscribed}))
+    need(sly(ws, [["one", "A"]], customer="stays")["state"] == "done", "a reader who stays must get the mail")
+    left = sly(ws, [["one", "A"]], customer="leaves")
+    need(left["state"] == "failed" and left["steps"][-1]["problem"]["code"] == "denied" and left["steps"][-1]["rule"] == "left",
+         f"deny must win over an approval: {left['steps'][-1]}")
+    need(len(ws.mails()) == 5, "something was sent that nobody approved")
 
 
 def main():

@@ -238,8 +238,11 @@ static struct base_str unknown_cost(const struct connect_call *call)
 static void cut_short(
 	struct connect_call *call, enum wire_outcome otherwise, const char *code, const char *message)
 {
-	enum wire_outcome outcome = connect_no_answer(call);
+	enum wire_outcome outcome;
 
+	if (call->on_cut)
+		call->on_cut(call);
+	outcome = connect_no_answer(call);
 	connect_fail_with(call, &(struct connect_problem){
 					.outcome = outcome == WIRE_UNKNOWN ? outcome : otherwise,
 					.code = code,
@@ -303,8 +306,13 @@ void connect_calls_drop(struct connect *c)
 	uint64_t id;
 	void *call;
 
-	while (base_idmap_next(c->calls, &cursor, &id, &call))
-		call_free(call);
+	while (base_idmap_next(c->calls, &cursor, &id, &call)) {
+		struct connect_call *one = call;
+
+		if (one->on_cut)
+			one->on_cut(one);
+		call_free(one);
+	}
 }
 
 void connect_finish(struct connect_call *call, const struct connect_result *r)

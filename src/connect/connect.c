@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "connect/connect_int.h"
+#include "connect/smtp.h"
 #include "connect/xfer.h"
 #include "wire/frames.h"
 
@@ -139,6 +140,9 @@ int connect_run(const struct connect_options *o, struct base_err *err)
 		r = loop(&c);
 	if (c.calls)
 		connect_calls_drop(&c);
+	if (!smtp_pool_free(c.mailers))
+		_exit(r < 0 &&
+			r != -EPIPE); /* a thread waits for a mail server: nothing below may be freed */
 	connect_net_free(c.net);
 	base_idmap_free(c.calls);
 	base_heap_free(c.timers);

@@ -24,11 +24,12 @@ enum {
 
 struct connect {
 	struct wire_conn *wire;
-	struct base_idmap *calls; /* id of the attempt to struct connect_call */
-	struct base_heap *timers; /* of calls; those of calls that are gone are skipped */
-	struct base_json *setup;  /* the setup frame's config, or NULL */
-	struct base_names *tries; /* test.fail: key to how often it was asked */
-	struct connect_net *net;  /* curl and epoll: net.c */
+	struct base_idmap *calls;  /* id of the attempt to struct connect_call */
+	struct base_heap *timers;  /* of calls; those of calls that are gone are skipped */
+	struct base_json *setup;   /* the setup frame's config, or NULL */
+	struct base_names *tries;  /* test.fail: key to how often it was asked */
+	struct connect_net *net;   /* curl and epoll: net.c */
+	struct smtp_pool *mailers; /* made for the first mail that goes by SMTP */
 	int files_fd;
 	bool stopping;
 	uint8_t public_key[CONNECT_KEY_LEN];
@@ -60,6 +61,8 @@ struct connect_call {
 	struct connect_xfer *xfer; /* the request in flight, or NULL */
 	void *state;		   /* the action's own, in the arena */
 	void (*on_timer)(struct connect_call *call);
+	void (*on_cut)(
+		struct connect_call *call); /* it is cut short: says in `left` what may have happened */
 	void (*on_free)(struct connect_call *call); /* frees what of state is not in the arena; may be NULL */
 	struct base_str secret_host, secret_value;  /* wiped at the end */
 };

@@ -1,13 +1,14 @@
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/hash.h"
 #include "connect/connect_int.h"
 #include "connect/maildir.h"
 #include "connect/mime.h"
+#include "connect/smtp.h"
 #include "connect/xfer.h"
 
 /*
@@ -16,12 +17,13 @@
  * after that may have.
  */
 
-enum { MESSAGE_MAX = 16 << 20, SMTP_REPLY_MAX = 64 << 10 };
+enum { MESSAGE_MAX = 16 << 20 };
 
 struct mail {
 	struct base_str message;
 	struct mime_envelope envelope;
-	size_t sent; /* bytes that libcurl has taken */
+	char host[256];	      /* of the mail server */
+	struct smtp_job *job; /* with the threads, or NULL */
 };
 
 static struct base_str text_arg(const struct connect_call *call, const char *name)
@@ -94,12 +96,14 @@ static int maildir_of(
 
 	if (!dir.len)
 		dir = BASE_STR("files/outbox");
+	if (base_str_starts(dir, BASE_STR("./")))
+		dir = base_str_sub(dir, 2, dir.len);
 	if (files.len && dir.ptr[0] == '/' && base_str_starts(dir, files))
 		dir = base_str_sub(dir, files.len, dir.len);
-	else if (base_str_starts(dir, BASE_STR("./files/")))
-		dir = base_str_sub(dir, 7, dir.len);
 	else if (base_str_starts(dir, BASE_STR("files/")))
 		dir = base_str_sub(dir, 5, dir.len);
+	else
+		dir.len = 0;
 	if (dir.len < 2 || dir.ptr[0] != '/')
 		return base_err_set(
 			err, -EINVAL, "mail: maildir must be a folder below files/, such as files/outbox");
@@ -148,48 +152,18 @@ static void to_maildir(struct connect_call *call, struct base_jv config, struct 
 /* --- SMTP
  * ------------------------------------------------------------------------------------------------------- */
 
-/* libcurl asks for the message only once the server has answered DATA with 354. */
-static size_t on_read(char *buffer, size_t size, size_t count, void *userdata)
+static void rejected(
+	struct connect_call *call, const struct smtp_job *job, const char *host, enum wire_outcome outcome)
 {
-	struct connect_call *call = userdata;
-	struct mail *m = call->state;
-	struct base_str piece = base_str_sub(m->message, m->sent, size * count);
-
-	call->left = true;
-	if (piece.len)
-		memcpy(buffer, piece.ptr, piece.len);
-	m->sent += piece.len;
-	return piece.len;
-}
-
-/* The server's own last words, without its codes' control characters. */
-static struct base_str last_line(const struct connect_xfer *x)
-{
-	struct base_str rest = base_buf_view(&x->head), line, last = BASE_STR_NONE;
-
-	while (rest.len) {
-		base_str_cut(rest, '\n', &line, &rest);
-		if (line.len > 1)
-			last = line;
-	}
-	while (last.len && (unsigned char)last.ptr[last.len - 1] <= ' ')
-		last.len--;
-	return base_str_sub(last, 0, 200);
-}
-
-static void rejected(struct connect_call *call, long status, enum wire_outcome outcome)
-{
-	struct connect_xfer *x = call->xfer;
-	struct base_str words = last_line(x);
 	struct base_err err = {0};
 	char extra[32];
 
-	base_err_set(&err, -EIO, "%s: the mail server answered %ld%s: %.*s", x->host, status,
-		status == 535 || status == 530 ? " (check user and secret)"
-		: status >= 500		       ? " and will not take this mail"
-					       : " and asks to try later",
-		BASE_STR_ARG(words));
-	snprintf(extra, sizeof(extra), "\"status\":%ld", status);
+	base_err_set(&err, -EIO, "%s: the mail server answered %ld%s: %s", host, job->status,
+		job->status == 535 || job->status == 530 ? " (check user and secret)"
+		: outcome == WIRE_FAILED		 ? " and will not take this mail"
+							 : " and asks to try later",
+		job->words);
+	snprintf(extra, sizeof(extra), "\"status\":%ld", job->status);
 	connect_fail_with(call, &(struct connect_problem){
 					.outcome = outcome,
 					.code = outcome == WIRE_FAILED ? "rejected" : "later",
@@ -198,129 +172,165 @@ static void rejected(struct connect_call *call, long status, enum wire_outcome o
 				});
 }
 
-static void smtp_done(struct connect_call *call, CURLcode code)
+static void smtp_done(struct connect_call *call, const struct smtp_job *job)
 {
-	struct connect_xfer *x = call->xfer;
-	long status = connect_xfer_status(x);
+	const struct mail *m = call->state;
+	bool given = atomic_load(&job->phase) == SMTP_DATA;
+	const char *detail = job->error[0] ? job->error : curl_easy_strerror(job->code);
 
-	if (code == CURLE_OK) {
-		sent(call, "smtp", call->state, NULL);
-		return;
-	}
-	if (call->left && status >= 400) { /* it answered the message itself: not taken */
-		call->left = false;
-		rejected(call, status, status >= 500 ? WIRE_FAILED : WIRE_RETRY);
-		return;
-	}
-	if (call->left) {
+	if (job->code == CURLE_OK) {
+		sent(call, "smtp", m, NULL);
+	} else if (given && job->status >= 400) { /* it answered the message itself: not taken */
+		rejected(call, job, m->host, job->status >= 500 ? WIRE_FAILED : WIRE_RETRY);
+	} else if (given) {
 		connect_fail(call, WIRE_UNKNOWN, "no_answer",
 			"%s: the connection ended after the message was handed over and before it was "
 			"confirmed: it may "
 			"have been delivered; look for %.*s",
-			x->host, BASE_STR_ARG(((struct mail *)call->state)->envelope.message_id));
-		return;
-	}
-	if (status >= 400) {
-		bool final = status >= 500 && code != CURLE_LOGIN_DENIED && code != CURLE_USE_SSL_FAILED;
+			m->host, BASE_STR_ARG(m->envelope.message_id));
+	} else if (job->status >= 400) {
+		bool final = job->status >= 500 && job->code != CURLE_LOGIN_DENIED &&
+			     job->code != CURLE_USE_SSL_FAILED;
 
-		rejected(call, status, final ? WIRE_FAILED : WIRE_RETRY);
-		return;
-	}
-	if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_USE_SSL_FAILED) {
+		rejected(call, job, m->host, final ? WIRE_FAILED : WIRE_RETRY);
+	} else if (job->code == CURLE_PEER_FAILED_VERIFICATION || job->code == CURLE_USE_SSL_FAILED ||
+		   job->code == CURLE_SSL_CONNECT_ERROR) {
 		connect_fail(call, WIRE_RETRY, "tls",
-			"%s: no trusted TLS connection (%s); check mail: smtp: tls in aios.yaml", x->host,
-			x->error[0] ? x->error : curl_easy_strerror(code));
-		return;
+			"%s: no trusted TLS connection (%s); check mail: smtp: tls in aios.yaml", m->host,
+			detail);
+	} else {
+		connect_fail_curl(call, m->host, job->code, detail);
 	}
-	connect_xfer_fail(x, code);
 }
 
-static int smtp_tls(struct connect_xfer *x, struct base_str url, struct base_str tls, struct base_err *err)
+/* The threads have something. */
+static void on_through(void *userdata)
 {
-	bool smtps = url.len > 8 && strncasecmp(url.ptr, "smtps://", 8) == 0;
+	struct connect *c = userdata;
+	struct smtp_job *job;
 
-	if (base_str_is(tls, "starttls"))
-		curl_easy_setopt(x->easy, CURLOPT_USE_SSL, (long)CURLUSESSL_ALL);
-	else if (base_str_is(tls, "tls") && !smtps)
+	while ((job = smtp_pool_take(c->mailers))) {
+		struct connect_call *call = base_idmap_get(c->calls, job->call);
+		struct mail *m = call && call->action->start == connect_mail_send ? call->state : NULL;
+
+		if (m && m->job == job) {
+			m->job = NULL;
+			smtp_done(call, job);
+		}
+		smtp_job_free(job);
+	}
+}
+
+/* Cut short: whether the message may have been handed over decides what that means. */
+static void smtp_cut(struct connect_call *call)
+{
+	struct mail *m = call->state;
+
+	if (m->job && !smtp_job_give_up(m->job))
+		call->left = true;
+	m->job = NULL;
+}
+
+static struct smtp_pool *mailers(struct connect *c)
+{
+	if (!c->mailers && smtp_pool_new(&c->mailers) == 0 &&
+		connect_net_watch(c->net, smtp_pool_fd(c->mailers), on_through, c) < 0) {
+		smtp_pool_free(c->mailers);
+		c->mailers = NULL;
+	}
+	return c->mailers;
+}
+
+static char *copy(struct base_str s)
+{
+	return s.len ? strndup(s.ptr, s.len) : NULL;
+}
+
+static int smtp_tls(struct smtp_job *job, struct base_str url, struct base_str tls, struct base_err *err)
+{
+	bool smtps = base_str_starts(url, BASE_STR("smtps://"));
+
+	job->starttls = base_str_is(tls, "starttls");
+	if (base_str_is(tls, "tls") && !smtps)
 		return base_err_set(
 			err, -EINVAL, "mail: smtp: tls: \"tls\" needs an address that begins with smtps://");
-	else if (!base_str_is(tls, "tls") && !base_str_is(tls, "none") && tls.len)
+	if (tls.len && !job->starttls && !base_str_is(tls, "tls") && !base_str_is(tls, "none"))
 		return base_err_set(err, -EINVAL, "mail: smtp: tls must be none, starttls or tls");
 	return 0;
 }
 
-static int smtp_login(struct connect_call *call, struct connect_xfer *x, struct base_jv smtp,
-	struct base_str tls, struct base_err *err)
+static int smtp_login(struct connect_call *call, struct smtp_job *job, struct base_jv smtp, const char *host,
+	struct base_err *err)
 {
-	struct base_str user = base_jv_str(base_jv_get(smtp, "user")), secret, copy;
-	int r = connect_secret_for(call, base_str_of(x->host), &secret, err);
+	struct base_str secret;
+	int r = connect_secret_for(call, base_str_of(host), &secret, err);
 
-	if (r < 0 || !user.len || !secret.len)
+	job->user = copy(base_jv_str(base_jv_get(smtp, "user")));
+	if (r < 0 || !job->user || !secret.len)
 		return r;
-	if ((!tls.len || base_str_is(tls, "none")) && strcmp(x->host, "localhost") != 0 &&
-		strncmp(x->host, "127.", 4) != 0 && strcmp(x->host, "[::1]") != 0)
+	if (!job->starttls && strncmp(job->url, "smtps://", 8) != 0 && !connect_is_loopback(host))
 		return base_err_set(err, -EACCES,
 			"mail: smtp: a password is not sent without TLS to another machine: set "
 			"tls: starttls or tls");
-	copy = base_arena_dup(call->arena, user);
-	if (!copy.ptr)
-		return base_err_set(err, -ENOMEM, "out of memory");
-	curl_easy_setopt(x->easy, CURLOPT_USERNAME, copy.ptr);
-	curl_easy_setopt(x->easy, CURLOPT_PASSWORD, secret.ptr); /* terminated: a copy in the arena */
-	return 0;
+	job->password = copy(secret);
+	return job->password ? 0 : base_err_set(err, -ENOMEM, "out of memory");
 }
 
-static int smtp_envelope(struct connect_call *call, struct connect_xfer *x, const struct mail *m)
+static int smtp_job_fill(struct connect_call *call, struct smtp_job *job, struct base_jv smtp, struct mail *m,
+	struct base_err *err)
 {
-	struct base_str from = base_arena_printf(call->arena, "<%.*s>", BASE_STR_ARG(m->envelope.from));
-	struct base_str to = base_arena_printf(call->arena, "<%.*s>", BASE_STR_ARG(m->envelope.to));
+	struct base_str url = base_jv_str(base_jv_get(smtp, "url")), text;
+	int r;
 
-	x->rcpt = to.ptr ? curl_slist_append(NULL, to.ptr) : NULL;
-	if (!from.ptr || !x->rcpt)
-		return -ENOMEM;
-	curl_easy_setopt(x->easy, CURLOPT_MAIL_FROM, from.ptr);
-	curl_easy_setopt(x->easy, CURLOPT_MAIL_RCPT, x->rcpt);
-	curl_easy_setopt(x->easy, CURLOPT_UPLOAD, 1L);
-	curl_easy_setopt(x->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)m->message.len);
-	curl_easy_setopt(x->easy, CURLOPT_READFUNCTION, on_read);
-	curl_easy_setopt(x->easy, CURLOPT_READDATA, call);
-	return 0;
+	if (!base_str_starts(url, BASE_STR("smtp://")) && !base_str_starts(url, BASE_STR("smtps://")))
+		return base_err_set(err, -EINVAL, "mail: smtp: url must begin with smtp:// or smtps://");
+	job->call = call->id;
+	job->timeout_ms = call->timeout_ms + 2000; /* the call's own end comes first */
+	job->url = copy(url);
+	job->ca = copy(base_jv_str(base_jv_get(smtp, "ca")));
+	text = base_arena_printf(call->arena, "<%.*s>", BASE_STR_ARG(m->envelope.from));
+	job->from = copy(text);
+	text = base_arena_printf(call->arena, "<%.*s>", BASE_STR_ARG(m->envelope.to));
+	job->to = copy(text);
+	job->message = (struct base_str){copy(m->message), m->message.len};
+	if (!job->url || !job->from || !job->to || !job->message.ptr)
+		return base_err_set(err, -ENOMEM, "out of memory");
+	r = connect_host_of(job->url, m->host, sizeof(m->host), err);
+	if (r == 0)
+		r = smtp_tls(job, url, base_jv_str(base_jv_get(smtp, "tls")), err);
+	return r < 0 ? r : smtp_login(call, job, smtp, m->host, err);
 }
 
 static void to_smtp(struct connect_call *call, struct base_jv config, struct mail *m)
 {
-	struct base_jv smtp = base_jv_get(config, "smtp");
-	struct base_str url = base_jv_str(base_jv_get(smtp, "url")),
-			tls = base_jv_str(base_jv_get(smtp, "tls"));
+	struct smtp_pool *pool = mailers(call->c);
+	struct smtp_job *job = calloc(1, sizeof(*job));
 	struct base_err err = {0};
-	int r;
+	int r = -ENOMEM;
 
 	if (call->mode == 1) {
+		free(job);
 		connect_fail(call, WIRE_UNKNOWN, "invalid",
 			"a mail server cannot be asked whether it took a mail");
 		return;
 	}
-	if (!base_str_starts(url, BASE_STR("smtp://")) && !base_str_starts(url, BASE_STR("smtps://"))) {
-		connect_fail(
-			call, WIRE_FAILED, "invalid", "mail: smtp: url must begin with smtp:// or smtps://");
-		return;
+	if (job && pool)
+		r = smtp_job_fill(call, job, base_jv_get(config, "smtp"), m, &err);
+	if (r == 0) {
+		call->state = m;
+		m->job = job;
+		call->on_cut = smtp_cut;
+		r = smtp_pool_submit(pool, job);
 	}
-	r = connect_xfer_new(call, url, SMTP_REPLY_MAX, &err);
-	if (r == 0)
-		r = smtp_tls(call->xfer, url, tls, &err);
-	if (r == 0)
-		r = smtp_login(call, call->xfer, smtp, tls, &err);
-	if (r == 0 && smtp_envelope(call, call->xfer, m) < 0)
-		r = base_err_set(&err, -ENOMEM, "out of memory");
 	if (r < 0) {
-		connect_fail(call, r == -ENOMEM ? WIRE_RETRY : WIRE_FAILED,
-			r == -EACCES ? "denied" : "invalid", "%s", err.text);
-		return;
+		m->job = NULL;
+		smtp_job_free(job);
+		if (r == -EINVAL || r == -EACCES)
+			connect_fail(call, WIRE_FAILED, r == -EACCES ? "denied" : "invalid", "%s", err.text);
+		else
+			connect_fail(call, WIRE_RETRY, "busy",
+				"as many mails are waiting for the mail server as can be held");
 	}
-	connect_xfer_ca(call->xfer, base_jv_str(base_jv_get(smtp, "ca")));
-	call->state = m;
-	call->xfer->on_done = smtp_done;
-	connect_xfer_start(call->xfer);
 }
 
 void connect_mail_send(struct connect_call *call)

@@ -97,6 +97,8 @@ int mime_address(struct base_str s, const char *what, struct base_str *ret_name,
 		addr = base_str_sub(addr, at + 1, addr.len - at - 2);
 		if (name.len >= 2 && name.ptr[0] == '"' && name.ptr[name.len - 1] == '"')
 			name = base_str_sub(name, 1, name.len - 2);
+		else if (base_str_find(name, '<') >= 0 || base_str_find(name, '>') >= 0)
+			addr = BASE_STR_NONE; /* more than one address */
 	}
 	if (!base_str_cut(addr, '@', &local, &domain) || !is_dot_atom(local) || !is_domain(domain) ||
 		local.len > 64)

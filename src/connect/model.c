@@ -337,8 +337,7 @@ static int put_key(
 
 	if (r < 0 || !secret.len)
 		return r;
-	if (!base_str_starts(url, BASE_STR("https://")) && strcmp(x->host, "localhost") != 0 &&
-		strncmp(x->host, "127.", 4) != 0 && strcmp(x->host, "[::1]") != 0)
+	if (!base_str_starts(url, BASE_STR("https://")) && !connect_is_loopback(x->host))
 		return base_err_set(err, -EACCES,
 			"%s: a key is not sent without TLS to another machine: use https", x->host);
 	base_buf_init(&value, 65536);

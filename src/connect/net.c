@@ -13,6 +13,9 @@ struct connect_net {
 	int wire_fd;
 	uint32_t wire_events;
 	CURLM *multi;
+	int watch_fd;
+	void (*on_watch)(void *userdata);
+	void *watch_userdata;
 	int64_t due_ms; /* when libcurl wants to be called; -1: not */
 };
 
@@ -54,6 +57,7 @@ int connect_net_new(int wire_fd, struct connect_net **ret)
 		return -ENOMEM;
 	n->due_ms = -1;
 	n->wire_fd = wire_fd;
+	n->watch_fd = -1;
 	n->wire_events = EPOLLIN;
 	n->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	n->multi = curl_multi_init();
@@ -84,6 +88,18 @@ void connect_net_free(struct connect_net *n)
 CURLM *connect_net_multi(struct connect_net *n)
 {
 	return n->multi;
+}
+
+int connect_net_watch(struct connect_net *n, int fd, void (*fn)(void *userdata), void *userdata)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+
+	if (epoll_ctl(n->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
+		return -errno;
+	n->watch_fd = fd;
+	n->on_watch = fn;
+	n->watch_userdata = userdata;
+	return 0;
 }
 
 /* Ends the transfers that are through: each finishes its call. */
@@ -138,6 +154,8 @@ int connect_net_wait(struct connect_net *n, int timeout_ms, bool want_read, bool
 
 		if (events[i].data.fd == n->wire_fd)
 			wire = 1;
+		else if (events[i].data.fd == n->watch_fd)
+			n->on_watch(n->watch_userdata);
 		else
 			curl_multi_socket_action(n->multi, events[i].data.fd, mask, &running);
 	}

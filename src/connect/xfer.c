@@ -143,8 +143,8 @@ static size_t on_head(char *data, size_t size, size_t count, void *userdata)
 /* --- making one
  * ------------------------------------------------------------------------------------------------- */
 
-/* Takes the host's name out of the address with libcurl's own parser, so that both see the same. */
-static int split_url(struct connect_xfer *x, const char *url, struct base_err *err)
+/* With libcurl's own parser, so that both see the same. */
+int connect_host_of(const char *url, char *ret, size_t size, struct base_err *err)
 {
 	CURLU *u = curl_url();
 	char *host = NULL, *user = NULL;
@@ -158,14 +158,22 @@ static int split_url(struct connect_xfer *x, const char *url, struct base_err *e
 	else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK)
 		r = base_err_set(err, -EINVAL,
 			"an address must not carry a user name or password: keep it in a secret");
-	else if (strlen(host) >= sizeof(x->host))
+	else if (strlen(host) >= size)
 		r = base_err_set(err, -EINVAL, "the host name is too long");
 	else
-		strcpy(x->host, host);
+		strcpy(ret, host);
 	curl_free(host);
 	curl_free(user);
 	curl_url_cleanup(u);
 	return r;
+}
+
+bool connect_is_loopback(const char *host)
+{
+	struct in_addr v4;
+
+	return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+	       (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
 static void set_options(struct connect_xfer *x, const char *url)
@@ -175,7 +183,7 @@ static void set_options(struct connect_xfer *x, const char *url)
 	CURL *e = x->easy;
 
 	curl_easy_setopt(e, CURLOPT_URL, url);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https,smtp,smtps");
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
@@ -204,7 +212,7 @@ int connect_xfer_new(struct connect_call *call, struct base_str url, size_t body
 		return base_err_set(err, -ENOMEM, "out of memory");
 	if (memchr(text.ptr, 0, text.len))
 		return base_err_set(err, -EINVAL, "not an address that can be contacted");
-	r = split_url(x, text.ptr, err);
+	r = connect_host_of(text.ptr, x->host, sizeof(x->host), err);
 	if (r < 0)
 		return r;
 	x->easy = curl_easy_init();
@@ -233,7 +241,6 @@ void connect_xfer_free(struct connect_xfer *x)
 		curl_multi_remove_handle(connect_net_multi(x->call->c->net), x->easy);
 	curl_easy_cleanup(x->easy);
 	slist_free(x->headers);
-	curl_slist_free_all(x->rcpt);
 	base_buf_done(&x->body);
 	base_buf_done(&x->head);
 }
@@ -376,12 +383,28 @@ static const struct reason *reason_of(CURLcode code)
 	return &other;
 }
 
+void connect_fail_curl(struct connect_call *call, const char *host, CURLcode code, const char *detail)
+{
+	const struct reason *why = reason_of(code);
+	enum wire_outcome outcome = connect_no_answer(call);
+	struct base_err err = {0};
+
+	if (outcome == WIRE_RETRY && why->final)
+		outcome = WIRE_FAILED;
+	base_err_set(&err, -EIO, "%s: %s%s%s%s", host, why->text ? why->text : "the transfer failed",
+		detail[0] ? " (" : "", detail, detail[0] ? ")" : "");
+	connect_fail_with(
+		call, &(struct connect_problem){
+			      .outcome = outcome,
+			      .code = why->name,
+			      .message = err.text,
+			      .usage = call->billed ? BASE_STR("{\"unknown\":true}") : BASE_STR_NONE,
+		      });
+}
+
 void connect_xfer_fail(struct connect_xfer *x, CURLcode code)
 {
 	struct connect_call *call = x->call;
-	const struct reason *why = reason_of(code);
-	struct base_str usage = call->billed ? BASE_STR("{\"unknown\":true}") : BASE_STR_NONE;
-	struct base_err err = {0};
 	enum wire_outcome outcome;
 
 	if (x->blocked) {
@@ -397,12 +420,5 @@ void connect_xfer_fail(struct connect_xfer *x, CURLcode code)
 			"%s: the answer is larger than %zu bytes", x->host, x->body.cap);
 		return;
 	}
-	outcome = connect_no_answer(call);
-	if (outcome == WIRE_RETRY && why->final)
-		outcome = WIRE_FAILED;
-	base_err_set(&err, -EIO, "%s: %s%s%s%s", x->host, why->text ? why->text : "the transfer failed",
-		x->error[0] ? " (" : "", x->error, x->error[0] ? ")" : "");
-	connect_fail_with(
-		call, &(struct connect_problem){
-			      .outcome = outcome, .code = why->name, .message = err.text, .usage = usage});
+	connect_fail_curl(call, x->host, code, x->error);
 }

@@ -8,14 +8,13 @@
 #include "base/str.h"
 #include "connect/connect_int.h"
 
-/* One transfer of libcurl: an HTTP request or a mail handed to an SMTP server. */
+/* One HTTP request in libcurl's hands. */
 struct connect_xfer {
 	struct connect_call *call;
 	CURL *easy;
 	struct curl_slist *headers; /* wiped at the end: a secret may stand in them */
-	struct curl_slist *rcpt;
-	struct base_buf body; /* the reply's; its cap is the limit */
-	struct base_buf head; /* the last reply's header lines */
+	struct base_buf body;	    /* the reply's; its cap is the limit */
+	struct base_buf head;	    /* the last reply's header lines */
 	char error[CURL_ERROR_SIZE];
 	char host[256];
 	bool running;
@@ -31,7 +30,7 @@ struct connect_xfer {
 };
 
 /* Makes the call's transfer (call->xfer, freed with the call) towards `url`. body_max: the most that a reply
- * may hold. -EINVAL for an address that is none of http, https, smtp, smtps; -ENOMEM. */
+ * may hold. -EINVAL for what is no address; -ENOMEM. */
 int connect_xfer_new(struct connect_call *call, struct base_str url, size_t body_max, struct base_err *err)
 	__attribute__((warn_unused_result));
 void connect_xfer_free(struct connect_xfer *x);
@@ -54,6 +53,13 @@ uint32_t connect_xfer_retry_after_ms(const struct connect_xfer *x);
 /* Ends the call with the problem that `code` stands for, in words. */
 void connect_xfer_fail(struct connect_xfer *x, CURLcode code);
 
+/* The same for a transfer that is not a struct connect_xfer. */
+void connect_fail_curl(struct connect_call *call, const char *host, CURLcode code, const char *detail);
+
+/* The host's name in an address. -EINVAL for what is no address, or carries a user name; -ENOMEM. */
+int connect_host_of(const char *url, char *ret, size_t size, struct base_err *err)
+	__attribute__((warn_unused_result));
+bool connect_is_loopback(const char *host);
 /* True for an address of the public internet: not private, loopback, link-local, multicast, or reserved, nor
  * one of those inside of an IPv6 address. */
 bool connect_address_public(const struct sockaddr *addr);
@@ -65,6 +71,9 @@ struct connect_net;
 int connect_net_new(int wire_fd, struct connect_net **ret) __attribute__((warn_unused_result));
 void connect_net_free(struct connect_net *n);
 CURLM *connect_net_multi(struct connect_net *n);
+/* Calls fn when fd (one only) is readable. -errno. */
+int connect_net_watch(struct connect_net *n, int fd, void (*fn)(void *userdata), void *userdata)
+	__attribute__((warn_unused_result));
 /* Waits at most timeout_ms (-1: for ever) for the wire or a transfer; lets transfers go on and ends those
  * that are through. Returns 1 when the wire has something, 0 when not, -errno. want_write: the wire has bytes
  * to write. */

@@ -95,17 +95,11 @@ static void flush(struct rig *r)
 	assert_int_equal(rc, 0);
 }
 
-void rig_start(struct rig *r, const char *setup)
+static void start(struct rig *r, const char *members)
 {
 	const char *config;
 	int pair[2];
 
-	signal(SIGPIPE, SIG_IGN);
-	memset(r, 0, sizeof(*r));
-	strcpy(r->dir, "/tmp/aios-connect-XXXXXX");
-	assert_non_null(mkdtemp(r->dir));
-	snprintf(r->files, sizeof(r->files), "%s/files", r->dir);
-	assert_int_equal(mkdir(r->files, 0755), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	r->pid = fork();
 	assert_true(r->pid >= 0);
@@ -113,12 +107,33 @@ void rig_start(struct rig *r, const char *setup)
 		run_child(pair[1], r->files);
 	close(pair[1]);
 	assert_int_equal(wire_conn_new(pair[0], &r->wire), 0);
-	config = fmt(
-		"{\"workspace\":\"%s\",\"files\":\"%s\"%s%s}", r->dir, r->files, *setup ? "," : "", setup);
+	config = fmt("{\"workspace\":\"%s\",\"files\":\"%s\"%s%s}", r->dir, r->files, *members ? "," : "",
+		members);
 	take_hello(r);
 	wire_setup_put(
 		wire_conn_begin(r->wire, WIRE_SETUP), &(struct wire_setup){.config = base_str_of(config)});
 	flush(r);
+}
+
+void rig_start(struct rig *r, const char *setup)
+{
+	signal(SIGPIPE, SIG_IGN);
+	memset(r, 0, sizeof(*r));
+	strcpy(r->dir, "/tmp/aios-connect-XXXXXX");
+	assert_non_null(mkdtemp(r->dir));
+	snprintf(r->files, sizeof(r->files), "%s/files", r->dir);
+	assert_int_equal(mkdir(r->files, 0755), 0);
+	start(r, setup);
+}
+
+void rig_kill(struct rig *r, const char *setup)
+{
+	int status;
+
+	assert_int_equal(kill(r->pid, SIGKILL), 0);
+	assert_int_equal(waitpid(r->pid, &status, 0), r->pid);
+	wire_conn_free(r->wire);
+	start(r, setup);
 }
 
 void rig_stop(struct rig *r)

@@ -30,6 +30,8 @@ struct rig_result {
 
 /* Starts aios-connect with this setup config (members without braces, may be ""). */
 void rig_start(struct rig *r, const char *setup);
+/* SIGKILL, and another process on the same folder. */
+void rig_kill(struct rig *r, const char *setup);
 /* Says stop, waits for exit 0, removes the folder. */
 void rig_stop(struct rig *r);
 

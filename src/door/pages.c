@@ -225,6 +225,14 @@ static void fact_link(struct base_buf *b, const char *label, const char *folder,
 	html_cstr(b, "</dd>");
 }
 
+/* A time, within bounds that sums and differences cannot leave. */
+static int64_t time_of(struct base_jv v, const char *key, int64_t otherwise)
+{
+	int64_t ms = base_jv_int(base_jv_get(v, key), otherwise);
+
+	return ms < 0 ? 0 : ms > 1LL << 52 ? 1LL << 52 : ms;
+}
+
 static int64_t cost_of(struct base_jv v)
 {
 	return base_jv_int(base_jv_get(v, "cost_nusd"), base_jv_int(base_jv_get(v, "cost"), 0));
@@ -448,8 +456,8 @@ static void runs_table(struct base_buf *b, struct base_jv runs)
 		"class=\"wide\"><table><thead><tr><th>Run</th><th>Flow</th><th>State</th><th>Started</th>"
 		"<th class=\"n\">Took</th><th class=\"n\">Cost</th></tr></thead><tbody>");
 	while (base_jv_next(runs, &it, &key, &r)) {
-		int64_t started = base_jv_int(base_jv_get(r, "started_ms"), 0);
-		int64_t ended = base_jv_int(base_jv_get(r, "ended_ms"), 0);
+		int64_t started = time_of(r, "started_ms", 0);
+		int64_t ended = time_of(r, "ended_ms", 0);
 
 		html_cstr(b, "<tr><td>");
 		link_to(b, "runs", base_jv_get(r, "run"), BASE_STR_NONE);
@@ -476,19 +484,18 @@ struct span {
 
 static int64_t step_start(struct base_jv step)
 {
-	return base_jv_int(base_jv_get(step, "started_ms"), base_jv_int(base_jv_get(step, "called_ms"), 0));
+	return time_of(step, "started_ms", time_of(step, "called_ms", 0));
 }
 
 static struct span run_span(struct base_jv run)
 {
-	struct span s = {
-		base_jv_int(base_jv_get(run, "started_ms"), 0), base_jv_int(base_jv_get(run, "ended_ms"), 0)};
+	struct span s = {time_of(run, "started_ms", 0), time_of(run, "ended_ms", 0)};
 	struct base_jv_iter it = {0};
 	struct base_str key;
 	struct base_jv step;
 
 	while (base_jv_next(base_jv_get(run, "steps"), &it, &key, &step)) {
-		int64_t a = step_start(step), z = base_jv_int(base_jv_get(step, "ended_ms"), a);
+		int64_t a = step_start(step), z = time_of(step, "ended_ms", a);
 
 		if (a > 0 && (s.from == 0 || a < s.from))
 			s.from = a;
@@ -502,7 +509,7 @@ static struct span run_span(struct base_jv run)
 
 static void bar(struct base_buf *b, struct span all, struct base_jv step, const char *style)
 {
-	int64_t a = step_start(step), z = base_jv_int(base_jv_get(step, "ended_ms"), 0);
+	int64_t a = step_start(step), z = time_of(step, "ended_ms", 0);
 	int64_t width = all.to - all.from, x, w;
 
 	if (a < all.from)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TABLE_SIZE = 1 << 19, UNIT_TERMS_MAX = 128, QUERY_WEIGHT = 4 };
+enum { TABLE_SIZE = 1 << 19, UNIT_TERMS_MAX = 128, QUERY_WEIGHT = 12 };
 
 static bool is_word(char c)
 {

@@ -180,6 +180,23 @@ static bool says(struct base_str s, const char *word)
 	return false;
 }
 
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* The same for a word that stands by itself. */
+static bool says_word(struct base_str s, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (size_t i = 0; i + len <= s.len; i++)
+		if (strncasecmp(s.ptr + i, word, len) == 0 && (i == 0 || !is_letter(s.ptr[i - 1])) &&
+			(i + len == s.len || !is_letter(s.ptr[i + len])))
+			return true;
+	return false;
+}
+
 /* The first number from 1 to 50 that stands by itself. */
 static size_t number_in(struct base_str s)
 {
@@ -197,15 +214,9 @@ static size_t number_in(struct base_str s)
 			return n;
 		n = digits = 0;
 	}
-	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-		char spaced[16];
-
-		spaced[0] = ' ';
-		strcpy(spaced + 1, words[i]);
-		strcat(spaced, " ");
-		if (says(s, spaced))
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (says_word(s, words[i]))
 			return i + 1;
-	}
 	return 0;
 }
 
@@ -332,7 +343,7 @@ static void answer_text(struct job *j)
 {
 	struct extract_unit *picks[PICKS_MAX];
 	size_t count = j->count && says(j->task, "sentence") ? j->count : 8;
-	size_t words = j->count && says(j->task, " words") ? j->count * 1 : 0;
+	size_t words = j->count && says(j->task, " words") ? j->count : 0;
 	size_t n = pick(j, is_sentence, count, picks), kept = 0, bytes = 0;
 
 	if (n == 0)

@@ -43,8 +43,7 @@ struct engine_req *engine_req_of(struct engine *e, uint64_t id)
 	return base_idmap_get(e->reqs, id);
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void send_reply(struct engine *e, struct engine_out *o)
 {
@@ -190,8 +189,7 @@ void engine_reply_ask(
 	base_json_free(doc);
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------------------------- */
+/* --- parameters --- */
 
 struct base_str engine_param(const struct engine_req *q, const char *name)
 {
@@ -216,8 +214,7 @@ struct base_json *engine_body_json(struct engine *e, struct engine_req *q)
 	return NULL;
 }
 
-/* --- requests
- * --------------------------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_HEALTH] = engine_op_health,

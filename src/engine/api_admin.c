@@ -143,8 +143,7 @@ void engine_op_freeze(struct engine *e, struct engine_req *q)
 	base_json_free(doc);
 }
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------- */
+/* --- keys --- */
 
 static bool read_key(struct engine *e, struct engine_req *q, struct base_jv root, struct base_buf *body)
 {
@@ -232,8 +231,7 @@ void engine_op_key_revoke(struct engine *e, struct engine_req *q)
 	base_json_free(doc);
 }
 
-/* --- secrets
- * ---------------------------------------------------------------------------------------------------- */
+/* --- secrets --- */
 
 struct secret_change {
 	uint64_t req; /* 0: nobody waits */
@@ -390,8 +388,7 @@ void engine_vault_adopt(struct engine *e)
 	}
 }
 
-/* --- views
- * ------------------------------------------------------------------------------------------------------ */
+/* --- views --- */
 
 void engine_op_views_rebuild(struct engine *e, struct engine_req *q)
 {

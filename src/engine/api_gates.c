@@ -199,8 +199,7 @@ void engine_op_page_decide(struct engine *e, struct engine_req *q)
 	base_json_free(doc);
 }
 
-/* --- the home page
- * ---------------------------------------------------------------------------------------------- */
+/* --- the home page --- */
 
 static void on_costs(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)

@@ -14,8 +14,7 @@ static const char *outcome_name(unsigned outcome)
 	return outcome == CORE_DONE ? "done" : outcome == CORE_FAILED ? "failed" : "cancelled";
 }
 
-/* --- waiting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- waiting --- */
 
 void engine_waiter_drop(struct engine *e, struct engine_req *q)
 {
@@ -169,8 +168,7 @@ void engine_run_ended(struct engine *e, const struct core_act *act)
 	}
 }
 
-/* --- operations
- * ------------------------------------------------------------------------------------------------- */
+/* --- operations --- */
 
 static struct base_str start_params(struct engine_req *q, struct base_jv root, struct base_buf *b)
 {

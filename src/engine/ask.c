@@ -191,8 +191,7 @@ void engine_asks_done(struct engine *e)
 	e->asks = NULL;
 }
 
-/* --- aios-parse
- * ------------------------------------------------------------------------------------------------- */
+/* --- aios-parse --- */
 
 void engine_parse(struct engine *e, struct base_str format, struct base_str name, struct base_str input,
 	engine_ask_fn fn, void *userdata)
@@ -227,8 +226,7 @@ void engine_parse_idle(struct engine *e)
 	p->state = ENGINE_STOPPING;
 }
 
-/* --- aios-views
- * ------------------------------------------------------------------------------------------------- */
+/* --- aios-views --- */
 
 void engine_views_ask(
 	struct engine *e, const char *query, struct base_str params, engine_ask_fn fn, void *userdata)

@@ -61,8 +61,7 @@ void engine_auth_done(struct engine *e)
 	e->auth = NULL;
 }
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------- */
+/* --- keys --- */
 
 static int public_of_seed(struct engine *e, struct base_str seed, uint8_t ret[32])
 {
@@ -186,8 +185,7 @@ static bool attenuated_key(struct engine *e, struct engine_req *q, struct base_s
 	return ok;
 }
 
-/* --- sessions of browsers
- * --------------------------------------------------------------------------------------- */
+/* --- sessions of browsers --- */
 
 static void hash_token(struct base_str token, char ret[65])
 {
@@ -267,8 +265,7 @@ void engine_auth_csrf(struct engine *e, const struct engine_req *q, char ret[65]
 	base_hash_hex(&h, ret);
 }
 
-/* --- who asks
- * --------------------------------------------------------------------------------------------------- */
+/* --- who asks --- */
 
 static void be_operator(struct engine_req *q)
 {

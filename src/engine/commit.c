@@ -173,6 +173,7 @@ static void finish(struct engine *e)
 		o->release(e, o);
 	}
 	engine_views_committed(e, g);
+	engine_fold_check(e, false);
 	group_reset(g);
 	if (e->spare)
 		group_free(g);

@@ -53,8 +53,7 @@ static void deploy_free(struct deploy *d)
 	free(d);
 }
 
-/* --- the module graph
- * ------------------------------------------------------------------------------------------- */
+/* --- the module graph --- */
 
 /* "./x.js" as seen from "flows/a.js" → "flows/x.js"; false when it is not a path within the workspace. */
 static bool resolve(struct base_str from, struct base_str spec, char *ret, size_t size)
@@ -173,8 +172,7 @@ static int put_graph(struct deploy *d, struct base_str entry, struct base_buf *b
 	return rc ? rc : base_buf_failed(b);
 }
 
-/* --- putting it together
- * ---------------------------------------------------------------------------------------- */
+/* --- putting it together --- */
 
 static void put_grants(struct base_jw *w, struct base_jv config, struct base_str flow, struct base_jv spec)
 {

@@ -70,8 +70,7 @@ void engine_effects_done(struct engine *e)
 	engine_effects_replayed(e);
 }
 
-/* --- results
- * ---------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static void hold(struct engine *e, const struct core_cmd *cmd)
 {
@@ -174,8 +173,7 @@ static void settle_problem(
 	base_buf_done(&b);
 }
 
-/* --- on the way out
- * --------------------------------------------------------------------------------------------- */
+/* --- on the way out --- */
 
 static void put_provider(struct engine *e, const struct engine_call *c, struct base_jw *w)
 {
@@ -486,8 +484,7 @@ void engine_effects_dispatch(struct engine *e, const struct core_act *act)
 	engine_after_commit(e, &c->out);
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void on_parsed(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)

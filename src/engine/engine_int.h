@@ -33,12 +33,14 @@ enum {
 	ENGINE_LOADED_MAX = 2000,   /* runs loaded in one worker */
 	ENGINE_STOP_MS = 3000,	    /* drain at SIGTERM */
 	ENGINE_PARSE_IDLE_MS = 30000,
+	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
+	ENGINE_FOLD_QUIET = 20000,  /* the same, in a quiet moment */
+	ENGINE_QUIET_MS = 300000,
 };
 
 struct engine;
 
-/* --- what epoll wakes
- * ------------------------------------------------------------------------------------------- */
+/* --- what epoll wakes --- */
 
 struct engine_source {
 	void (*fn)(struct engine *e, struct engine_source *s, uint32_t events);
@@ -49,8 +51,7 @@ int engine_watch(struct engine *e, int fd, struct engine_source *s, uint32_t eve
 	__attribute__((warn_unused_result));
 void engine_unwatch(struct engine *e, int fd);
 
-/* --- timers: monotonic milliseconds; a timer that is not needed any more is ignored when it comes
- * --------------- */
+/* --- timers: monotonic milliseconds; a timer that is not needed any more is ignored when it comes --- */
 
 enum engine_timer {
 	ENGINE_TIMER_LINGER,
@@ -67,10 +68,17 @@ enum engine_timer {
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
-/* --- processes
- * -------------------------------------------------------------------------------------------------- */
+/* --- processes --- */
 
-enum engine_kind { ENGINE_FLOW, ENGINE_CONNECT, ENGINE_PARSE, ENGINE_VAULT, ENGINE_VIEWS, ENGINE_DOOR };
+enum engine_kind {
+	ENGINE_FLOW,
+	ENGINE_CONNECT,
+	ENGINE_PARSE,
+	ENGINE_VAULT,
+	ENGINE_VIEWS,
+	ENGINE_DOOR,
+	ENGINE_FOLD,
+};
 enum engine_proc_state { ENGINE_DOWN, ENGINE_STARTING, ENGINE_UP, ENGINE_STOPPING };
 
 /* A version that a flow worker holds. */
@@ -145,8 +153,7 @@ bool engine_procs_gone(const struct engine *e, bool doors);
 void engine_procs_done(struct engine *e);
 void engine_respawn_due(struct engine *e, uint64_t index);
 
-/* --- commits
- * ---------------------------------------------------------------------------------------------------- */
+/* --- commits --- */
 
 /* Something that may leave only when the events before it are durable. Embedded first in its owner. */
 struct engine_out {
@@ -193,8 +200,7 @@ void engine_commit_start(struct engine *e, bool force);
 void engine_commit_wait(struct engine *e);
 bool engine_all_durable(const struct engine *e);
 
-/* --- turns
- * ------------------------------------------------------------------------------------------------------ */
+/* --- turns --- */
 
 /* Prefetch, decide, apply. Fills now_ms and entropy. Views in *ret live until the next decide. 0, -ENOMEM,
  * -ENOSPC (degraded: nothing can be written), -EIO. */
@@ -217,8 +223,7 @@ int engine_read_body(struct engine *e, const struct base_hash *hash, struct base
 /* The main blob of a decoded event, NULL: it has none. */
 const struct base_blob *engine_event_blob(unsigned type, const union core_event_any *ev);
 
-/* --- opening and closing
- * ---------------------------------------------------------------------------------------- */
+/* --- opening and closing --- */
 
 int engine_recover(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
 /* A fresh core with the catalogue. */
@@ -234,8 +239,7 @@ void engine_degraded_retry(struct engine *e);
 /* Applies the configuration in the state to this process. */
 void engine_config_load(struct engine *e);
 
-/* --- flows
- * ------------------------------------------------------------------------------------------------------ */
+/* --- flows --- */
 
 struct engine_run; /* flows.c */
 int engine_flows_init(struct engine *e) __attribute__((warn_unused_result));
@@ -253,8 +257,7 @@ void engine_flows_evict(struct engine *e);
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);
 
-/* --- effects
- * ---------------------------------------------------------------------------------------------------- */
+/* --- effects --- */
 
 int engine_effects_init(struct engine *e) __attribute__((warn_unused_result));
 void engine_effects_done(struct engine *e);
@@ -274,8 +277,7 @@ void engine_session_call(struct engine *e, struct base_str action, struct base_s
 	unsigned *ret_outcome, struct base_buf *ret);
 void engine_sessions_done(struct engine *e);
 
-/* --- questions to other processes
- * ------------------------------------------------------------------------------- */
+/* --- questions to other processes --- */
 
 /* status 1: ok, value is the answer; 0: value is a problem; negative: nobody answered. Views live during the
  * call. */
@@ -301,18 +303,30 @@ void engine_views_ask(
 /* API keys of model providers in the environment go into the vault. */
 void engine_vault_adopt(struct engine *e);
 
-/* --- views
- * ------------------------------------------------------------------------------------------------------ */
+/* --- views --- */
 
 void engine_views_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
 void engine_views_committed(struct engine *e, const struct engine_group *g);
 void engine_views_pump(struct engine *e);
+bool engine_views_more(struct engine *e); /* there is more to send and room for it */
 void engine_views_down(struct engine *e);
 /* Its files are deleted and it starts again from the first event. */
 void engine_views_rebuild(struct engine *e);
 
-/* --- the API
- * ---------------------------------------------------------------------------------------------------- */
+/* --- snapshots while running (fold.c) --- */
+
+int engine_fold_init(struct engine *e) __attribute__((warn_unused_result));
+void engine_fold_check(
+	struct engine *e, bool quiet); /* starts one if the suffix has grown long (quiet: longish) */
+void engine_fold_up(struct engine *e, struct engine_proc *p);
+void engine_fold_down(struct engine *e);
+void engine_fold_pump(struct engine *e);
+bool engine_fold_more(struct engine *e);
+void engine_fold_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_fold_settle(struct engine *e); /* waits for the thread that writes */
+void engine_fold_done(struct engine *e);
+
+/* --- the API --- */
 
 /* A request of a door until it is answered. Copies of what is needed later. */
 struct engine_req {
@@ -418,6 +432,7 @@ void engine_op_session_open(struct engine *e, struct engine_req *q);
 void engine_op_sign_in(struct engine *e, struct engine_req *q);
 /* verify.c */
 void engine_op_log_verify(struct engine *e, struct engine_req *q);
+void engine_verify_settle(struct engine *e); /* waits for the one that is running, and answers */
 void engine_verify_done(struct engine *e);
 /* deploy.c */
 void engine_op_deploy(struct engine *e, struct engine_req *q);
@@ -427,12 +442,13 @@ void engine_op_events(struct engine *e, struct engine_req *q);
 /* SSE: what was committed goes to open streams. */
 void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool all, uint64_t req);
 void engine_stream_pump(struct engine *e);
+bool engine_stream_more(struct engine *e);
 void engine_streams_done(struct engine *e);
 
-/* --- the whole
- * -------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 struct engine_verify;
+struct engine_fold;
 
 struct engine_paths {
 	char *workspace, *aios, *log, *views, *vault, *run, *files, *bin;
@@ -452,9 +468,10 @@ int engine_listen_unix(const char *path, struct base_err *err) __attribute__((wa
 
 struct engine_options {
 	const char *workspace;
-	int port; /* -1: as configured */
-	unsigned workers;
-	bool pin; /* the loop on one CPU, the committer on the others */
+	int port;	     /* -1: as configured */
+	unsigned workers;    /* 0: as configured */
+	uint64_t fold_after; /* events behind the last snapshot: a new one is made */
+	bool pin;	     /* the loop on one CPU, the committer on the others */
 };
 
 struct engine_sessions;
@@ -521,6 +538,7 @@ struct engine {
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;
 	struct engine_verify *verify; /* one that is running */
+	struct engine_fold *fold;
 };
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

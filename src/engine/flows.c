@@ -48,8 +48,7 @@ size_t engine_flows_count(const struct engine *e)
 	return base_idmap_count(e->runs);
 }
 
-/* --- lists
- * ------------------------------------------------------------------------------------------------------ */
+/* --- lists --- */
 
 static void list_add(struct engine_run **head, struct engine_run **tail, struct engine_run *r)
 {
@@ -92,8 +91,7 @@ static void set_idle(struct engine *e, struct engine_run *r, bool idle)
 	}
 }
 
-/* --- what a worker holds
- * ---------------------------------------------------------------------------------------- */
+/* --- what a worker holds --- */
 
 static void ring_push(struct engine *e, struct engine_proc *p, uint64_t run)
 {
@@ -227,8 +225,7 @@ void engine_flows_drop(struct engine *e, uint64_t run)
 	run_free(e, r);
 }
 
-/* --- loading
- * ---------------------------------------------------------------------------------------------------- */
+/* --- loading --- */
 
 static int send_version(struct engine *e, struct engine_proc *p, const struct base_hash *version)
 {
@@ -437,8 +434,7 @@ void engine_flows_result(struct engine *e, const struct core_act *act)
 			strerror(-rc));
 }
 
-/* --- frames
- * ----------------------------------------------------------------------------------------------------- */
+/* --- frames --- */
 
 static struct engine_run *run_in(struct engine *e, const struct engine_proc *p, uint64_t run)
 {
@@ -534,8 +530,7 @@ void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, 
 		on_end(e, p, type, body);
 }
 
-/* --- life and death
- * --------------------------------------------------------------------------------------------- */
+/* --- life and death --- */
 
 void engine_flows_up(struct engine *e, struct engine_proc *p)
 {

@@ -99,6 +99,7 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 		engine_degraded_retry(e);
 		break;
 	case ENGINE_TIMER_SNAPSHOT:
+		engine_fold_check(e, true);
 		break;
 	}
 }
@@ -181,6 +182,7 @@ static void end_of_turn(struct engine *e)
 		e->commit_wanted = false;
 	engine_views_pump(e);
 	engine_stream_pump(e);
+	engine_fold_pump(e);
 	engine_procs_flush(e);
 	if (e->stopping && engine_procs_gone(e, true) && !engine_effects_count(e) && engine_all_durable(e))
 		e->quit = true;
@@ -219,7 +221,8 @@ static void loop(struct engine *e)
 
 	end_of_turn(e);
 	while (!e->quit) {
-		int n = epoll_wait(e->epfd, evs, 64, -1);
+		bool more = engine_views_more(e) || engine_stream_more(e) || engine_fold_more(e);
+		int n = epoll_wait(e->epfd, evs, 64, more ? 0 : -1);
 
 		e->mono = engine_mono_ms();
 		for (int i = 0; i < n; i++) {
@@ -263,6 +266,7 @@ static void close_all(struct engine *e)
 {
 	engine_procs_done(e);
 	engine_verify_done(e);
+	engine_fold_done(e);
 	if (e->log)
 		engine_commit_done(e);
 	engine_api_done(e);
@@ -316,7 +320,7 @@ static int open_all(struct engine *e, struct base_err *err)
 	if (rc < 0)
 		return rc;
 	if (engine_flows_init(e) < 0 || engine_effects_init(e) < 0 || base_idmap_new(&e->asks) < 0 ||
-		engine_api_init(e) < 0)
+		engine_api_init(e) < 0 || engine_fold_init(e) < 0)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	rc = log_open_sqlite(e->paths.log, &e->log, err);
 	if (rc < 0) {

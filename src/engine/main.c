@@ -7,7 +7,7 @@
 
 static int usage(void)
 {
-	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--no-pin]\n"
+	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS] [--no-pin]\n"
 	      "Runs a workspace in the foreground. `aios up` starts it in the background.\n",
 		stderr);
 	return 2;
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 {
 	struct engine_options opt = {.port = -1, .pin = true};
 	struct base_err err = {0};
-	int rc, workers = 2;
+	int rc, workers = 0, fold = ENGINE_FOLD_LONG;
 
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -39,6 +39,8 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--workers") == 0 &&
 			 number(value, ENGINE_FLOWS_MAX, &workers) == 0 && workers > 0)
 			opt.workers = (unsigned)workers;
+		else if (strcmp(argv[i], "--fold-after") == 0 && number(value, INT32_MAX, &fold) == 0)
+			;
 		else if (strcmp(argv[i], "--no-pin") == 0) {
 			opt.pin = false;
 			continue;
@@ -46,6 +48,7 @@ int main(int argc, char **argv)
 			return usage();
 		i++;
 	}
+	opt.fold_after = (uint64_t)fold;
 	if (!opt.workspace)
 		return usage();
 	rc = engine_run_main(&opt, &err);

@@ -22,9 +22,9 @@
 
 enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, OUT_HIGH = 48 << 20 };
 
-static const char *const kind_names[] = {"flow", "connect", "parse", "vault", "views", "door"};
+static const char *const kind_names[] = {"flow", "connect", "parse", "vault", "views", "door", "fold"};
 static const char *const kind_exes[] = {
-	"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views", "aios-door"};
+	"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views", "aios-door", "aios-fold"};
 
 static void proc_closed(struct engine *e, struct engine_proc *p)
 {
@@ -60,6 +60,9 @@ static void settle(struct engine *e, struct engine_proc *p, int status)
 		break;
 	case ENGINE_DOOR:
 		engine_api_down(e, p);
+		break;
+	case ENGINE_FOLD:
+		engine_fold_down(e);
 		break;
 	default:
 		break;
@@ -119,6 +122,8 @@ static void on_hello(struct engine *e, struct engine_proc *p, struct base_str bo
 		engine_flows_up(e, p);
 	if (p->kind == ENGINE_CONNECT)
 		engine_effects_up(e);
+	if (p->kind == ENGINE_FOLD)
+		engine_fold_up(e, p);
 	engine_ask_up(e, p);
 	if (p->kind == ENGINE_VAULT)
 		engine_vault_adopt(e);
@@ -154,6 +159,9 @@ static void on_frame(struct engine *e, struct engine_proc *p, unsigned type, str
 		break;
 	case ENGINE_DOOR:
 		engine_api_frame(e, p, type, body);
+		break;
+	case ENGINE_FOLD:
+		engine_fold_frame(e, p, type, body);
 		break;
 	default:
 		break;
@@ -324,8 +332,8 @@ void engine_proc_start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_PARSE;
-	s.nice = p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE ? 5 : 0;
+	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_PARSE || p->kind == ENGINE_FOLD;
+	s.nice = p->kind == ENGINE_FOLD ? 10 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE ? 5 : 0;
 	snprintf(path, sizeof(path), "%s/%s", e->paths.bin, p->exe);
 	rc = engine_spawn(&s, &p->pid, &p->pidfd, &fd, &err);
 	if (rc < 0) {
@@ -429,7 +437,7 @@ int engine_procs_init(struct engine *e, struct base_err *err)
 	char path[4096];
 	int unix_fd, tcp_fd;
 
-	e->procs = calloc(6 + ENGINE_FLOWS_MAX, sizeof(*e->procs));
+	e->procs = calloc(7 + ENGINE_FLOWS_MAX, sizeof(*e->procs));
 	if (!e->procs)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	snprintf(path, sizeof(path), "%s/door.sock", e->paths.run);
@@ -447,6 +455,7 @@ int engine_procs_init(struct engine *e, struct base_err *err)
 	add(e, ENGINE_VAULT, 0, -1);
 	add(e, ENGINE_VIEWS, 0, -1);
 	add(e, ENGINE_PARSE, 0, -1)->on_demand = true;
+	add(e, ENGINE_FOLD, 0, -1)->on_demand = true;
 	return 0;
 }
 

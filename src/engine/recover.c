@@ -130,6 +130,8 @@ static int load_state(struct engine *e, struct base_err *err)
 
 static void close_log(struct engine *e)
 {
+	engine_fold_settle(e);
+	engine_verify_settle(e);
 	log_reader_free(e->reader);
 	log_reader_free(e->body_reader);
 	e->reader = e->body_reader = NULL;
@@ -204,8 +206,7 @@ void engine_config_load(struct engine *e)
 	e->config = doc;
 }
 
-/* --- when the log cannot be written
- * ----------------------------------------------------------------------------- */
+/* --- when the log cannot be written --- */
 
 enum { RETRY_MS = 2000 };
 

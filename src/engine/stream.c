@@ -197,3 +197,11 @@ void engine_streams_done(struct engine *e)
 	free(e->streams);
 	e->streams = NULL;
 }
+
+bool engine_stream_more(struct engine *e)
+{
+	for (const struct stream *s = e->streams ? e->streams->first : NULL; s; s = s->next)
+		if (s->at < e->durable && s->door->conn && wire_conn_pending(s->door->conn) < PUMP_HIGH)
+			return true;
+	return false;
+}

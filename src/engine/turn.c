@@ -54,8 +54,7 @@ void engine_random(struct engine *e, void *ret, size_t len)
 	explicit_bzero(e->entropy + e->entropy_left, len);
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static bool from_group(const struct engine_group *g, uint64_t seq, struct core_record *ret)
 {
@@ -200,8 +199,7 @@ int engine_step_result(
 	return 0;
 }
 
-/* --- deciding
- * --------------------------------------------------------------------------------------------------- */
+/* --- deciding --- */
 
 static int fetch(struct engine *e, struct core_cmd *cmd)
 {

@@ -177,3 +177,11 @@ void engine_views_rebuild(struct engine *e)
 	e->views_wipe = true;
 	engine_proc_kill(e, p, "its tables are built again");
 }
+
+bool engine_views_more(struct engine *e)
+{
+	struct engine_proc *p = views(e);
+
+	return e->views_ready && e->views_sent < e->durable && p->conn &&
+	       wire_conn_pending(p->conn) < BACKLOG_HIGH;
+}

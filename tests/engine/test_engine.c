@@ -20,8 +20,7 @@
 #include "engine/engine_int.h"
 #include "wire/outcome.h"
 
-/* --- spawn
- * ------------------------------------------------------------------------------------------------------ */
+/* --- spawn --- */
 
 /* Runs a shell line as a spawned process and returns what it writes to its socket. */
 static char *spawned(const char *line, int listen_fd, int *ret_status)
@@ -92,8 +91,7 @@ static void test_spawn_missing(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/aios-nothing"));
 }
 
-/* --- sessions
- * --------------------------------------------------------------------------------------------------- */
+/* --- sessions --- */
 
 static unsigned session(struct engine *e, const char *action, const char *args, struct base_buf *ret)
 {
@@ -162,8 +160,7 @@ static void test_sessions_cap(void **state)
 	engine_sessions_done(&e);
 }
 
-/* --- commits
- * ---------------------------------------------------------------------------------------------------- */
+/* --- commits --- */
 
 struct seen {
 	struct engine_out out;

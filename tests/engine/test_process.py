@@ -230,6 +230,30 @@ class Up(unittest.TestCase):
         self.assertEqual(self.a.get("/v1/secrets")["items"], [])
 
 
+class Fold(unittest.TestCase):
+    def test_snapshot_while_running(self):
+        with Aios(FILES).start(None, "--fold-after", "60") as a:
+            a.deploy()
+            folder = a.dir / ".aios/log"
+
+            def snapshots():
+                a.run("many", {"how": "steps"})
+                return sorted(folder.glob("snapshot-*"))
+            until(snapshots, 30, what="a snapshot")
+            a.kill()
+            a.start()
+            self.assertEqual(a.run("many", {"how": "steps"})["result"], 90)
+            a.verify()
+            # A snapshot that is damaged is passed over.
+            a.kill()
+            for path in folder.glob("snapshot-*"):
+                data = bytearray(path.read_bytes())
+                data[-1] ^= 1
+                path.write_bytes(data)
+            a.start()
+            a.verify()
+
+
 class FullDisk(unittest.TestCase):
     """The workspace on a small file system of its own, in a mount namespace of its own."""
 

@@ -496,8 +496,9 @@ static void on_parsed(
 	free(id);
 	if (!c)
 		return;
+	/* What is parsed has only been read: it may be read again. */
 	if (status < 0)
-		settle_problem(e, c, WIRE_FAILED, "parse", "aios-parse could not read what came back");
+		settle_problem(e, c, WIRE_RETRY, "parse", "aios-parse could not read what came back");
 	else
 		settle(e, c, status == 1 ? WIRE_DONE : WIRE_FAILED, value,
 			(struct base_str){c->usage, c->usage_len}, 0);

@@ -184,6 +184,25 @@ static size_t mark_of(struct base_str line)
 	return memchr(digits ? ".)" : "-*+>", line.ptr[at + digits], digits ? 2 : 4) ? at + digits + 2 : 0;
 }
 
+/* Front matter ("---", lines "key: value", "---") is about the text, not of it: *rest goes behind it. */
+static bool skip_front_matter(struct base_str line, struct base_str *rest)
+{
+	struct base_str after = *rest, key, value;
+
+	if (!base_str_is(line, "---"))
+		return false;
+	while (after.len) {
+		base_str_cut(after, '\n', &line, &after);
+		if (base_str_is(line, "---")) {
+			*rest = after;
+			return true;
+		}
+		if (!base_str_cut(line, ':', &key, &value) && mark_of(line) == 0)
+			return false;
+	}
+	return false;
+}
+
 void extract_add(struct extract *e, struct base_str text)
 {
 	struct base_str line, rest = text, paragraph = BASE_STR_NONE;
@@ -192,6 +211,8 @@ void extract_add(struct extract *e, struct base_str text)
 		size_t mark, hashes = 0;
 
 		base_str_cut(rest, '\n', &line, &rest);
+		if (skip_front_matter(line, &rest))
+			continue;
 		while (hashes < line.len && line.ptr[hashes] == '#')
 			hashes++;
 		mark = mark_of(line);

@@ -6,7 +6,7 @@
 #include "connect/model.h"
 
 /*
- * local/extract: the built-in model. It reads the messages, takes the task from the first and the last
+ * local/extract: the built-in model. It reads the messages, takes the task from the first or the last
  * paragraph of the last one, and answers with what stands in the rest: sentences (a summary, a draft),
  * headings (an outline), short lines (subjects, titles), or the list that it was given, ordered. It invents
  * no word. Text in JSON counts as text. Tokens are estimated as a quarter of the bytes.
@@ -27,8 +27,37 @@ struct job {
 	struct base_buf *out;
 };
 
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 /* --- reading the messages
  * --------------------------------------------------------------------------------------- */
+
+static struct base_str trimmed(struct base_str s)
+{
+	while (s.len && (unsigned char)s.ptr[s.len - 1] <= ' ')
+		s.len--;
+	while (s.len && (unsigned char)s.ptr[0] <= ' ')
+		s = base_str_sub(s, 1, s.len);
+	return s;
+}
+
+/* How to write is not what to write about: sections of that name are no material. */
+static bool is_manner(struct base_str heading)
+{
+	static const char *const names[] = {
+		"voice", "style", "tone", "audience", "instructions", "rules", "format"};
+
+	while (heading.len && (*heading.ptr == '#' || *heading.ptr == ' '))
+		heading = base_str_sub(heading, 1, heading.len);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strlen(names[i]) == trimmed(heading).len &&
+			strncasecmp(heading.ptr, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
 
 static bool is_task_key(struct base_str key)
 {
@@ -49,7 +78,8 @@ static void collect(struct base_jv v, struct base_buf *text, struct base_buf *ta
 		return;
 	}
 	while (base_jv_next(v, &it, &key, &child))
-		collect(child, is_task_key(key) ? task : text, task);
+		if (!is_manner(key))
+			collect(child, is_task_key(key) ? task : text, task);
 }
 
 /* Where JSON begins that reaches to the end of s, or s.len. */
@@ -65,15 +95,6 @@ static size_t json_begins(struct base_str s, struct base_json **ret)
 			return i;
 	}
 	return s.len;
-}
-
-static struct base_str trimmed(struct base_str s)
-{
-	while (s.len && (unsigned char)s.ptr[s.len - 1] <= ' ')
-		s.len--;
-	while (s.len && (unsigned char)s.ptr[0] <= ' ')
-		s = base_str_sub(s, 1, s.len);
-	return s;
 }
 
 /* Splits off the first (or, `last`, the last) paragraph. */
@@ -99,25 +120,64 @@ static struct base_str paragraph(struct base_str *s, bool last)
 	return part;
 }
 
-/* The last message: its outer paragraphs are the task where they are short, the rest is material. */
+/* True for a paragraph that asks for something: by its first word, or by its mark at the end. */
+static bool asks(struct base_str s)
+{
+	static const char verbs[] =
+		" answer choose compare describe draft explain extract find give list name order outline "
+		"pick "
+		"propose question rank say select suggest summarise summarize task tell what which who why "
+		"how when where write ";
+	char word[20] = " ";
+	size_t n = 1;
+
+	if (!s.len || s.len > TASK_MAX || s.ptr[0] == '#')
+		return false;
+	while (n - 1 < s.len && n < sizeof(word) - 2 && is_letter(s.ptr[n - 1])) {
+		word[n] = (char)(s.ptr[n - 1] | 32);
+		n++;
+	}
+	memcpy(word + n, " ", 2);
+	return (n > 1 && strstr(verbs, word)) || s.ptr[s.len - 1] == '?';
+}
+
+/* The last message: its first or its last paragraph is the task, the rest is material. */
 static void split_task(struct base_str text, struct base_buf *material, struct base_buf *task)
 {
-	struct base_str rest = text, first = paragraph(&rest, false), last = BASE_STR_NONE;
-	bool short_first = first.len <= TASK_MAX && first.len && first.ptr[0] != '#';
+	struct base_str rest = text, first = paragraph(&rest, false), middle = rest, last;
 
-	base_buf_str(short_first ? task : material, first);
-	base_buf_cstr(short_first ? task : material, "\n\n");
-	if (rest.len) {
-		struct base_str whole = rest;
-
-		last = paragraph(&rest, true);
-		if (last.len > 300 || !rest.len || last.ptr[0] == '#' || last.ptr[0] == '-')
-			rest = whole;
-		else
-			base_buf_str(task, last);
-		base_buf_str(material, rest);
+	last = paragraph(&middle, true);
+	if (!asks(first) && asks(last)) {
+		base_buf_str(task, last);
+		base_buf_str(material, first);
 		base_buf_cstr(material, "\n\n");
+		base_buf_str(material, middle);
+	} else if (first.len <= TASK_MAX && first.len && first.ptr[0] != '#') {
+		base_buf_str(task, first);
+		base_buf_str(material, rest);
+	} else {
+		base_buf_str(material, text);
 	}
+}
+
+static void drop_manner(struct base_buf *text)
+{
+	struct base_str rest = base_buf_view(text), line;
+	size_t kept = 0;
+	bool dropping = false;
+
+	while (rest.len) {
+		bool more = base_str_cut(rest, '\n', &line, &rest);
+		size_t len = line.len + more;
+
+		if (line.len && line.ptr[0] == '#')
+			dropping = is_manner(line);
+		if (!dropping) {
+			memmove(text->ptr + kept, line.ptr, len);
+			kept += len;
+		}
+	}
+	text->len = kept;
 }
 
 static void read_message(
@@ -152,6 +212,7 @@ static int read_messages(struct job *j, struct base_jv args)
 		if (!base_str_is(base_jv_str(base_jv_get(m, "role")), "assistant"))
 			read_message(base_jv_str(base_jv_get(m, "content")), n == count, &material, &task);
 	}
+	drop_manner(&material);
 	r = base_buf_failed(&material) ? base_buf_failed(&material) : base_buf_failed(&task);
 	text = base_arena_dup(j->arena, trimmed(base_buf_view(&material)));
 	j->task = base_arena_dup(j->arena, trimmed(base_buf_view(&task)));
@@ -180,29 +241,31 @@ static bool says(struct base_str s, const char *word)
 	return false;
 }
 
-static bool is_letter(char c)
+static bool starts(struct base_str s, const char *word)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+	size_t len = strlen(word);
+
+	return s.len >= len && strncasecmp(s.ptr, word, len) == 0;
 }
 
-/* The same for a word that stands by itself. */
-static bool says_word(struct base_str s, const char *word)
+/* Where a word stands by itself, or s.len. */
+static size_t find_word(struct base_str s, const char *word)
 {
 	size_t len = strlen(word);
 
 	for (size_t i = 0; i + len <= s.len; i++)
 		if (strncasecmp(s.ptr + i, word, len) == 0 && (i == 0 || !is_letter(s.ptr[i - 1])) &&
 			(i + len == s.len || !is_letter(s.ptr[i + len])))
-			return true;
-	return false;
+			return i;
+	return s.len;
 }
 
-/* The first number from 1 to 50 that stands by itself. */
-static size_t number_in(struct base_str s)
+/* The first number from 1 to max that stands by itself. */
+static size_t number_in(struct base_str s, size_t max)
 {
 	static const char *const words[] = {
 		"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
-	size_t n = 0, digits = 0;
+	size_t n = 0, digits = 0, first = s.len;
 
 	for (size_t i = 0; i <= s.len; i++) {
 		if (i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9' && digits < 9) {
@@ -210,14 +273,19 @@ static size_t number_in(struct base_str s)
 			digits++;
 			continue;
 		}
-		if (digits && n >= 1 && n <= 50)
+		if (digits && n >= 1 && n <= max)
 			return n;
 		n = digits = 0;
 	}
-	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-		if (says_word(s, words[i]))
-			return i + 1;
-	return 0;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		size_t at = find_word(s, words[i]);
+
+		if (at < first) {
+			first = at;
+			n = i + 1;
+		}
+	}
+	return first < s.len ? n : 0;
 }
 
 static void understand(struct job *j, struct base_jv args)
@@ -226,14 +294,16 @@ static void understand(struct job *j, struct base_jv args)
 	int64_t max = base_jv_int(base_jv_get(args, "max_tokens"), 1024);
 
 	j->ask = ASK_TEXT;
-	if (says(j->task, "outline"))
+	if (starts(j->task, "write ") || starts(j->task, "draft ") || starts(j->task, "summari"))
+		j->ask = says(j->task, "an outline") ? ASK_OUTLINE : ASK_TEXT;
+	else if (says(j->task, "outline"))
 		j->ask = ASK_OUTLINE;
 	else if (says(j->task, "subject") || says(j->task, "title") || says(j->task, "headline"))
 		j->ask = ASK_TITLES;
-	else if (says(j->task, "rank") || says(j->task, "order ") || says(j->task, "choose") ||
-		 says(j->task, "pick "))
+	else if (starts(j->task, "rank") || starts(j->task, "order") || starts(j->task, "choose") ||
+		 starts(j->task, "pick") || starts(j->task, "select"))
 		j->ask = ASK_RANK;
-	j->count = number_in(j->task);
+	j->count = number_in(j->task, 50);
 	j->json = says(j->task, "json") || says(system, "json");
 	j->room = (size_t)(max < 1 ? 1 : max > 100000 ? 100000 : max) * 4;
 }
@@ -342,8 +412,8 @@ static void put_text(struct job *j, struct extract_unit **picks, size_t n)
 static void answer_text(struct job *j)
 {
 	struct extract_unit *picks[PICKS_MAX];
-	size_t count = j->count && says(j->task, "sentence") ? j->count : 8;
-	size_t words = j->count && says(j->task, " words") ? j->count : 0;
+	size_t words = says(j->task, " words") ? number_in(j->task, 5000) : 0;
+	size_t count = j->count && says(j->task, "sentence") ? j->count : words ? words / 4 + 1 : 8;
 	size_t n = pick(j, is_sentence, count, picks), kept = 0, bytes = 0;
 
 	if (n == 0)

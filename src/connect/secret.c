@@ -81,6 +81,8 @@ int connect_secret_for(
 		*ret = BASE_STR_NONE;
 		return 0;
 	}
+	if (host.len > 2 && host.ptr[0] == '[') /* an IPv6 address */
+		host = base_str_sub(host, 1, host.len - 2);
 	if (host.len != call->secret_host.len || strncasecmp(host.ptr, call->secret_host.ptr, host.len) != 0)
 		return base_err_set(err, -EACCES,
 			"the secret is for %.*s, not for %.*s: set one for that host (aios secrets set)",

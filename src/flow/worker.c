@@ -1,6 +1,7 @@
 #include "flow/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ enum {
 	GC_SLACK = 16 << 20, /* garbage that may lie about before it is collected */
 	GC_STEP = 4 << 20,   /* no collection for less than this */
 	PURGE_MAX_MS = 400,
+	TIDY_AFTER_MS = 1000,
 	FLUSH_BYTES = 2048,
 	STACK_MAX = 1 << 20,
 	EXIT_POISONED = 3, /* a killed run's jobs could not be got rid of: a fresh process is the cure */
@@ -442,12 +444,27 @@ static void flush_rest(struct flow_worker *w)
 	}
 }
 
+/* Nothing has come for a while: what the last runs left behind goes back to the machine. */
+static void tidy(struct flow_worker *w)
+{
+	w->next_gc = 0;
+	collect(w);
+	malloc_trim(0);
+}
+
 int flow_worker_serve(struct flow_worker *w)
 {
+	bool tidied = true;
 	while (!w->stopping) {
-		int rc = wire_conn_wait(w->conn, -1);
+		int rc = wire_conn_wait(w->conn, tidied ? -1 : TIDY_AFTER_MS);
+		if (rc == -ETIMEDOUT) {
+			tidy(w);
+			tidied = true;
+			continue;
+		}
 		if (rc < 0)
 			return rc == -EPIPE ? 0 : 1;
+		tidied = false;
 		if (handle_all(w) < 0)
 			return 1;
 		wire_conn_flush(w->conn);

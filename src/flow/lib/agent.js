@@ -18,7 +18,8 @@ function question(input) {
 	const { agent, task, ...rest } = input;
 	if (Object.keys(rest).length === 0)
 		return task;
-	const given = Object.entries(rest).map(([key, value]) => `## ${key}\n\n${typeof value === "string" ? value : JSON.stringify(value, null, 1)}`);
+	const written = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 1);
+	const given = Object.entries(rest).map(([key, value]) => `## ${key}\n\n${written(value)}`);
 	return `${task}\n\n${given.join("\n\n")}`;
 }
 
@@ -31,7 +32,8 @@ async function useTool(ctx, tools, wanted) {
 		return { role: "tool", id: wanted.id, content: `there is no tool ${wanted.name}`, error: true };
 	try {
 		const result = await ctx.call(tool.action, wanted.args ?? {});
-		return { role: "tool", id: wanted.id, content: cut(typeof result === "string" ? result : JSON.stringify(result ?? null)) };
+		const content = typeof result === "string" ? result : JSON.stringify(result ?? null);
+		return { role: "tool", id: wanted.id, content: cut(content) };
 	} catch (e) {
 		if (typeof e.code !== "string" || e.code === "cancelled")
 			throw e;
@@ -59,8 +61,8 @@ export default flow({ name: "agent" }, async (ctx, input) => {
 		const wanted = turn < limit ? answer.tool_calls ?? [] : [];
 		if (wanted.length === 0)
 			return { text: answer.text ?? "", turns: turn, tools: used, model: answer.model, stop: answer.stop };
-		messages.push({ role: "assistant", ...(answer.text ? { content: answer.text } : {}),
-			tool_calls: wanted.map(({ id, name, args }) => ({ id, name, args: args ?? {} })) });
+		const calls = wanted.map(({ id, name, args }) => ({ id, name, args: args ?? {} }));
+		messages.push({ role: "assistant", content: answer.text || undefined, tool_calls: calls });
 		for (const result of await Promise.all(wanted.map((w) => useTool(ctx, tools, w)))) {
 			messages.push(result);
 			used.push(wanted.find((w) => w.id === result.id).name);

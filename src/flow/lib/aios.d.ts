@@ -145,6 +145,19 @@ declare module "aios" {
 		version: number;
 		at?: number;
 	}
+	export interface Written<T = any> {
+		version: number;
+		value: T;
+		at: number;
+		run: number;
+		by: string;
+		source: string;
+	}
+	export interface DocumentMeta {
+		title?: string;
+		source?: string;
+		[key: string]: Json | undefined;
+	}
 	export interface Hit {
 		id: string;
 		kind: "fact" | "document";
@@ -158,20 +171,20 @@ declare module "aios" {
 		/** The fact with its version, or null. */
 		entry<T = any>(key: string): Promise<Fact<T> | null>;
 		/**
-		 * Writes a fact. With `base` (0: it must be new) it fails with code "conflict" unless that is the current version.
-		 * `source`: where it comes from, for people.
+		 * Writes a fact. With `base` (0: it must be new) it fails with code "conflict" unless that is the current
+		 * version. `source`: where it comes from, for people.
 		 */
 		put(key: string, value: Json, options?: { base?: number; source?: string }): Promise<{ version: number }>;
-		/** The values of all facts below a prefix, in key order; with `limit` one page, after the key `after`. */
+		/** The values of all facts below a prefix, in key order; with `limit` one page, behind the key `after`. */
 		list<T = any>(prefix: string, options?: { limit?: number; after?: string }): Promise<T[]>;
 		/** The same with keys and versions. */
 		entries<T = any>(prefix: string, options?: { limit?: number; after?: string }): Promise<Fact<T>[]>;
 		/** All versions of a fact, with who wrote them and why. */
-		history(key: string, options?: { limit?: number }): Promise<{ version: number; value: any; at: number; run: number; by: string; source: string }[]>;
+		history(key: string, options?: { limit?: number }): Promise<Written[]>;
 		/** Full-text search over facts and documents. */
 		search(query: string, options?: { limit?: number; prefix?: string }): Promise<Hit[]>;
 		/** Stores a text to be found by search. */
-		document(id: string, text: string, meta?: { title?: string; source?: string; [key: string]: Json | undefined }): Promise<{ id: string }>;
+		document(id: string, text: string, meta?: DocumentMeta): Promise<{ id: string }>;
 		/** Removes a fact; its history stays. */
 		forget(key: string): Promise<{ version: number }>;
 	}
@@ -192,8 +205,8 @@ declare module "aios" {
 		/** When it expires: "deny" (the default), "approve", or go on with the value as shown ("value"). */
 		onExpiry?: "deny" | "approve" | "value";
 		/**
-		 * Lets later calls through that would meet a gate: at most `count` calls of `action` whose `fixed` arguments equal
-		 * what was approved. A list of names: any value in what was approved; an object: JSON pointers into it.
+		 * Lets later calls through that would meet a gate: at most `count` calls of `action` whose `fixed` arguments
+		 * equal what was approved. A list of names: any value in what was approved; an object: JSON pointers into it.
 		 */
 		allows?: { action: string; count: number; fixed: string[] | { [arg: string]: string | string[] } };
 	}
@@ -214,19 +227,27 @@ declare module "aios" {
 		/** Every link must be in a source, or begin with one of `allow`. */
 		links?: true | { allow?: string | string[] };
 		/**
-		 * Every sentence with a number or a name must be found: in `texts` and `sources`, and, with `prefix` or without any
-		 * text, in memory by search. `threshold`: share of its words that one source must have (0.6); its numbers all.
+		 * Every sentence with a number or a name must be found: in `texts` and `sources`, and, with `prefix` or without
+		 * any text, in memory by search. `threshold`: the share of its words that one source must have (0.6); its
+		 * numbers it must have all.
 		 */
 		claims?: true | { texts?: unknown[]; prefix?: string; limit?: number; threshold?: number };
 		schema?: Schema;
 		/** A second model reads the text against the sources. */
 		model?: true | { tier?: string; model?: string; max_tokens?: number };
 	}
+	export interface CheckProblem {
+		check: "length" | "links" | "claims" | "schema" | "model";
+		message: string;
+		url?: string;
+		claim?: string;
+		support?: number;
+	}
 	export interface Verdict {
 		ok: boolean;
 		/** 0 to 1. */
 		confidence: number;
-		problems: { check: "length" | "links" | "claims" | "schema" | "model"; message: string; url?: string; claim?: string; support?: number }[];
+		problems: CheckProblem[];
 		/** How many claims were checked. */
 		claims: number;
 	}
@@ -253,9 +274,28 @@ declare module "aios" {
 		error(...parts: unknown[]): Promise<null>;
 	}
 
+	/** What a signal brought; or that none came in time. */
+	export type Signal<T> = { payload: T; timeout?: undefined } | { payload?: undefined; timeout: true };
+
+	export interface Arm<T> {
+		arm: number;
+		value: T;
+		how: string;
+	}
+
+	export interface OutcomeAbout {
+		customer?: string;
+		/** An outcome with the same key counts once. */
+		key?: string;
+		/** What it is worth, in nano-USD. */
+		money?: number;
+		experiment?: string;
+		arm?: number;
+	}
+
 	export interface Ctx {
 		readonly run: Run;
-		/** Any action by name. Each call is a step: recorded, allowed by grant and policy, done once. Rejects with StepError. */
+		/** Any action by name. Each call is a step: judged, recorded, done once. Rejects with StepError. */
 		call<Result = any>(action: string, args?: { [key: string]: any }, options?: CallOptions): Promise<Result>;
 		/** Asks a model. */
 		model<T = any>(request: ModelRequest<T>): Promise<ModelAnswer<T>>;
@@ -269,18 +309,18 @@ declare module "aios" {
 		/** Sleeps for a time, or until a point in time. Costs nothing meanwhile. */
 		sleep(how: Duration | Date | { until: Date | string | number }): Promise<null>;
 		/** Waits for a signal that is sent to this run. */
-		signal<T = any>(name: string, options?: { timeout?: Duration }): Promise<{ payload: T; timeout?: undefined } | { payload?: undefined; timeout: true }>;
-		/** Starts another flow and does not wait for it. A `key` starts it once. To wait: ctx.run(flow, input). */
+		signal<T = any>(name: string, options?: { timeout?: Duration }): Promise<Signal<T>>;
+		/** Starts another flow and does not wait for it; with a `key`, once. To wait: ctx.run(flow, input). */
 		start(flow: string, input?: Json, options?: { key?: string }): Promise<{ run: number }>;
 		/** Checks a text or value. */
 		verify(value: unknown, checks: Checks): Promise<Verdict>;
 		/** Chooses an arm: evenly, by what outcomes taught ("thompson", which still explores), or the best so far. */
 		experiment: {
-			<T extends Json>(name: string, arms: T[], options?: { mode?: "even" | "thompson" | "best" }): Promise<{ arm: number; value: T; how: string }>;
+			<T extends Json>(name: string, arms: T[], options?: { mode?: "even" | "thompson" | "best" }): Promise<Arm<T>>;
 			counts(name: string): Promise<{ n: number; wins: number; value: number }[]>;
 		};
-		/** Records a business result. `key`: counts once. `money`: nano-USD. */
-		outcome(name: string, value?: number, about?: { customer?: string; key?: string; money?: number; experiment?: string; arm?: number }): Promise<null>;
+		/** Records a business result. */
+		outcome(name: string, value?: number, about?: OutcomeAbout): Promise<null>;
 		/** From here on calls are for this customer, unless they say otherwise; without a customer: for nobody. */
 		attribute(who?: { customer?: string }): void;
 		/** The time of the run's last event, in milliseconds; as Date.now(). */
@@ -291,5 +331,3 @@ declare module "aios" {
 		readonly log: Log;
 	}
 }
-
-declare const console: { log(...p: unknown[]): void; info(...p: unknown[]): void; debug(...p: unknown[]): void; warn(...p: unknown[]): void; error(...p: unknown[]): void };

@@ -7,6 +7,6 @@ export function flow(spec, fn) {
 	if (typeof spec === "function" && fn === undefined)
 		[spec, fn] = [{}, spec];
 	if (spec === null || typeof spec !== "object" || typeof fn !== "function")
-		throw new TypeError("flow() takes what the flow declares and an async function: flow({ … }, async (ctx, input) => { … })");
+		throw new TypeError("flow() takes what the flow declares and its function: flow({ … }, async (ctx, input) => { … })");
 	return definition(spec, fn);
 }

@@ -36,6 +36,8 @@ function need(value, type, what) {
 	return value;
 }
 
+const optional = (value, what) => value === undefined ? undefined : duration(value, what);
+
 // --- memory ------------------------------------------------------------------------------------------------------
 
 const PAGE = 500;
@@ -77,15 +79,14 @@ const memory = {
 
 const session = (id) => ({
 	get: () => call("session.get", { id }),
-	put: (value, { ttl } = {}) => call("session.put", { id, value, ttl_ms: ttl === undefined ? undefined : duration(ttl, "ttl") }),
+	put: (value, { ttl } = {}) => call("session.put", { id, value, ttl_ms: optional(ttl, "ttl") }),
 });
 
 // --- waits -------------------------------------------------------------------------------------------------------
 
 async function approve({ title, show, edit, expires, onExpiry, allows }) {
 	const answer = await call("gate.ask", {
-		title, show, edit, allows, on_expiry: onExpiry,
-		expires_ms: expires === undefined ? undefined : duration(expires, "expires"),
+		title, show, edit, allows, on_expiry: onExpiry, expires_ms: optional(expires, "expires"),
 	});
 	const passes = answer.answer === "approve" || answer.answer === "edit" ||
 		(answer.answer === "expired" && (onExpiry === "approve" || onExpiry === "value"));
@@ -102,9 +103,7 @@ function sleep(how) {
 	return call("timer.sleep", { ms: duration(how, "ctx.sleep") });
 }
 
-const signal = (name, { timeout } = {}) => call("signal.wait", {
-	name, timeout_ms: timeout === undefined ? undefined : duration(timeout, "timeout"),
-});
+const signal = (name, { timeout } = {}) => call("signal.wait", { name, timeout_ms: optional(timeout, "timeout") });
 
 // --- children ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +142,8 @@ function experiment(name, arms, { mode } = {}) {
 }
 experiment.counts = async (name) => (await call("experiment.counts", { name })).arms;
 
-const outcome = (name, value, about = {}) => call("outcome.record", { ...about, name, value, customer: about.customer ?? customer() });
+const outcome = (name, value, about = {}) =>
+	call("outcome.record", { ...about, name, value, customer: about.customer ?? customer() });
 
 // --- words ---------------------------------------------------------------------------------------------------------
 

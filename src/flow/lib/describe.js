@@ -1,13 +1,14 @@
 // What flow({…}, fn) may declare. Checked when a flow is deployed, not at every start of a run.
 const MEMBERS = {
-	name: (v) => typeof v === "string" && /^[a-z][a-z0-9_-]{0,63}$/.test(v) ? null : "must be a word of a-z, 0-9, - and _",
+	name: (v) => typeof v === "string" && /^[a-z][a-z0-9_-]{0,63}$/.test(v)
+		? null : "must be a word of a-z, 0-9, - and _",
 	title: text,
 	description: text,
 	input: object,
 	on: (v) => list(v) ?? v.map(trigger).find((fault) => fault) ?? null,
 	budget: object,
 	concurrency: (v) => object(v) ?? (Number.isInteger(v.limit) && v.limit > 0 ? null : "needs a limit, such as 1"),
-	grants: (v) => list(v) ?? (v.every((g) => typeof g === "string" && g.length > 0) ? null : "must be a list of action names"),
+	grants: (v) => list(v) ?? (v.every((g) => !text(g)) ? null : "must be a list of action names"),
 	customers: text,
 	retention: text,
 };

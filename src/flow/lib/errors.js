@@ -15,7 +15,8 @@ export class Denied extends StepError {
 	constructor(answer, step) {
 		const why = answer.reason ? `: ${answer.reason}` : "";
 		const what = answer.answer === "expired" ? "nobody answered in time" : "denied";
-		super({ code: answer.answer === "expired" ? "expired" : "denied", message: what + why }, step, "gate.ask");
+		const code = answer.answer === "expired" ? "expired" : "denied";
+		super({ code, message: what + why }, step, "gate.ask");
 		this.name = "Denied";
 		this.answer = answer.answer;
 		this.reason = answer.reason ?? "";

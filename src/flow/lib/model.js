@@ -1,4 +1,4 @@
-// ctx.model: one question to a model. With a schema the answer is read as JSON, checked, and asked for once more if it fails.
+// ctx.model: one question to a model. With a schema the answer is read as JSON and checked; if it fails, asked for again.
 import { StepError } from "aios:errors";
 import { check } from "aios:schema";
 
@@ -34,7 +34,7 @@ export async function generate(call, request) {
 	const { schema } = request;
 	if (schema === undefined)
 		return call("model.generate", args);
-	const rule = `Answer with one JSON value and nothing else. It must match this JSON Schema: ${JSON.stringify(schema)}`;
+	const rule = `Answer with one JSON value and nothing else. It must match this schema: ${JSON.stringify(schema)}`;
 	args.system = args.system ? `${args.system}\n\n${rule}` : rule;
 	let fault;
 	for (let attempt = 0; attempt < 2; attempt++) {
@@ -46,5 +46,6 @@ export async function generate(call, request) {
 		args.messages = [...args.messages, { role: "assistant", content: answer.text ?? "" },
 			{ role: "user", content: `That does not fit: ${fault}. Answer again with JSON alone.` }];
 	}
-	throw new StepError({ code: "schema", message: `the model's answer does not match the schema: ${fault}` }, undefined, "model.generate");
+	const message = `the model's answer does not match the schema: ${fault}`;
+	throw new StepError({ code: "schema", message }, undefined, "model.generate");
 }

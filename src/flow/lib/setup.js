@@ -1,4 +1,4 @@
-// Makes the built-in objects tell nothing that a replay would not tell again. Runs first in every realm, before the freeze.
+// Makes the built-in objects tell nothing that a replay would not tell again. Runs first in every realm.
 import { time, random } from "aios:native";
 
 const MachineDate = Date;

@@ -2,10 +2,10 @@
 import { check as checkSchema } from "aios:schema";
 import { readJson } from "aios:model";
 
-const STOP = new Set(("a about after all also an and any are as at be because been but by can could do does for from had has " +
-	"have he her his how if in into is it its just like more most my no not of on one only or other our out over she so " +
-	"some such than that the their them then there these they this those to too up us was we were what when which who " +
-	"will with would you your").split(" "));
+const STOP = new Set(`a about after all also an and any are as at be because been but by can could do does for from had
+	has have he her his how if in into is it its just like more most my no not of on one only or other our out over
+	she so some such than that the their them then there these they this those to too up us was we were what when
+	which who will with would you your`.split(/\s+/));
 
 const MAX_CLAIMS = 200;
 
@@ -34,7 +34,8 @@ const sentences = (text) => text
 // A sentence claims something when it has a number, or a name that does not only begin it.
 const isClaim = (s) => /\d/.test(s) || /[\p{Ll},;:]\s+["'(]?\p{Lu}\p{L}+/u.test(s);
 
-const urls = (text) => [...new Set((text.match(/https?:\/\/[^\s<>()"'\]]+/g) ?? []).map((u) => u.replace(/[.,;:!?]+$/, "")))];
+const urls = (text) => [...new Set((text.match(/https?:\/\/[^\s<>()"'\]]+/g) ?? [])
+	.map((u) => u.replace(/[.,;:!?]+$/, "")))];
 
 const textOf = (v) => typeof v === "string" ? v
 	: v === null || typeof v !== "object" ? String(v)
@@ -42,21 +43,36 @@ const textOf = (v) => typeof v === "string" ? v
 	: typeof v.body === "string" ? v.body
 	: typeof v.markdown === "string" ? v.markdown : JSON.stringify(v);
 
-// How much of the claim's words the source has, from 0 to 1; 0 if a number is missing.
-function support(claim, source) {
-	if (claim.numbers.some((n) => !source.numbers.has(n)))
-		return 0;
-	const found = claim.words.filter((w) => source.words.has(w)).length;
-	return claim.words.length === 0 ? 1 : found / claim.words.length;
+// Sources by word and number, so that a claim looks only at those that share a word with it.
+function index(texts) {
+	const byWord = new Map();
+	const known = texts.map((text, i) => {
+		for (const w of new Set(words(text)))
+			byWord.has(w) ? byWord.get(w).push(i) : byWord.set(w, [i]);
+		return new Set(numbers(text));
+	});
+	return { byWord, numbers: known };
 }
 
-const indexed = (text) => ({ words: new Set(words(text)), numbers: new Set(numbers(text)) });
+// How much of the claim's words one source has, at best, from 0 to 1. A source that lacks one of its numbers has nothing.
+function support(claim, { byWord, numbers: known }) {
+	const found = new Map();
+	for (const w of claim.words)
+		for (const i of byWord.get(w) ?? [])
+			found.set(i, (found.get(i) ?? 0) + 1);
+	let best = 0;
+	for (const [i, n] of found)
+		if (n > best && claim.numbers.every((number) => known[i].has(number)))
+			best = n;
+	return claim.words.length === 0 ? 1 : best / claim.words.length;
+}
 
 function checkLength(text, { min = 0, max = Infinity, unit = "words" }) {
 	const n = unit === "words" ? (text.match(/\S+/g) ?? []).length : [...text].length;
 	if (n >= min && n <= max)
 		return [];
-	return [{ check: "length", message: `it has ${n} ${unit}, not ${n < min ? `at least ${min}` : `at most ${max}`}` }];
+	const wanted = n < min ? `at least ${min}` : `at most ${max}`;
+	return [{ check: "length", message: `it has ${n} ${unit}, not ${wanted}` }];
 }
 
 function checkLinks(text, rule, sources) {
@@ -68,22 +84,26 @@ function checkLinks(text, rule, sources) {
 
 async function findSources(ctx, claim, rule) {
 	const hits = await ctx.memory.search(claim.query, { limit: rule.limit ?? 5, prefix: rule.prefix });
-	return hits.map((h) => indexed(`${h.title ?? ""}\n${h.text ?? ""}`));
+	return index(hits.map((h) => `${h.title ?? ""}\n${h.text ?? ""}`));
 }
 
 async function checkClaims(ctx, text, rule, sources) {
-	const given = sources.map(indexed);
-	const search = rule.prefix !== undefined || given.length === 0;
+	const given = index(sources);
+	const search = rule.prefix !== undefined || sources.length === 0;
 	const threshold = rule.threshold ?? 0.6;
 	const claims = sentences(strip(text)).filter(isClaim).slice(0, MAX_CLAIMS)
-		.map((s) => ({ text: s, words: [...new Set(words(s))], numbers: numbers(s), query: words(s).slice(0, 24).join(" ") }));
+		.map((s) => ({ text: s, words: [...new Set(words(s))], numbers: numbers(s) }))
+		.map((claim) => ({ ...claim, query: claim.words.slice(0, 24).join(" ") }));
 	const problems = [];
 	for (const claim of claims) {
-		let best = Math.max(0, ...given.map((s) => support(claim, s)));
+		let best = support(claim, given);
 		if (best < threshold && search && claim.query.length > 0)
-			best = Math.max(best, ...(await findSources(ctx, claim, rule)).map((s) => support(claim, s)));
+			best = Math.max(best, support(claim, await findSources(ctx, claim, rule)));
 		if (best < threshold)
-			problems.push({ check: "claims", message: `no source has: ${claim.text}`, claim: claim.text, support: Math.round(best * 100) / 100 });
+			problems.push({
+				check: "claims", message: `no source has: ${claim.text}`, claim: claim.text,
+				support: Math.round(best * 100) / 100,
+			});
 	}
 	return { total: claims.length, problems };
 }
@@ -92,7 +112,8 @@ async function checkClaims(ctx, text, rule, sources) {
 async function askModel(ctx, text, rule, sources) {
 	const answer = await ctx.model({
 		tier: rule.tier, model: rule.model, max_tokens: rule.max_tokens ?? 800,
-		system: 'You check a text against its sources. Answer with JSON alone: {"confidence": 0 to 1, "problems": ["…"]}.',
+		system: "You check a text against its sources. Answer with JSON alone: " +
+			'{"confidence": 0 to 1, "problems": ["…"]}.',
 		prompt: `SOURCES\n${sources.join("\n---\n").slice(0, 60000)}\n\nTEXT\n${text}`,
 	});
 	const read = readJson(answer.text ?? "")?.value;

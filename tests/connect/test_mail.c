@@ -233,7 +233,7 @@ static void the_same_key_is_delivered_once(void **state)
 	static const char args[] = "{\"to\":\"a@example.org\",\"subject\":\"s\",\"text\":\"x\"}";
 	struct rig *r = *state;
 	struct rig_result x;
-	const char *name;
+	char name[128];
 
 	for (int i = 0; i < 3; i++) {
 		send_mail(r, "same", args, &x);
@@ -245,7 +245,7 @@ static void the_same_key_is_delivered_once(void **state)
 	assert_int_equal(count_in(r, "tmp"), 0);
 	/* a reader has seen it */
 	send_mail(r, "same", args, &x);
-	name = strdup(rig_text(&x, "file"));
+	snprintf(name, sizeof(name), "%s", rig_text(&x, "file"));
 	rig_result_done(&x);
 	assert_int_equal(
 		rename(fmt("%s/outbox/new/%s", r->files, name), fmt("%s/outbox/cur/%s:2,S", r->files, name)),
@@ -351,12 +351,13 @@ static void smtp_failures_mean_what_they_mean(void **state)
 		{"hang-after", WIRE_UNKNOWN, "timeout", "no answer", 2},
 	};
 	struct rig *r = *state;
-	const char *log = strdup(fmt("%s/smtp.log", r->dir));
+	char log[128];
 	const char *argv[] = {"--log", log, NULL};
 	struct base_json *mail;
 	struct rig_result x;
 	struct standin s;
 
+	snprintf(log, sizeof(log), "%s/smtp.log", r->dir);
 	standin_start(&s, "smtp_faults.py", argv);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		size_t len, lines = 0;
@@ -393,10 +394,12 @@ static void smtp_failures_mean_what_they_mean(void **state)
 static void smtp_asks_for_the_secret_of_its_host(void **state)
 {
 	struct rig *r = *state;
-	const char *argv[] = {"--log", strdup(fmt("%s/auth.log", r->dir)), "--auth", "ada:s3cret", NULL};
+	char log[128];
+	const char *argv[] = {"--log", log, "--auth", "ada:s3cret", NULL};
 	struct rig_result x;
 	struct standin s;
 
+	snprintf(log, sizeof(log), "%s/auth.log", r->dir);
 	standin_start(&s, "smtp_faults.py", argv);
 	for (int i = 0; i < 4; i++) {
 		static const char *const hosts[] = {

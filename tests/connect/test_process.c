@@ -268,14 +268,14 @@ static size_t lines_of(const char *path)
 static void the_ledger_judges_each_class(void **state)
 {
 	struct rig *r = *state;
-	const char *file = strdup(fmt("%s/ledger", r->dir));
+	char file[128], config[128];
 	const char *argv[] = {"--file", file, NULL};
 	struct standin s;
 	struct rig_result x;
-	const char *config;
 
+	snprintf(file, sizeof(file), "%s/ledger", r->dir);
 	standin_start(&s, "ledger.py", argv);
-	config = strdup(fmt("{\"test\":{\"ledger\":\"127.0.0.1:%u\"}}", s.port));
+	snprintf(config, sizeof(config), "{\"test\":{\"ledger\":\"127.0.0.1:%u\"}}", s.port);
 	for (int i = 0; i < 2; i++) { /* twice the same key */
 		static const char *const actions[] = {"test.idempotent", "test.lookup", "test.once"};
 

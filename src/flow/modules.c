@@ -62,21 +62,13 @@ static char *join(const char *base, const char *name, char *out, size_t size)
 	return out;
 }
 
-/* The module that `name`, imported by `base`, means; also with ".js" or "/index.js" behind it. -1: none. */
+/* The module that `name`, imported by `base`, means. -1: none. */
 static ptrdiff_t resolve(const struct flow_version *v, const char *base, const char *name)
 {
-	static const char *const ends[] = {"", ".js", "/index.js"};
-	char path[1024], full[1040];
-	bool relative = name[0] == '.';
-	if (!join(relative ? base : "", name, path, sizeof(path)))
+	char path[1024];
+	if (strncmp(name, "./", 2) != 0 && strncmp(name, "../", 3) != 0)
 		return -1;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		snprintf(full, sizeof(full), "%s%s", path, ends[i]);
-		ptrdiff_t at = find_module(v, full);
-		if (at >= 0)
-			return at;
-	}
-	return -1;
+	return join(base, name, path, sizeof(path)) ? find_module(v, path) : -1;
 }
 
 /* Where `name` stands in quotes in the source of `file`: for messages. */

@@ -17,17 +17,15 @@ declare module "aios" {
 		description?: string;
 		/** What its input must be; checked before a run starts. */
 		input?: Schema;
-		/** When it starts by itself. */
+		/** When it starts by itself. Recorded; nothing is started by it yet. */
 		on?: Trigger[];
 		/** What it may spend: `{ run: "0.50 USD", month: "20 USD" }`. */
 		budget?: { run?: string; month?: string };
-		/** How many runs with the same key may be under way: `{ key: "input.issue", limit: 1 }`. */
+		/** How many runs with the same key may be under way: `{ key: "input.issue", limit: 1 }`. Recorded; not yet kept. */
 		concurrency?: { key?: string; limit: number };
 		/** What its runs may do: action names or patterns such as "memory.*". Nothing else is allowed. */
 		grants?: string[];
-		/** Prefix of the facts that policy rules see as `customer`. */
-		customers?: string;
-		/** How long finished runs are kept in full. */
+		/** How long finished runs are kept in full. Recorded; not yet acted upon. */
 		retention?: string;
 	}
 
@@ -79,12 +77,13 @@ declare module "aios" {
 		key?: string;
 		/** How often it is tried at most; with it, the last failure rejects instead of parking the run. */
 		retry?: number | { attempts: number };
+		/** Recorded; the action's own timeout counts. */
 		timeout?: Duration;
 		/** Whom it is for: costs and policy see it. */
 		customer?: string;
 		/** The approval that ctx.approve gave: meets a rule that would ask a person again. */
 		approval?: number | Approved;
-		/** The call that takes it back, or null: it cannot be. Recorded with the step. */
+		/** The call that takes it back, or null: nothing can. Recorded with the step. */
 		undo?: { action: string; args: Json } | null;
 	}
 

@@ -9,7 +9,6 @@ const MEMBERS = {
 	budget: object,
 	concurrency: (v) => object(v) ?? (Number.isInteger(v.limit) && v.limit > 0 ? null : "needs a limit, such as 1"),
 	grants: (v) => list(v) ?? (v.every((g) => !text(g)) ? null : "must be a list of action names"),
-	customers: text,
 	retention: text,
 };
 

@@ -309,9 +309,12 @@ int views_ask_run(struct views_ask *a)
 	if (!st)
 		return views_error(a->v, a->v->rc, a->err);
 	views_bind(st, "i", run);
-	if (sqlite3_step(st) != SQLITE_ROW) {
+	a->v->rc = sqlite3_step(st);
+	if (a->v->rc != SQLITE_ROW) {
+		r = a->v->rc == SQLITE_DONE ? base_err_set(a->err, -ENOENT, "there is no run %lld", (long long)run)
+					    : views_error(a->v, a->v->rc, a->err);
 		sqlite3_reset(st);
-		return base_err_set(a->err, -ENOENT, "there is no run %lld", (long long)run);
+		return r;
 	}
 	base_jw_obj(&a->w);
 	views_row(a, st);

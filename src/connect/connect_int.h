@@ -80,8 +80,7 @@ struct connect_result {
 /* Milliseconds of the monotonic clock. */
 int64_t connect_clock_ms(void);
 
-/* --- calls (call.c)
- * --------------------------------------------------------------------------------------------- */
+/* --- calls (call.c) --- */
 
 /* Begins the effect of one frame body; answers at once what cannot be begun. -EBADMSG: not a frame. */
 int connect_call_begin(struct connect *c, struct base_str body) __attribute__((warn_unused_result));
@@ -115,8 +114,7 @@ struct base_jv connect_config(const struct connect_call *call, const char *key);
 /* Calls call->on_timer in `ms`. -ENOMEM. */
 int connect_call_timer(struct connect_call *call, uint32_t ms) __attribute__((warn_unused_result));
 
-/* --- secrets (secret.c)
- * ----------------------------------------------------------------------------------------- */
+/* --- secrets (secret.c) --- */
 
 /* Opens what was sealed to this process and keeps it in the call; refuses one made for another call. -EACCES.
  */
@@ -128,8 +126,7 @@ int connect_secret_for(const struct connect_call *call, struct base_str host, st
 	struct base_err *err) __attribute__((warn_unused_result));
 void connect_secret_wipe(struct connect_call *call);
 
-/* --- the actions, one file each
- * --------------------------------------------------------------------------------- */
+/* --- the actions, one file each --- */
 
 void connect_mail_send(struct connect_call *call);
 void connect_http_get(struct connect_call *call);

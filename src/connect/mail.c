@@ -84,8 +84,7 @@ static void sent(struct connect_call *call, const char *transport, const struct 
 	base_buf_done(&value);
 }
 
-/* --- Maildir
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Maildir --- */
 
 /* The configured folder, which the operator writes relative to the workspace, relative to its files/. */
 static int maildir_of(
@@ -149,8 +148,7 @@ static void to_maildir(struct connect_call *call, struct base_jv config, struct 
 	sent(call, "maildir", m, name);
 }
 
-/* --- SMTP
- * ------------------------------------------------------------------------------------------------------- */
+/* --- SMTP --- */
 
 static void rejected(
 	struct connect_call *call, const struct smtp_job *job, const char *host, enum wire_outcome outcome)

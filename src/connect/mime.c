@@ -35,8 +35,7 @@ static int no_controls(struct base_str s, const char *what, struct base_err *err
 	return base_utf8_valid(s) ? 0 : base_err_set(err, -EINVAL, "%s: not valid UTF-8", what);
 }
 
-/* --- addresses
- * -------------------------------------------------------------------------------------------------- */
+/* --- addresses --- */
 
 static bool is_atext(char c)
 {
@@ -109,8 +108,7 @@ int mime_address(struct base_str s, const char *what, struct base_str *ret_name,
 	return 0;
 }
 
-/* --- headers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- headers --- */
 
 /* A header that is being written: knows its column, so that it can fold. */
 struct header {
@@ -317,8 +315,7 @@ static int put_headers(struct base_buf *out, struct base_jv headers, struct base
 	return 0;
 }
 
-/* --- bodies
- * ----------------------------------------------------------------------------------------------------- */
+/* --- bodies --- */
 
 /* The line ends of any system become CRLF. */
 static void canonical(struct base_str in, struct base_buf *out)
@@ -457,8 +454,7 @@ static int put_bodies(
 	return r == 0 ? 0 : base_err_set(err, r, r == -EFBIG ? "the mail is too large" : "out of memory");
 }
 
-/* --- the message
- * ------------------------------------------------------------------------------------------------ */
+/* --- the message --- */
 
 static int put_message_id(struct base_arena *arena, const char *id, struct base_str from,
 	struct base_buf *out, struct base_str *ret)

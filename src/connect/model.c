@@ -64,8 +64,7 @@ static void model_free(struct connect_call *call)
 	sse_done(&m->sse);
 }
 
-/* --- usage and cost
- * --------------------------------------------------------------------------------------------- */
+/* --- usage and cost --- */
 
 /* Nano-USD, rounded up: prices are per million tokens. -1 without a price. */
 static int64_t cost_of(const struct model_usage *u, struct base_jv prices)
@@ -119,8 +118,7 @@ static void put_usage(
 	base_jw_end_obj(&w);
 }
 
-/* --- the reply
- * -------------------------------------------------------------------------------------------------- */
+/* --- the reply --- */
 
 /* A model's arguments are its own text: what is not a JSON object is shown as it came. */
 static void put_tool_calls(struct base_jw *w, const struct model_reply *r)
@@ -244,8 +242,7 @@ static void fail_status(struct connect_call *call, long status)
 				});
 }
 
-/* --- transfer
- * --------------------------------------------------------------------------------------------------- */
+/* --- transfer --- */
 
 static int on_event(void *userdata, struct base_str data)
 {

@@ -32,8 +32,7 @@ static bool is_letter(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* --- reading the messages
- * --------------------------------------------------------------------------------------- */
+/* --- reading the messages --- */
 
 static struct base_str trimmed(struct base_str s)
 {
@@ -228,8 +227,7 @@ static int read_messages(struct job *j, struct base_jv args)
 	return 0;
 }
 
-/* --- what is asked
- * ---------------------------------------------------------------------------------------------- */
+/* --- what is asked --- */
 
 static bool says(struct base_str s, const char *word)
 {
@@ -308,8 +306,7 @@ static void understand(struct job *j, struct base_jv args)
 	j->room = (size_t)(max < 1 ? 1 : max > 100000 ? 100000 : max) * 4;
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static bool is_heading(const struct extract_unit *u)
 {

@@ -77,8 +77,7 @@ bool smtp_job_give_up(struct smtp_job *job)
 	return false;
 }
 
-/* --- one mail
- * ---------------------------------------------------------------------------------------------------- */
+/* --- one mail --- */
 
 /* libcurl asks for the message only once the server has answered DATA with 354. */
 static size_t on_read(char *buffer, size_t size, size_t count, void *userdata)
@@ -179,8 +178,7 @@ static void perform(CURL *e, struct smtp_job *job)
 	curl_slist_free_all(to);
 }
 
-/* --- threads
- * ----------------------------------------------------------------------------------------------------- */
+/* --- threads --- */
 
 /* The next job, after at most IDLE_S seconds; NULL: the thread ends. Called and returns with the lock held.
  */

@@ -11,8 +11,7 @@
 
 enum { HEAD_MAX = 128 << 10, CONNECT_TIMEOUT_MS = 15000 };
 
-/* --- which addresses are public
- * --------------------------------------------------------------------------------- */
+/* --- which addresses are public --- */
 
 static bool v4_public(uint32_t a)
 {
@@ -82,8 +81,7 @@ static bool text_public(const char *ip)
 	return false;
 }
 
-/* --- callbacks of libcurl
- * --------------------------------------------------------------------------------------- */
+/* --- callbacks of libcurl --- */
 
 /* The address that is about to be contacted, whatever name led to it. */
 static curl_socket_t on_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *a)
@@ -140,8 +138,7 @@ static size_t on_head(char *data, size_t size, size_t count, void *userdata)
 	return base_buf_failed(&x->head) ? 0 : line.len;
 }
 
-/* --- making one
- * ------------------------------------------------------------------------------------------------- */
+/* --- making one --- */
 
 /* With libcurl's own parser, so that both see the same. */
 int connect_host_of(const char *url, char *ret, size_t size, struct base_err *err)
@@ -339,8 +336,7 @@ uint32_t connect_xfer_retry_after_ms(const struct connect_xfer *x)
 	return seconds > 86400 ? 86400000u : (uint32_t)seconds * 1000;
 }
 
-/* --- what went wrong, in words
- * ---------------------------------------------------------------------------------- */
+/* --- what went wrong, in words --- */
 
 struct reason {
 	CURLcode code;

@@ -64,8 +64,7 @@ bool connect_is_loopback(const char *host);
  * one of those inside of an IPv6 address. */
 bool connect_address_public(const struct sockaddr *addr);
 
-/* --- the loop's side (net.c)
- * ------------------------------------------------------------------------------------ */
+/* --- the loop's side (net.c) --- */
 
 struct connect_net;
 int connect_net_new(int wire_fd, struct connect_net **ret) __attribute__((warn_unused_result));

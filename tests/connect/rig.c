@@ -257,7 +257,8 @@ void standin_start(struct standin *s, const char *script, const char *const *arg
 {
 	const char *folder = getenv("AIOS_STANDINS");
 	char line[256], path[4096];
-	const char *args[16] = {"python3", path, "--while-stdin"};
+	const char *runs = strstr(script, ".mjs") ? "node" : "python3";
+	const char *args[20] = {runs, path, "--while-stdin"};
 	int in[2], out[2];
 	size_t at = 0;
 
@@ -271,7 +272,7 @@ void standin_start(struct standin *s, const char *script, const char *const *arg
 	if (s->pid == 0) {
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		execvp("python3", (char *const *)(uintptr_t)args);
+		execvp(runs, (char *const *)(uintptr_t)args);
 		_exit(127);
 	}
 	close(in[0]);

@@ -311,8 +311,7 @@ static void a_maildir_outside_of_files_is_refused(void **state)
 	}
 }
 
-/* --- SMTP
- * ------------------------------------------------------------------------------------------------------- */
+/* --- SMTP --- */
 
 static void smtp_send(
 	struct rig *r, const struct standin *s, const char *to, const char *more, struct rig_result *ret)
@@ -435,8 +434,69 @@ static void smtp_asks_for_the_secret_of_its_host(void **state)
 	standin_stop(&s);
 }
 
-/* --- Markdown
- * --------------------------------------------------------------------------------------------------- */
+/* A mail server that is not ours, with TLS both ways: a PEM in the configuration makes its certificate
+ * trusted. */
+static void a_true_mail_server_takes_it_over_tls(void **state)
+{
+	static const char *const ways[][2] = {{"starttls", "smtp"}, {"tls", "smtps"}};
+	struct rig *r = *state;
+	const char *peers = getenv("AIOS_PEERS");
+	char modules[512], log[128], key[128], cert[128], *pem, ca[8192] = "";
+	size_t len;
+
+	snprintf(modules, sizeof(modules), "%s", peers ? peers : "build/deps-npm");
+	if (access(fmt("%s/node_modules/smtp-server", modules), F_OK) < 0 ||
+		system("command -v openssl >/dev/null") != 0)
+		skip();
+	snprintf(log, sizeof(log), "%s/peer.log", r->dir);
+	snprintf(key, sizeof(key), "%s/key.pem", r->dir);
+	snprintf(cert, sizeof(cert), "%s/cert.pem", r->dir);
+	assert_int_equal(
+		system(fmt("openssl req -x509 -newkey rsa:2048 -nodes -keyout %s -out %s -days 2 -subj /CN=x "
+			   "-addext subjectAltName=IP:127.0.0.1 2>/dev/null",
+			key, cert)),
+		0);
+	pem = slurp(cert, &len);
+	for (size_t i = 0, at = 0; i < len; i++)
+		at += (size_t)(pem[i] == '\n' ? sprintf(ca + at, "\\n") : sprintf(ca + at, "%c", pem[i]));
+	free(pem);
+	for (size_t i = 0; i < 2; i++) {
+		const char *argv[] = {"--modules", modules, "--log", log, "--auth", "ada:s3cret", "--tls",
+			ways[i][0], "--key", key, "--cert", cert, NULL};
+		struct standin s;
+
+		standin_start(&s, "smtp.mjs", argv);
+		for (int trusted = 0; trusted < 2; trusted++) {
+			struct base_str sealed = rig_seal(r, r->calls + 1, "127.0.0.1", "s3cret");
+			struct rig_result x;
+
+			rig_do(r,
+				&(struct rig_effect){.action = "mail.send",
+					.key = fmt("tls%zu%d", i, trusted),
+					.secret = sealed,
+					.args = "{\"to\":\"a@example.org\",\"subject\":\"s\",\"markdown\":"
+						"\"Hello *you*\"}",
+					.config = fmt(
+						"{\"mail\":{\"transport\":\"smtp\",\"from\":\"a@example."
+						"org\",\"smtp\":{\"url\":"
+						"\"%s://"
+						"127.0.0.1:%u\",\"user\":\"ada\",\"tls\":\"%s\"%s%s%s}}}",
+						ways[i][1], s.port, ways[i][0], trusted ? ",\"ca\":\"" : "",
+						trusted ? ca : "", trusted ? "\"" : "")},
+				&x);
+			free((void *)(uintptr_t)sealed.ptr);
+			if (trusted)
+				rig_expect(&x, WIRE_DONE);
+			else
+				rig_problem(&x, WIRE_RETRY, "tls", "trusted");
+			rig_result_done(&x);
+		}
+		base_json_free(read_mail(fmt("--log '%s'", log)));
+		standin_stop(&s);
+	}
+}
+
+/* --- Markdown --- */
 
 static void markdown_renders(void **state)
 {
@@ -521,6 +581,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_maildir_outside_of_files_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(smtp_failures_mean_what_they_mean, setup, teardown),
 		cmocka_unit_test_setup_teardown(smtp_asks_for_the_secret_of_its_host, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_true_mail_server_takes_it_over_tls, setup, teardown),
 	};
 
 	if (sodium_init() < 0)

@@ -290,8 +290,7 @@ static void keys_go_to_their_host_alone(void **state)
 	}
 }
 
-/* --- the built-in model
- * ------------------------------------------------------------------------------------------ */
+/* --- the built-in model --- */
 
 #define NOTES                                                                                                \
 	"# Bread\\n\\nA sourdough starter needs feeding twice a day in summer. Flour and water are all it "  \
@@ -390,8 +389,7 @@ static void the_built_in_model_reads_json_and_histories(void **state)
 	rig_result_done(&x);
 }
 
-/* --- parts
- * ------------------------------------------------------------------------------------------------------ */
+/* --- parts --- */
 
 static int collect(void *userdata, struct base_str data)
 {

@@ -251,8 +251,7 @@ static void slow_calls_do_not_hold_others_and_can_be_cut(void **state)
 	rig_cancel(r, 999); /* nobody's: no answer */
 }
 
-/* --- ledger
- * ----------------------------------------------------------------------------------------------------- */
+/* --- ledger --- */
 
 static size_t lines_of(const char *path)
 {
@@ -361,8 +360,7 @@ static void the_ledger_judges_each_class(void **state)
 	assert_int_equal(lines_of(file), 8);
 }
 
-/* --- the web
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the web --- */
 
 #define OPEN "{\"http\":{\"allow_private\":true}}"
 
@@ -527,8 +525,7 @@ static void feeds_come_as_bytes_to_be_parsed(void **state)
 	standin_stop(&s);
 }
 
-/* --- the process
- * ------------------------------------------------------------------------------------------------ */
+/* --- the process --- */
 
 static void a_frame_that_is_none_ends_the_process(void **state)
 {

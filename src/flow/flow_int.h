@@ -176,6 +176,7 @@ struct flow_worker {
 	bool scratch_taken;
 	int64_t cpu_began_ms; /* when this frame's code first asked for the time; -1: not yet */
 	int64_t wall_began_ms;
+	size_t called_bytes; /* of the calls in answer to this frame */
 	size_t next_gc;
 	size_t run_memory_max;
 	int64_t run_cpu_max_ms;

@@ -15,6 +15,8 @@
  * after the last two nothing of the run is left here.
  */
 
+enum { CALLED_MAX = 24 << 20 }; /* arguments of the steps that one turn may ask for */
+
 struct flow_run *flow_run_new(struct flow_worker *w, uint64_t id)
 {
 	struct flow_run *run = calloc(1, sizeof(*run));
@@ -341,6 +343,13 @@ static int send_call(struct flow_worker *w, JSContext *ctx, struct flow_run *run
 	int rc = flow_codec_put(w->codec, ctx, args, action, s);
 	if (rc == 0 && !JS_IsUndefined(opts))
 		rc = flow_codec_put(w->codec, ctx, opts, "options", &opts_buf);
+	w->called_bytes += s->len + opts_buf.len;
+	if (rc == 0 && w->called_bytes > CALLED_MAX) {
+		JS_ThrowRangeError(ctx,
+			"more than %d MiB of arguments at once: await some of the steps first",
+			CALLED_MAX >> 20);
+		rc = -1;
+	}
 	if (rc == 0) {
 		/* The number is taken only now: a getter in the arguments may have called another step. */
 		struct wire_flow_call f = {.run = run->id,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ enum {
 	PURGE_MAX_MS = 400,
 	TIDY_AFTER_MS = 1000,
 	FLUSH_BYTES = 2048,
+	OUT_HIGH = 16 << 20,
 	STACK_MAX = 1 << 20,
 	EXIT_POISONED = 3, /* a killed run's jobs could not be got rid of: a fresh process is the cure */
 };
@@ -336,6 +338,7 @@ static int on_inspect(struct flow_worker *w, struct base_str body)
 int flow_worker_frame(struct flow_worker *w, unsigned type, struct base_str body)
 {
 	w->cpu_began_ms = -1;
+	w->called_bytes = 0;
 	collect(w);
 	set_gc_threshold(w);
 	switch (type) {
@@ -418,6 +421,20 @@ void flow_worker_free(struct flow_worker *w)
 	free(w);
 }
 
+/* Before more is asked of the flows, what they asked for must have left: the queue of the connection has an
+ * end. */
+static int flush_most(struct flow_worker *w)
+{
+	int rc = wire_conn_pending(w->conn) < FLUSH_BYTES ? 0 : wire_conn_flush(w->conn);
+	while (rc == -EAGAIN && wire_conn_pending(w->conn) > OUT_HIGH) {
+		struct pollfd p = {.fd = wire_conn_fd(w->conn), .events = POLLOUT};
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			return -errno;
+		rc = wire_conn_flush(w->conn);
+	}
+	return rc == -EAGAIN ? 0 : rc;
+}
+
 static int handle_all(struct flow_worker *w)
 {
 	unsigned type;
@@ -428,8 +445,9 @@ static int handle_all(struct flow_worker *w)
 			rc = flow_worker_frame(w, type, body);
 		if (rc < 0)
 			return rc;
-		if (wire_conn_pending(w->conn) >= FLUSH_BYTES && wire_conn_flush(w->conn) == -EPIPE)
-			return -EPIPE;
+		rc = flush_most(w);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }

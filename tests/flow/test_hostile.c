@@ -164,6 +164,54 @@ static void test_killed_run_stays_dead(void **state)
 		"cpu", "flow evil");
 }
 
+/* Steps by the thousand, or huge ones: what is asked for at once has a limit, and the worker keeps its
+ * connection. */
+static void test_flood_of_steps(void **state)
+{
+	struct peer *p = *state;
+	peer_version(p, "flood",
+		FLOW("const s = 'x'.repeat(1 << 20); for (;;) ctx.call('test.echo', { s }).catch(() => "
+		     "{});"));
+	peer_start_with(p, 700, "flood", "{}", "{\"flow\":\"flood\"}", 1, 1);
+	for (uint32_t i = 0; i < 23; i++)
+		peer_call_is(p, 700, i, "test.echo", NULL);
+	peer_failed_is(p, 700, "exception", "more than 24 MiB of arguments at once");
+	neighbour_goes_on(p);
+	peer_version(p, "flood2", FLOW("for (;;) ctx.call('test.echo', {}).catch(() => {});"));
+	peer_start_with(p, 701, "flood2", "{}", "{\"flow\":\"flood\"}", 1, 1);
+	for (uint32_t i = 0;; i++) {
+		struct got g = peer_next(p);
+		bool failed = g.type == WIRE_FLOW_FAILED;
+		if (failed)
+			assert_non_null(strstr(g.value, "\"kind\":\"memory\""));
+		else
+			assert_int_equal(g.type, WIRE_FLOW_CALL);
+		peer_got_done(&g);
+		if (failed)
+			break;
+	}
+	neighbour_goes_on(p);
+}
+
+/* Jobs that cannot be got rid of in time: the worker says whose fault it is and ends, so that a fresh one can
+ * replay the neighbours. */
+static void test_poisoned_queue(void **state)
+{
+	struct peer p;
+	(void)state;
+	peer_open(&p, "{\"run_cpu_ms\":300}");
+	peer_version(&p, "poison",
+		FLOW("for (let i = 0; i < 50000; i++) Promise.resolve().then(() => { for (;;) {} }); for "
+		     "(;;) {}"));
+	peer_start_with(&p, 1, "poison", "{}", "{\"flow\":\"poison\"}", 1, 1);
+	peer_failed_is(&p, 1, "cpu", "flow poison");
+	struct got g = peer_next(&p);
+	assert_int_equal(g.type, 0);
+	int status = peer_reap(&p);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 3);
+}
+
 static void test_memory_over_steps(void **state)
 {
 	struct peer *p = *state;
@@ -202,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_regexp), cmocka_unit_test(test_no_way_to_new_code),
 		cmocka_unit_test(test_killed_run_stays_dead)};
 	const struct CMUnitTest greedy[] = {cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_flood_of_steps), cmocka_unit_test(test_poisoned_queue),
 		cmocka_unit_test(test_memory_over_steps), cmocka_unit_test(test_many_bombs)};
 	int failed = cmocka_run_group_tests_name("flow/hostile: time", busy, open_quick, close_peer);
 	return failed + cmocka_run_group_tests_name("flow/hostile: memory", greedy, open_patient, close_peer);

@@ -12,10 +12,14 @@
  * Requests of the doors.
  *
  * Invariants
- * A1  Who asks is decided here from a verified credential (auth.c); what they may do by the core's grants on
- *     "api.OPERATION". A refusal is recorded.
- * A2  A reply leaves when everything decided before it is durable (commit.c, C1): what a client was told is
- * in the log. A3  A request is answered once; if its client has left, its answer is dropped.
+ *
+ * A1 Who asks is decided here from a verified credential (auth.c); what they may do by the core's grants
+ * on "api.OPERATION". A refusal is recorded.
+ *
+ * A2 A reply leaves when everything decided before it is durable (commit.c, C1): what a client was told is
+ * in the log.
+ *
+ * A3 A request is answered once; if its client has left, its answer is dropped.
  */
 
 int engine_api_init(struct engine *e)

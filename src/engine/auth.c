@@ -10,17 +10,19 @@
 #include "base/check.h"
 
 /*
- * Credentials.
- *   peer uid      the local door alone: our own user or root is the operator
- *   bearer        aios_SEED: base64url of an Ed25519 seed; the log knows its public half
- *                 aiosc_CHAIN: base64url of {"k":ROOT,"b":[{"c":CAVEATS,"n":NEXT,"s":SIG}…],"p":SEED}: each
- * block narrows the one before and is signed by its key over "aios-caveat-1", the canonical caveats and NEXT;
- * the holder proves the last key by its seed. ROOT, NEXT, SEED are hex (32 bytes), SIG hex (64 bytes) cookie
- * a session of the operator's browser: 32 random bytes, of which only the hash is kept, in memory
+ * Credentials: the peer's uid (local door only: our own user or root is the operator); a bearer token; the
+ * cookie of a browser session (32 random bytes).
+ *
+ * A bearer token is aios_SEED, base64url of an Ed25519 seed whose public half the log knows, or
+ * aiosc_CHAIN, base64url of {"k":ROOT,"b":[{"c":CAVEATS,"n":NEXT,"s":SIG}…],"p":SEED}: each block narrows
+ * the one before and is signed by its key over "aios-caveat-1", the canonical caveats and NEXT; the holder
+ * proves the last key by its seed. ROOT, NEXT and SEED are 32 bytes, SIG 64, all hex.
  *
  * Invariants
- * K1  No secret of a caller is kept: of cookies and one-time links the hash, of keys nothing.
- * K2  A key is looked up in the state at every request: a revoked one is refused from the next request on.
+ *
+ * K1 No secret of a caller is kept: of cookies and one-time links the hash, of keys nothing.
+ *
+ * K2 A key is looked up in the state at every request: a revoked one is refused from the next request on.
  */
 
 enum { SESSIONS_MAX = 64, LINKS_MAX = 16, BLOCKS_MAX = 8, CACHE_MAX = 256 };

@@ -1,7 +1,6 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,69 +12,90 @@
 #include "base/check.h"
 
 /*
- * Group commit on a thread of its own.
+ * Group commit on a thread of its own, or on the loop's where nothing else is under way.
  *
  * Invariants
- * C1  Nothing leaves the house before the events that it follows from are durable: every dispatch, reply and
- *     notification is an engine_out on the group that holds its events, released when log_append has returned
- * 0. C2  Groups are appended in the order of their sequence numbers, one at a time; first_seq = durable + 1.
- * C3  A group that could not be appended is discarded together with everything decided since; nothing of it
- * is released. C4  The loop never touches a group while the committer has it, but to read its block (the tail
- * cache).
+ *
+ * C1 Nothing leaves the house before the events that it follows from are durable: every dispatch, reply
+ * and notification is an engine_out on the group that holds its events, released when log_append has
+ * returned 0.
+ *
+ * C2 Groups are appended in the order of their sequence numbers, one at a time; first_seq = durable + 1.
+ *
+ * C3 A group that could not be appended is discarded together with everything decided since; nothing of it
+ * is released.
+ *
+ * C4 The loop never touches a group while the committer has it, but to read its block (the tail cache).
+ *
+ * C5 One thread appends at a time: the committer, or the loop while the committer sees a job that is done.
  */
+
+enum { INLINE_MAX = 64 << 10, IDLE_NS = 200000000 };
+
+static int append(struct engine_committer *c, const struct engine_group *g)
+{
+	struct log_commit commit = {.first_seq = g->first_seq,
+		.count = (uint32_t)g->count,
+		.time_ms = g->time_ms,
+		.block = base_buf_view(&g->block)};
+	struct log_body *bodies = g->body_count ? calloc(g->body_count, sizeof(*bodies)) : NULL;
+	int rc;
+
+	if (g->body_count && !bodies)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->body_count; i++)
+		bodies[i] = (struct log_body){g->bodies[i].hash, {g->bodies[i].data, g->bodies[i].len}};
+	rc = log_append(c->log, &commit, bodies, g->body_count, &c->err);
+	free(bodies);
+	return rc;
+}
+
+/* Nothing came for a while: what may wait is done now (checkpoints). Called and left with the lock held. */
+static void idle_a_while(struct engine_committer *c)
+{
+	struct timespec until;
+	uint64_t before = c->appended;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += IDLE_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT || c->job ||
+		c->appended != before)
+		return;
+	c->busy = false;
+	c->idling = true;
+	pthread_mutex_unlock(&c->lock);
+	log_idle(c->log);
+	pthread_mutex_lock(&c->lock);
+	c->idling = false;
+}
 
 static void *commit_main(void *arg)
 {
 	struct engine_committer *c = arg;
-	struct timespec until;
-	bool busy = false;
 
 	pthread_mutex_lock(&c->lock);
-	while (true) {
+	while (!c->stop || (c->job && !c->done)) {
 		struct engine_group *g = c->job;
-		struct log_commit commit;
-		struct log_body *bodies;
 		uint64_t one = 1;
 		int rc;
 
 		if (!g || c->done) {
-			if (c->stop)
-				break;
-			if (!busy) {
+			if (c->busy)
+				idle_a_while(c);
+			else
 				pthread_cond_wait(&c->wake, &c->lock);
-				continue;
-			}
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_nsec += 200000000;
-			if (until.tv_nsec >= 1000000000) {
-				until.tv_nsec -= 1000000000;
-				until.tv_sec++;
-			}
-			if (pthread_cond_timedwait(&c->wake, &c->lock, &until) == ETIMEDOUT &&
-				!(c->job && !c->done)) {
-				busy = false;
-				pthread_mutex_unlock(&c->lock);
-				log_idle(c->log);
-				pthread_mutex_lock(&c->lock);
-			}
 			continue;
 		}
 		pthread_mutex_unlock(&c->lock);
-		busy = true;
-		commit = (struct log_commit){.first_seq = g->first_seq,
-			.count = (uint32_t)g->count,
-			.time_ms = g->time_ms,
-			.block = base_buf_view(&g->block)};
-		bodies = g->body_count ? calloc(g->body_count, sizeof(*bodies)) : NULL;
-		for (size_t i = 0; bodies && i < g->body_count; i++)
-			bodies[i] =
-				(struct log_body){g->bodies[i].hash, {g->bodies[i].data, g->bodies[i].len}};
-		rc = g->body_count && !bodies ? -ENOMEM
-					      : log_append(c->log, &commit, bodies, g->body_count, &c->err);
-		free(bodies);
+		rc = append(c, g);
 		pthread_mutex_lock(&c->lock);
 		c->result = rc;
-		c->done = true;
+		c->done = c->busy = true;
+		c->appended++;
 		if (write(c->efd, &one, sizeof(one)) < 0)
 			BASE_CHECK(errno == EAGAIN);
 		pthread_cond_broadcast(&c->wake);
@@ -209,8 +229,52 @@ void engine_commit_start(struct engine *e, bool force)
 	e->spare = NULL;
 	pthread_mutex_lock(&c->lock);
 	c->job = g;
-	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
+	pthread_cond_signal(&c->wake);
+}
+
+/* True when nothing is under way inside the house: then nobody is kept waiting by a commit on this thread,
+ * and two changes of thread are saved. */
+static bool is_quiet(const struct engine *e)
+{
+	if (e->inflight || e->degraded || engine_effects_count(e) || e->pending->block.len > INLINE_MAX)
+		return false;
+	for (size_t i = 0; i < e->proc_count; i++)
+		if (e->procs[i].worker.ring_count)
+			return false;
+	return true;
+}
+
+void engine_commit_inline(struct engine *e)
+{
+	struct engine_committer *c = &e->committer;
+	struct engine_group *g = e->pending;
+	int rc;
+
+	if (!g->count || !g->outs || !is_quiet(e) || (!e->spare && !(e->spare = group_new())))
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (c->idling || c->job) {
+		pthread_mutex_unlock(&c->lock);
+		return;
+	}
+	/* The thread sees a job that is done: it touches nothing. */
+	e->inflight = g;
+	e->pending = e->spare;
+	e->spare = NULL;
+	c->job = g;
+	c->done = true;
+	pthread_mutex_unlock(&c->lock);
+	rc = append(c, g);
+	pthread_mutex_lock(&c->lock);
+	c->result = rc;
+	c->appended++;
+	/* The thread looks after checkpoints. */
+	if (!c->busy)
+		pthread_cond_broadcast(&c->wake);
+	c->busy = true;
+	pthread_mutex_unlock(&c->lock);
+	finish(e);
 }
 
 void engine_after_commit(struct engine *e, struct engine_out *o)
@@ -245,22 +309,6 @@ void engine_commit_wait(struct engine *e)
 	}
 }
 
-/* The loop and the processes that a step passes share a CPU (no wake-ups across); the committer has the
- * others. */
-static void pin_away(pthread_t thread)
-{
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0 || CPU_COUNT(&set) < 2)
-		return;
-	for (int i = 0; i < CPU_SETSIZE; i++)
-		if (CPU_ISSET(i, &set)) {
-			CPU_CLR(i, &set);
-			break;
-		}
-	pthread_setaffinity_np(thread, sizeof(set), &set);
-}
-
 int engine_commit_init(struct engine *e, struct base_err *err)
 {
 	struct engine_committer *c = &e->committer;
@@ -292,8 +340,6 @@ int engine_commit_init(struct engine *e, struct base_err *err)
 	if (rc < 0)
 		return base_err_set(err, rc, "cannot start the committer: %s", strerror(-rc));
 	c->started = true;
-	if (e->opt.pin)
-		pin_away(c->thread);
 	return 0;
 }
 

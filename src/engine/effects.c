@@ -13,11 +13,16 @@
  * Attempts at effects, from their release by the core to their result.
  *
  * Invariants
- * E1  An attempt reaches its connector only after the step_sent that released it is durable (commit.c, C1).
- * E2  Each attempt gives exactly one CORE_CMD_EFFECT_RESULT: the connector's answer, or WIRE_UNKNOWN when the
- * connector died or went silent after the attempt had been sent to it. What was never sent is RETRY or waits,
- * never UNKNOWN. E3  The bytes that were judged are the bytes that are sent. E4  A secret goes sealed from
- * the vault to aios-connect; aiosd cannot read it.
+ *
+ * E1 An attempt reaches its connector only after the step_sent that released it is durable (commit.c, C1).
+ *
+ * E2 Each attempt gives exactly one CORE_CMD_EFFECT_RESULT: the connector's answer, or WIRE_UNKNOWN when
+ * the connector died or went silent after the attempt had been sent to it. What was never sent is RETRY or
+ * waits, never UNKNOWN.
+ *
+ * E3 The bytes that were judged are the bytes that are sent.
+ *
+ * E4 A secret goes sealed from the vault to aios-connect; aiosd cannot read it.
  */
 
 enum call_state { CALL_NEW, CALL_WAITS, CALL_SECRET, CALL_SENT, CALL_ASKED };

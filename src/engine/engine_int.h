@@ -182,8 +182,9 @@ struct engine_committer {
 	bool started;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct engine_group *job; /* guarded by lock, as are the next four */
-	bool stop, done;
+	struct engine_group *job; /* guarded by lock, as are the next seven */
+	bool stop, done, idling, busy;
+	uint64_t appended;
 	int result;
 	struct base_err err;
 	int efd;
@@ -196,6 +197,8 @@ void engine_commit_done(struct engine *e);
 void engine_after_commit(struct engine *e, struct engine_out *o);
 /* Starts a commit if somebody waits for one (or `force`) and none is running. */
 void engine_commit_start(struct engine *e, bool force);
+/* The same on the calling thread, if nothing is under way inside the house. */
+void engine_commit_inline(struct engine *e);
 /* Waits for the running commit and releases (shutdown). */
 void engine_commit_wait(struct engine *e);
 bool engine_all_durable(const struct engine *e);
@@ -471,7 +474,6 @@ struct engine_options {
 	int port;	     /* -1: as configured */
 	unsigned workers;    /* 0: as configured */
 	uint64_t fold_after; /* events behind the last snapshot: a new one is made */
-	bool pin;	     /* the loop on one CPU, the committer on the others */
 };
 
 struct engine_sessions;

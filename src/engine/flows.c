@@ -13,13 +13,17 @@
  * Runs in flow workers.
  *
  * Invariants
- * F1  A run is loaded in at most one worker; only that worker is heard for it.
- * F2  A run is rebuilt from its journal as the state holds it at the moment of loading; results that come
- * later are sent as they are applied. So a worker sees every result of a run once, in log order. F3  A worker
- * handles frames one after the other: the oldest unacknowledged one is the run that it executes now. If it
- *     stays the oldest for longer than ENGINE_WATCHDOG_MS, the worker is ended and that run is at fault; all
- * others are only loaded again. F4  Only a run without unacknowledged frames is evicted: every call that it
- * made has been received.
+ *
+ * F1 A run is loaded in at most one worker; only that worker is heard for it.
+ *
+ * F2 A run is rebuilt from its journal as the state holds it at the moment of loading; results that come
+ * later are sent as they are applied. So a worker sees every result of a run once, in log order.
+ *
+ * F3 A worker handles frames one after the other: the oldest unacknowledged one is the run that it
+ * executes now. If it stays the oldest for longer than ENGINE_WATCHDOG_MS, the worker is ended and that
+ * run is at fault; all others are only loaded again.
+ *
+ * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received.
  */
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */

@@ -17,8 +17,7 @@
 /*
  * The loop: everything waits in one epoll; nothing polls, so an idle aiosd is not woken at all.
  *
- *   epoll_wait → frames in (decide, apply, queue) → timers → loads → start a commit if somebody waits → flush
- * sockets
+ * epoll_wait → frames in (decide, apply, queue) → timers → loads → a commit if somebody waits → flush sockets
  */
 
 void engine_note(unsigned level, const char *fmt, ...)
@@ -177,6 +176,10 @@ static void end_of_turn(struct engine *e)
 {
 	run_timers(e);
 	engine_flows_pump(e);
+	if (e->pending->outs && !e->inflight) {
+		engine_procs_flush(e);
+		engine_commit_inline(e);
+	}
 	engine_commit_start(e, e->commit_wanted);
 	if (e->pending->count == 0)
 		e->commit_wanted = false;

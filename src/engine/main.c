@@ -7,7 +7,7 @@
 
 static int usage(void)
 {
-	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS] [--no-pin]\n"
+	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS]\n"
 	      "Runs a workspace in the foreground. `aios up` starts it in the background.\n",
 		stderr);
 	return 2;
@@ -25,7 +25,7 @@ static int number(const char *s, int max, int *ret)
 
 int main(int argc, char **argv)
 {
-	struct engine_options opt = {.port = -1, .pin = true};
+	struct engine_options opt = {.port = -1};
 	struct base_err err = {0};
 	int rc, workers = 0, fold = ENGINE_FOLD_LONG;
 
@@ -41,10 +41,7 @@ int main(int argc, char **argv)
 			opt.workers = (unsigned)workers;
 		else if (strcmp(argv[i], "--fold-after") == 0 && number(value, INT32_MAX, &fold) == 0)
 			;
-		else if (strcmp(argv[i], "--no-pin") == 0) {
-			opt.pin = false;
-			continue;
-		} else
+		else
 			return usage();
 		i++;
 	}

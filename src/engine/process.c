@@ -13,11 +13,17 @@
 #include "base/check.h"
 
 /*
+ * The table of processes.
+ *
  * Invariants
- * P1  A process is heard only for frames that its kind may send (wire_frame_permitted), and only after a
- * hello of this very protocol version; anything else ends it. P2  A process that dies is started again, 100
- * ms to 5 s later; what it had in flight is settled at its death. P3  No frame is sent to a process whose
- * socket another life of it reads: the generation counts lives.
+ *
+ * P1 A process is heard only for frames that its kind may send (wire_frame_permitted), and only after a
+ * hello of this very protocol version; anything else ends it.
+ *
+ * P2 A process that dies is started again, 100 ms to 5 s later; what it had in flight is settled at its
+ * death.
+ *
+ * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
 enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, OUT_HIGH = 48 << 20 };

@@ -12,8 +12,11 @@
  * From the log to a state and back.
  *
  * Invariants
- * R1  The state is the fold of the log's events up to `seq`, whether it came from a snapshot and a suffix or
- * from zero. R2  After a commit that failed, state and log agree again before anything else is decided.
+ *
+ * R1 The state is the fold of the log's events up to `seq`, whether it came from a snapshot and a suffix
+ * or from zero.
+ *
+ * R2 After a commit that failed, state and log agree again before anything else is decided.
  */
 
 int engine_core_new(struct core **ret, struct base_err *err)

@@ -12,11 +12,17 @@
  * One command: prefetch, decide, apply.
  *
  * Invariants
- * T1  The events of a decision are applied, in order, before the next command is looked at; the sequence
- * numbers in the pending group are those that the log will give them. T2  What follows from an event inside
- * the house (a result for a flow, a run to load) happens while it is applied; what leaves the house becomes
- * an engine_out (see commit.c, C1). T3  Log time never goes back: a command's time is the wall clock's or the
- * last event's, whichever is later. T4  Acts never decide: a callback of core_apply only queues and sends.
+ *
+ * T1 The events of a decision are applied, in order, before the next command is looked at; the sequence
+ * numbers in the pending group are those that the log will give them.
+ *
+ * T2 What follows from an event inside the house (a result for a flow, a run to load) happens while it is
+ * applied; what leaves the house becomes an engine_out (commit.c, C1).
+ *
+ * T3 Log time never goes back: a command's time is the wall clock's or the last event's, whichever is
+ * later.
+ *
+ * T4 Acts never decide: a callback of core_apply only queues and sends.
  */
 
 int64_t engine_wall_ms(void)

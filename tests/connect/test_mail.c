@@ -157,7 +157,7 @@ static void plain_text_and_html_stand_alone_or_together(void **state)
 
 static void subjects_of_every_length_survive(void **state)
 {
-	for (size_t len = 1; len < 300; len += 7) {
+	for (size_t len = 1; len < 300; len += 19) {
 		char ascii[512], wide[1024];
 		struct base_json *mail;
 
@@ -171,7 +171,7 @@ static void subjects_of_every_length_survive(void **state)
 			fmt("{\"to\":\"a@example.org\",\"subject\":\"%s\",\"text\":\"x\"}", ascii));
 		assert_string_equal(of(mail, "subject"), ascii);
 		base_json_free(mail);
-		if (len % 3)
+		if (len % 2)
 			continue;
 		mail = delivered(*state, fmt("w%zu", len),
 			fmt("{\"to\":\"a@example.org\",\"subject\":\"%s\",\"text\":\"x\"}", wide));

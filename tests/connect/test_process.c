@@ -264,100 +264,101 @@ static size_t lines_of(const char *path)
 	return n;
 }
 
-static void the_ledger_judges_each_class(void **state)
-{
-	struct rig *r = *state;
-	char file[128], config[128];
-	const char *argv[] = {"--file", file, NULL};
+struct judge {
+	struct rig *r;
 	struct standin s;
+	char file[128], config[128];
+};
+
+static void judge_start(struct judge *j, struct rig *r)
+{
+	const char *argv[] = {"--file", j->file, NULL};
+
+	j->r = r;
+	snprintf(j->file, sizeof(j->file), "%s/ledger", r->dir);
+	standin_start(&j->s, "ledger.py", argv);
+	snprintf(j->config, sizeof(j->config), "{\"test\":{\"ledger\":\"127.0.0.1:%u\"}}", j->s.port);
+}
+
+static void put(
+	struct judge *j, const char *action, const char *key, const char *args, struct rig_result *ret)
+{
+	const struct rig_effect e = {.action = action,
+		.key = key,
+		.args = args,
+		.config = j->config,
+		.timeout_ms = strstr(args, "delay") ? 400 : 30000};
+
+	rig_do(j->r, &e, ret);
+}
+
+static void the_ledger_counts_each_class(void **state)
+{
+	static const char *const actions[] = {"test.idempotent", "test.lookup", "test.once"};
 	struct rig_result x;
+	struct judge j;
 
-	snprintf(file, sizeof(file), "%s/ledger", r->dir);
-	standin_start(&s, "ledger.py", argv);
-	snprintf(config, sizeof(config), "{\"test\":{\"ledger\":\"127.0.0.1:%u\"}}", s.port);
+	judge_start(&j, *state);
 	for (int i = 0; i < 2; i++) { /* twice the same key */
-		static const char *const actions[] = {"test.idempotent", "test.lookup", "test.once"};
-
 		for (size_t a = 0; a < 3; a++) {
-			rig_do(r,
-				&(struct rig_effect){
-					.action = actions[a], .args = "{\"value\":1}", .config = config},
-				&x);
+			put(&j, actions[a], "k1", "{\"value\":1}", &x);
 			rig_expect(&x, WIRE_DONE);
 			assert_int_equal(rig_int(&x, "value"), 1);
 			rig_result_done(&x);
 		}
 	}
-	assert_int_equal(lines_of(file), 4); /* once: both */
-	rig_do(r,
-		&(struct rig_effect){.action = "test.once",
-			.key = "k2",
-			.args = "{\"die\":\"after\",\"value\":2}",
-			.config = config},
-		&x);
-	rig_problem(&x, WIRE_UNKNOWN, "broken", "127.0.0.1");
+	assert_int_equal(lines_of(j.file), 4); /* once: both */
+	standin_stop(&j.s);
+	put(&j, "test.once", "k2", "{\"value\":8}", &x);
+	rig_problem(&x, WIRE_RETRY, "unreachable", "nothing accepts");
 	rig_result_done(&x);
-	assert_int_equal(lines_of(file), 5); /* and only once, however it looked from here */
-	rig_do(r,
-		&(struct rig_effect){.action = "test.lookup",
-			.key = "k3",
-			.args = "{\"die\":\"after\",\"value\":3}",
-			.config = config},
-		&x);
-	rig_expect(&x, WIRE_UNKNOWN);
-	rig_result_done(&x);
-	rig_do(r,
+	assert_int_equal(lines_of(j.file), 4);
+}
+
+/* What the ledger did and what can be told from here are two things. */
+static void a_lost_answer_is_never_taken_for_a_no(void **state)
+{
+	static const struct {
+		const char *action, *key, *args;
+		unsigned outcome;
+		size_t lines;
+	} cases[] = {
+		{"test.once", "k2", "{\"die\":\"after\",\"value\":2}", WIRE_UNKNOWN, 1},
+		{"test.lookup", "k3", "{\"die\":\"after\",\"value\":3}", WIRE_UNKNOWN, 2},
+		{"test.once", "k5", "{\"die\":\"before\",\"value\":5}", WIRE_UNKNOWN, 2},
+		{"test.once", "k6", "{\"delay_ms\":30000,\"value\":6}", WIRE_UNKNOWN, 3},
+		{"test.read", "k7", "{\"die\":\"after\",\"value\":7}", WIRE_RETRY, 4},
+	};
+	struct rig_result x;
+	struct judge j;
+
+	judge_start(&j, *state);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		put(&j, cases[i].action, cases[i].key, cases[i].args, &x);
+		rig_expect(&x, cases[i].outcome);
+		rig_result_done(&x);
+		assert_int_equal(lines_of(j.file), cases[i].lines);
+	}
+	rig_do(j.r,
 		&(struct rig_effect){.mode = 1,
 			.action = "test.lookup",
 			.key = "k3",
 			.args = "{\"value\":3}",
-			.config = config},
+			.config = j.config},
 		&x);
 	rig_expect(&x, WIRE_DONE);
 	assert_int_equal(rig_int(&x, "value"), 3);
 	rig_result_done(&x);
-	rig_do(r,
+	rig_do(j.r,
 		&(struct rig_effect){.mode = 1,
 			.action = "test.lookup",
 			.key = "k4",
 			.args = "{\"value\":4}",
-			.config = config},
+			.config = j.config},
 		&x);
 	rig_expect(&x, WIRE_NOT_FOUND);
 	rig_result_done(&x);
-	rig_do(r,
-		&(struct rig_effect){.action = "test.once",
-			.key = "k5",
-			.args = "{\"die\":\"before\",\"value\":5}",
-			.config = config},
-		&x);
-	rig_expect(&x, WIRE_UNKNOWN); /* from here it cannot be told */
-	rig_result_done(&x);
-	rig_do(r,
-		&(struct rig_effect){.action = "test.once",
-			.key = "k6",
-			.args = "{\"delay_ms\":30000,\"value\":6}",
-			.config = config,
-			.timeout_ms = 400},
-		&x);
-	rig_problem(&x, WIRE_UNKNOWN, "timeout", "no answer");
-	rig_result_done(&x);
-	rig_do(r,
-		&(struct rig_effect){.action = "test.read",
-			.key = "k7",
-			.args = "{\"die\":\"after\",\"value\":7}",
-			.config = config},
-		&x);
-	rig_expect(&x, WIRE_RETRY);
-	rig_result_done(&x);
-	standin_stop(&s);
-	rig_do(r,
-		&(struct rig_effect){
-			.action = "test.once", .key = "k8", .args = "{\"value\":8}", .config = config},
-		&x);
-	rig_problem(&x, WIRE_RETRY, "unreachable", "nothing accepts");
-	rig_result_done(&x);
-	assert_int_equal(lines_of(file), 8);
+	standin_stop(&j.s);
 }
 
 /* --- the web --- */
@@ -592,7 +593,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(failures_end_after_the_times_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			slow_calls_do_not_hold_others_and_can_be_cut, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_ledger_judges_each_class, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_ledger_counts_each_class, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_lost_answer_is_never_taken_for_a_no, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_come_with_status_headers_and_body, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_goes_wrong_on_the_web_is_told_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(private_addresses_are_not_reached, setup, teardown),

@@ -154,7 +154,7 @@ static void problem_of_error(JSContext *ctx, JSValueConst e, const char *kind, s
 	if (base_utf8_valid(base_str_of(at.file)))
 		put_place(&w, at.file, at.line, at.column);
 	put_step(ctx, e, &w);
-	if (stack && *stack)
+	if (stack && at.file[0]) /* else it shows the library alone */
 		base_jw_mstr(&w, "stack", valid(cut(stack, STACK_MAX)));
 	base_jw_end_obj(&w);
 	base_buf_done(&text);

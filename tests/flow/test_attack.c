@@ -92,7 +92,8 @@ static void test_every_system_call(void **state)
 		if (g.type == 0) {
 			int status = peer_reap(&p);
 			/* SIGILL: uretprobe, which the kernel answers before any filter */
-			if (!WIFSIGNALED(status) || (WTERMSIG(status) != SIGSYS && WTERMSIG(status) != SIGILL))
+			if (!WIFSIGNALED(status) ||
+				(WTERMSIG(status) != SIGSYS && WTERMSIG(status) != SIGILL))
 				fail_msg("system call %ld: status %x, not SIGSYS", number, status);
 			killed++;
 			continue;

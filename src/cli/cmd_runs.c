@@ -24,17 +24,54 @@ int cli_read_json(struct cli *c, const char *text, struct base_buf *ret)
 	return 0;
 }
 
-/* A value of the command line: JSON where it is JSON, else the text itself. */
-static void put_value(struct base_jw *w, const char *text)
+/* The flow's schema of its input, or a value of kind NONE. */
+static struct base_jv input_schema(struct cli *c, struct base_jv flows)
 {
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv f;
+
+	while (base_jv_next(flows, &it, &key, &f))
+		if (base_str_is(base_jv_str(base_jv_get(f, "flow")), c->args[0]))
+			return base_jv_get(base_jv_get(f, "spec"), "input");
+	return (struct base_jv){0};
+}
+
+/* A value of the command line: text where the flow wants a string, else JSON where it is JSON, else text. */
+static void put_value(struct base_jw *w, struct base_jv schema, const char *name, const char *text)
+{
+	struct base_jv wanted = base_jv_get(base_jv_get(base_jv_get(schema, "properties"), name), "type");
 	struct base_json *doc;
 
-	if (base_json_parse(base_str_of(text), &doc, NULL) == 0) {
+	if (!base_str_is(base_jv_str(wanted), "string") &&
+		base_json_parse(base_str_of(text), &doc, NULL) == 0) {
 		base_jw_raw(w, base_str_of(text));
 		base_json_free(doc);
 	} else {
 		base_jw_cstr(w, text);
 	}
+}
+
+/* Options that the flow's input takes. */
+static int put_extra(struct cli *c, struct base_jw *w)
+{
+	struct cli_answer a;
+	struct base_jv schema;
+	unsigned i;
+	int r;
+
+	if (c->extra_count == 0)
+		return 0;
+	r = cli_call(c, "GET", "/v1/flows", NULL, &a);
+	if (r != 0)
+		return r;
+	schema = input_schema(c, cli_list(a.root, "flows"));
+	for (i = 0; i < c->extra_count; i++) {
+		base_jw_key(w, c->extra[i].name);
+		put_value(w, schema, c->extra[i].name, c->extra[i].value);
+	}
+	cli_answer_done(&a);
+	return 0;
 }
 
 static bool given_elsewhere(const struct cli *c, struct base_str key)
@@ -55,7 +92,6 @@ static int put_input(struct cli *c, struct base_jw *w)
 	struct base_buf text, one;
 	struct base_str key;
 	struct base_jv v;
-	unsigned i;
 	int r = 0;
 
 	base_buf_init(&text, INPUT_MAX + 65536);
@@ -83,10 +119,7 @@ static int put_input(struct cli *c, struct base_jw *w)
 		}
 		if (cli_opt(c, "to"))
 			base_jw_mcstr(w, "to", cli_opt(c, "to"));
-		for (i = 0; i < c->extra_count; i++) {
-			base_jw_key(w, c->extra[i].name);
-			put_value(w, c->extra[i].value);
-		}
+		r = put_extra(c, w);
 		base_jw_end_obj(w);
 	}
 	base_json_free(doc);

@@ -310,7 +310,10 @@ static void binds_what_was_shown(void **state)
 
 static void follows_a_run(void **state)
 {
-	struct fake f = {.answers = {"201 {\"run\":7,\"existing\":false}",
+	struct fake f = {.answers = {"200 {\"items\":{\"flows\":[{\"flow\":\"a "
+				     "b\",\"spec\":{\"input\":{\"properties\":{\"issue\":{"
+				     "\"type\":\"string\"}}}}}]}}",
+				 "201 {\"run\":7,\"existing\":false}",
 				 "200 {\"run\":7,\"state\":\"active\",\"gates\":[]}",
 				 "200 "
 				 "{\"run\":7,\"state\":\"active\",\"gates\":[{\"gate\":9,\"title\":\"T\","
@@ -322,13 +325,13 @@ static void follows_a_run(void **state)
 
 	(void)state;
 	fake_start(&f);
-	assert_exit(aios("-C ws run 'a b' --issue 7 --to me@example.org --name Ada --key k1"), 0);
-	asked(&f, 0, "POST /v1/flows/a%20b/runs ");
-	asked(&f, 0, "{\"input\":{\"to\":\"me@example.org\",\"issue\":7,\"name\":\"Ada\"}}");
-	asked(&f, 0, "Idempotency-Key: k1");
-	asked(&f, 1, "GET /v1/runs/7?wait=1 ");
+	assert_exit(aios("-C ws run 'a b' --issue 7 --n 8 --to me@example.org --name Ada --key k1"), 0);
+	asked(&f, 1, "POST /v1/flows/a%20b/runs ");
+	asked(&f, 1, "{\"input\":{\"to\":\"me@example.org\",\"issue\":\"7\",\"n\":8,\"name\":\"Ada\"}}");
+	asked(&f, 1, "Idempotency-Key: k1");
+	asked(&f, 2, "GET /v1/runs/7?wait=1 ");
 	assert_out("aios approve 9");
-	fake_stop(&f, 3);
+	fake_stop(&f, 4);
 	fake_start(&g);
 	assert_exit(aios("-C ws run x --dry --input '{\"a\":1}'"), CLI_FAILED);
 	asked(&g, 0, "{\"input\":{\"a\":1},\"dry\":true}");

@@ -273,7 +273,7 @@ static void apply_retry(
 
 	if (e->attempt) {
 		o->failures++;
-		if (e->problem.len)
+		if (e->blame)
 			count_failure(a, o, true);
 		core_settle(a->c, r, o, e->cost, false);
 	}

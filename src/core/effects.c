@@ -56,6 +56,21 @@ void core_emit_step_failed(
 		&(struct core_step_failed){.run = run, .step = step, .problem = problem, .cost = cost});
 }
 
+/* aios itself was at fault (it was restarted, a connector died): that says nothing about the outside. */
+static bool is_ours(struct core_turn *t, struct base_str problem)
+{
+	struct base_json *doc;
+	struct base_str code;
+	bool ours;
+
+	if (t->cmd->type == CORE_CMD_START || base_json_parse(problem, &doc, NULL) < 0)
+		return true;
+	code = base_jv_str(base_jv_get(base_json_root(doc), "code"));
+	ours = base_str_is(code, "lost") || base_str_is(code, "busy") || base_str_is(code, "not_found");
+	base_json_free(doc);
+	return ours;
+}
+
 static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
 	uint8_t mode, struct base_str problem, int64_t cost)
 {
@@ -66,6 +81,7 @@ static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t 
 			.at_ms = at_ms,
 			.mode = mode,
 			.problem = problem,
+			.blame = attempt && !is_ours(t, problem),
 			.cost = cost});
 }
 

@@ -414,24 +414,46 @@ static void put_gate_line(struct cli *c, const char *what, struct base_jv g)
 	cli_put(c, "\n");
 }
 
+static void put_dim(struct cli *c, const char *before, struct base_str text)
+{
+	if (text.len == 0)
+		return;
+	cli_put(c, "  %s%s", cli_paint(c, "dim"), before);
+	cli_text(c, text);
+	cli_put(c, "%s", cli_paint(c, "off"));
+}
+
+/* Behind the figures: for whom, by which model, by which rule, on whose word. */
+static void put_step_why(struct cli *c, struct base_jv step)
+{
+	struct base_jv route = base_jv_get(step, "route"), approval = base_jv_get(step, "approval");
+	struct base_str rule = base_jv_str(base_jv_get(step, "rule")),
+			reason = base_jv_str(base_jv_get(approval, "reason"));
+
+	put_dim(c, "for ", base_jv_str(base_jv_get(step, "customer")));
+	put_dim(c, "", base_jv_str(base_jv_get(route, "model")));
+	if (!base_str_is(rule, "grant")) /* what every allowed internal step says */
+		put_dim(c, "rule: ", rule);
+	if (base_jv_kind(approval) == BASE_JSON_OBJ) {
+		cli_put(c, "  %sgate %lld: ", cli_paint(c, "dim"),
+			(long long)base_jv_int(base_jv_get(approval, "gate"), 0));
+		cli_text(c, base_jv_str(base_jv_get(approval, "answer")));
+		cli_put(c, " by ");
+		cli_text(c, base_jv_str(base_jv_get(approval, "by")));
+		if (reason.len > 0) {
+			cli_put(c, ": ");
+			cli_text(c, reason);
+		}
+		cli_put(c, "%s", cli_paint(c, "off"));
+	}
+}
+
+/* Lines of their own: the gate that held it, and what went wrong. */
 static void put_step_notes(struct cli *c, struct base_jv step)
 {
-	struct base_jv problem = base_jv_get(step, "problem"), route = base_jv_get(step, "route");
-	struct base_str text = base_jv_str(base_jv_get(problem, "message")),
-			rule = base_jv_str(base_jv_get(step, "rule"));
+	struct base_str text = base_jv_str(base_jv_get(base_jv_get(step, "problem"), "message"));
 
-	if (base_jv_kind(route) == BASE_JSON_OBJ && base_jv_str(base_jv_get(route, "model")).len > 0) {
-		cli_put(c, "       %smodel ", cli_paint(c, "dim"));
-		cli_text(c, base_jv_str(base_jv_get(route, "model")));
-		cli_put(c, "%s\n", cli_paint(c, "off"));
-	}
-	if (rule.len > 0 && !base_str_is(rule, "grant")) { /* what every allowed internal step says */
-		cli_put(c, "       %srule ", cli_paint(c, "dim"));
-		cli_text(c, rule);
-		cli_put(c, "%s\n", cli_paint(c, "off"));
-	}
 	put_gate_line(c, "gate", base_jv_get(step, "gate"));
-	put_gate_line(c, "approved by gate", base_jv_get(step, "approval"));
 	if (text.len > 0) {
 		cli_put(c, "       %s", cli_paint(c, "red"));
 		cli_text(c, text);
@@ -441,7 +463,7 @@ static void put_step_notes(struct cli *c, struct base_jv step)
 
 static void put_step(struct cli *c, struct span all, struct base_jv step)
 {
-	struct base_str status = base_jv_str(base_jv_get(step, "status")), customer;
+	struct base_str status = base_jv_str(base_jv_get(step, "status"));
 	int64_t attempts =
 		base_jv_int(base_jv_get(step, "attempts"), base_jv_int(base_jv_get(step, "attempt"), 0));
 	int64_t cost = base_jv_int(base_jv_get(step, "cost"), base_jv_int(base_jv_get(step, "cost_nusd"), 0));
@@ -460,16 +482,11 @@ static void put_step(struct cli *c, struct span all, struct base_jv step)
 	base_buf_clear(&text);
 	if (cost != 0)
 		cli_money(&text, cost);
-	cli_put(c, "  %.*s", (int)text.len, text.ptr ? text.ptr : "");
+	cli_put(c, "%s%.*s", text.len ? "  " : "", (int)text.len, text.ptr ? text.ptr : "");
 	if (attempts > 1)
 		cli_put(c, "  %s%lld attempts%s", cli_paint(c, "yellow"), (long long)attempts,
 			cli_paint(c, "off"));
-	customer = base_jv_str(base_jv_get(step, "customer"));
-	if (customer.len > 0) {
-		cli_put(c, "  %s", cli_paint(c, "dim"));
-		cli_text(c, customer);
-		cli_put(c, "%s", cli_paint(c, "off"));
-	}
+	put_step_why(c, step);
 	cli_put(c, "\n");
 	base_buf_done(&text);
 	put_step_notes(c, step);

@@ -572,6 +572,40 @@ static void signs_in(void **state)
 	close(fd);
 }
 
+/* More connections than the limit wait; they are served when others leave. */
+static void connection_limit(void **state)
+{
+	struct door_test t;
+	struct wire_door_request f;
+	int fd[3], i, late;
+
+	(void)state;
+	door_test_start(&t, "network", "{\"connections\":3}", NULL);
+	for (i = 0; i < 3; i++) {
+		fd[i] = door_test_connect(&t);
+		door_test_send(fd[i], "GET /v1/health HTTP/1.1\r\n" HOST "\r\n");
+		f = door_test_request(&t);
+		door_test_reply(&t, f.req, 200, "", "{}");
+		assert_int_equal(door_test_read(fd[i], NULL, NULL), 200);
+	}
+	late = door_test_connect(&t); /* the kernel takes it, the door does not */
+	door_test_send(late, "GET /v1/runs HTTP/1.1\r\n" HOST KEY "\r\n");
+	door_test_send(fd[0], "GET /v1/flows HTTP/1.1\r\n" HOST KEY "\r\n");
+	f = door_test_request(&t);
+	assert_true(base_str_is(f.op, "flows"));
+	door_test_reply(&t, f.req, 200, "", "{}");
+	assert_int_equal(door_test_read(fd[0], NULL, NULL), 200);
+	close(fd[1]);
+	f = door_test_request(&t);
+	assert_true(base_str_is(f.op, "runs"));
+	door_test_reply(&t, f.req, 200, "", "{}");
+	assert_int_equal(door_test_read(late, NULL, NULL), 200);
+	close(fd[0]);
+	close(fd[2]);
+	close(late);
+	door_test_stop(&t);
+}
+
 static void ends_with_aiosd(void **state)
 {
 	struct door_test t;
@@ -645,6 +679,7 @@ int main(void)
 		cmocka_unit_test(waiting_client_leaves),
 		cmocka_unit_test(pages),
 		cmocka_unit_test(signs_in),
+		cmocka_unit_test(connection_limit),
 		cmocka_unit_test(ends_with_aiosd),
 		cmocka_unit_test(stops_cleanly),
 	};

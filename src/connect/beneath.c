@@ -70,11 +70,35 @@ int beneath_open(int root, struct base_str path, int flags, unsigned mode, struc
 	return r < 0 ? explain(err, r, text) : r;
 }
 
+/* Makes a folder, durably, where it is missing. */
+static int make_dir(int dir, const char *name)
+{
+	if (mkdirat(dir, name, 0755) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	return fsync(dir) < 0 ? -errno : 0;
+}
+
+/* The folder `part` of dir, made where it is missing. `path`: for the message. */
+static int step_into(int dir, struct base_str part, struct base_str path, struct base_err *err)
+{
+	char name[PATH_MAX];
+	int r = copy_path(part, name, err);
+
+	if (r < 0)
+		return r;
+	if (base_str_is(part, ".."))
+		return base_err_set(
+			err, -EXDEV, "%.*s: leads out of the workspace's files folder", BASE_STR_ARG(path));
+	r = make_dir(dir, name);
+	if (r == 0)
+		r = open_at(dir, name, O_RDONLY | O_DIRECTORY, 0);
+	return r < 0 ? explain(err, r, name) : r;
+}
+
 int beneath_mkdir(int root, struct base_str path, struct base_err *err)
 {
 	int dir = open_at(root, ".", O_RDONLY | O_DIRECTORY, 0);
 	struct base_str rest = path, part;
-	char name[PATH_MAX];
 
 	if (dir < 0)
 		return explain(err, dir, ".");
@@ -83,22 +107,14 @@ int beneath_mkdir(int root, struct base_str path, struct base_err *err)
 		return base_err_set(
 			err, -EXDEV, "%.*s: leads out of the workspace's files folder", BASE_STR_ARG(path));
 	}
-	while (rest.len) {
-		int next, r;
+	while (dir >= 0 && rest.len) {
+		int next;
 
 		base_str_cut(rest, '/', &part, &rest);
 		if (part.len == 0)
 			continue;
-		r = copy_path(part, name, err);
-		if (r == 0 && base_str_is(part, ".."))
-			r = base_err_set(err, -EXDEV, "%.*s: leads out of the workspace's files folder",
-				BASE_STR_ARG(path));
-		if (r == 0 && mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
-			r = explain(err, -errno, name);
-		next = r < 0 ? r : open_at(dir, name, O_RDONLY | O_DIRECTORY, 0);
+		next = step_into(dir, part, path, err);
 		close(dir);
-		if (next < 0)
-			return r < 0 ? r : explain(err, next, name);
 		dir = next;
 	}
 	return dir;

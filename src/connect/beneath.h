@@ -13,7 +13,8 @@
  * do. */
 int beneath_open(int root, struct base_str path, int flags, unsigned mode, struct base_err *err)
 	__attribute__((warn_unused_result));
-/* Opens a folder, made with its parents (mode 0755) where it is missing. Empty path: `root` itself. */
+/* Opens a folder, made with its parents (mode 0755), durably, where it is missing. Empty path: `root` itself.
+ */
 int beneath_mkdir(int root, struct base_str path, struct base_err *err) __attribute__((warn_unused_result));
 /* Splits at the last '/': *ret_dir may be empty. -EINVAL when the last part is empty, "." or "..". */
 int beneath_split(struct base_str path, struct base_str *ret_dir, struct base_str *ret_leaf,

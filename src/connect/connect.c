@@ -152,5 +152,5 @@ int connect_run(const struct connect_options *o, struct base_err *err)
 	if (c.files_fd >= 0)
 		close(c.files_fd);
 	sodium_memzero(c.secret_key, sizeof(c.secret_key));
-	return r < 0 && r != -EPIPE ? base_err_set(err, r, "aios-connect: %s", strerror(-r)) : r;
+	return r < 0 && r != -EPIPE ? base_err_set(err, r, "the socket to aiosd: %s", strerror(-r)) : r;
 }

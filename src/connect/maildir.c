@@ -125,7 +125,7 @@ static int deliver(const struct box *b, struct base_str message, bool *ret_alrea
 			return base_err_set(err, r, "cannot be written: %s", strerror(-r));
 	}
 	/* Also when it was there before: the attempt that put it there may have ended before its sync. */
-	if (fsync(b->new) < 0 || fsync(b->top) < 0)
+	if (fsync(b->new) < 0)
 		return base_err_set(err, -EIO, "the folder cannot be synced: %s", strerror(errno));
 	*ret_already = already;
 	return 0;

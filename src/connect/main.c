@@ -1,6 +1,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -10,7 +11,8 @@
 #include "jail/jail.h"
 #include "wire/outcome.h"
 
-enum { MEMORY_MAX = 1 << 30 };
+/* Of addresses, not of memory: each thread reserves more than it uses. */
+static const size_t memory_max = (size_t)4 << 30;
 
 static int fail(const struct base_err *err)
 {
@@ -24,12 +26,13 @@ int main(int argc, char **argv)
 	int files_fd = -1;
 	int keep[] = {-1, -1};
 	struct jail_options jail = {
-		.profile = JAIL_NET, .dirs_rw = dirs, .memory_max = MEMORY_MAX, .keep = keep};
+		.profile = JAIL_NET, .dirs_rw = dirs, .memory_max = memory_max, .keep = keep};
 	struct base_buf sandbox;
 	struct base_err err = {0};
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	mallopt(M_ARENA_MAX, 2); /* or each thread of a mail server or a name takes a heap of its own */
 	base_buf_init(&sandbox, 4096);
 	if (argc > 1) {
 		files_fd = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);

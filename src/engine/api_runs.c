@@ -139,6 +139,31 @@ void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint6
 	engine_timer_add(e, ENGINE_TIMER_WAITER, q->id, (int64_t)(seconds > 3600 ? 3600 : seconds) * 1000);
 }
 
+void engine_waiters_check(struct engine *e)
+{
+	struct core_run_info info;
+	size_t cursor = 0;
+	uint64_t run;
+	void *value;
+
+	while (base_idmap_next(e->waiters, &cursor, &run, &value)) {
+		struct engine_req *q = value, *next;
+
+		if (core_run_get(e->core, run, &info))
+			continue;
+		base_idmap_remove(e->waiters, run);
+		cursor = 0;
+		for (; q; q = next) {
+			next = q->next;
+			q->run = 0;
+			q->next = NULL;
+			engine_reply_problem(e, q, 507, "disk_full",
+				"%s: what was begun could not be written and did not happen",
+				e->degraded_why);
+		}
+	}
+}
+
 void engine_waiter_due(struct engine *e, uint64_t id)
 {
 	struct engine_req *q = engine_req_of(e, id);

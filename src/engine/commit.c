@@ -295,17 +295,22 @@ bool engine_all_durable(const struct engine *e)
 	return !e->inflight && !e->pending->count;
 }
 
-void engine_commit_wait(struct engine *e)
+void engine_commit_one(struct engine *e)
 {
 	struct engine_committer *c = &e->committer;
 
+	pthread_mutex_lock(&c->lock);
+	while (!c->done)
+		pthread_cond_wait(&c->wake, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	finish(e);
+}
+
+void engine_commit_wait(struct engine *e)
+{
 	while (!e->degraded && !engine_all_durable(e)) {
 		engine_commit_start(e, true);
-		pthread_mutex_lock(&c->lock);
-		while (!c->done)
-			pthread_cond_wait(&c->wake, &c->lock);
-		pthread_mutex_unlock(&c->lock);
-		finish(e);
+		engine_commit_one(e);
 	}
 }
 

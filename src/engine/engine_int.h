@@ -25,13 +25,14 @@
 #define ENGINE_VERSION "0.1.0"
 
 enum {
-	ENGINE_FLOWS_MAX = 8,	    /* flow workers */
-	ENGINE_GROUP_MAX = 1 << 20, /* bytes of a commit that is started though nobody waits for it */
-	ENGINE_LINGER_MS = 20,	    /* an event is durable after this even if nobody waits */
-	ENGINE_WATCHDOG_MS = 2000,  /* a flow that does not come back in this time is ended */
-	ENGINE_EVICT_MS = 30000,    /* an idle run leaves its worker's memory after this */
-	ENGINE_LOADED_MAX = 2000,   /* runs loaded in one worker */
-	ENGINE_STOP_MS = 3000,	    /* drain at SIGTERM */
+	ENGINE_FLOWS_MAX = 8,	      /* flow workers */
+	ENGINE_GROUP_MAX = 1 << 20,   /* bytes of a commit that is started though nobody waits for it */
+	ENGINE_PENDING_MAX = 8 << 20, /* bytes that may wait for a commit: more is not decided */
+	ENGINE_LINGER_MS = 20,	      /* an event is durable after this even if nobody waits */
+	ENGINE_WATCHDOG_MS = 2000,    /* a flow that does not come back in this time is ended */
+	ENGINE_EVICT_MS = 30000,
+	ENGINE_LOADED_MAX = 2000, /* runs loaded in one worker */
+	ENGINE_STOP_MS = 3000,	  /* drain at SIGTERM */
 	ENGINE_PARSE_IDLE_MS = 30000,
 	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
 	ENGINE_FOLD_QUIET = 20000,  /* the same, in a quiet moment */
@@ -117,7 +118,8 @@ struct engine_proc {
 	struct wire_conn *conn;
 	struct engine_source io, death;
 	unsigned fails; /* deaths in a row, for the backoff */
-	int64_t up_since, used_ms;
+	int64_t up_since, used_ms, notes_since;
+	unsigned notes;
 	char sandbox[128];
 	char public_key[32];
 	bool has_key;
@@ -199,6 +201,7 @@ void engine_after_commit(struct engine *e, struct engine_out *o);
 void engine_commit_start(struct engine *e, bool force);
 /* The same on the calling thread, if nothing is under way inside the house. */
 void engine_commit_inline(struct engine *e);
+void engine_commit_one(struct engine *e); /* waits for the one that is running */
 /* Waits for the running commit and releases (shutdown). */
 void engine_commit_wait(struct engine *e);
 bool engine_all_durable(const struct engine *e);
@@ -388,6 +391,8 @@ struct engine_req *engine_req_of(struct engine *e, uint64_t id);
 void engine_waiter_due(struct engine *e, uint64_t id);
 void engine_run_ended(struct engine *e, const struct core_act *act);
 void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint64_t seconds);
+void engine_waiters_check(
+	struct engine *e); /* after a reload: refuses those whose run is not there any more */
 void engine_waiter_drop(struct engine *e, struct engine_req *q);
 
 /* Who asks: fills q->by. 0, or a status (401, 403) to refuse with. */
@@ -473,6 +478,7 @@ struct engine_options {
 	const char *workspace;
 	int port;	     /* -1: as configured */
 	unsigned workers;    /* 0: as configured */
+	int64_t evict_ms;    /* an idle run leaves its worker's memory after this */
 	uint64_t fold_after; /* events behind the last snapshot: a new one is made */
 };
 

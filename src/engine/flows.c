@@ -91,7 +91,7 @@ static void set_idle(struct engine *e, struct engine_run *r, bool idle)
 	list_add(&e->lru_head, &e->lru_tail, r);
 	if (!e->evict_armed) {
 		e->evict_armed = true;
-		engine_timer_add(e, ENGINE_TIMER_EVICT, 0, ENGINE_EVICT_MS);
+		engine_timer_add(e, ENGINE_TIMER_EVICT, 0, e->opt.evict_ms);
 	}
 }
 
@@ -653,7 +653,7 @@ void engine_flows_evict(struct engine *e)
 
 	e->evict_armed = false;
 	while ((r = e->lru_head)) {
-		int64_t left = r->idle_since + ENGINE_EVICT_MS - e->mono;
+		int64_t left = r->idle_since + e->opt.evict_ms - e->mono;
 
 		if (left > 0) {
 			e->evict_armed = true;

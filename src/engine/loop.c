@@ -183,6 +183,9 @@ static void end_of_turn(struct engine *e)
 	engine_commit_start(e, e->commit_wanted);
 	if (e->pending->count == 0)
 		e->commit_wanted = false;
+	/* The disk does not keep up: nothing more is taken in until it has. */
+	while (e->inflight && e->pending->block.len > ENGINE_PENDING_MAX)
+		engine_commit_one(e);
 	engine_views_pump(e);
 	engine_stream_pump(e);
 	engine_fold_pump(e);

@@ -7,7 +7,8 @@
 
 static int usage(void)
 {
-	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS]\n"
+	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS] [--evict-after "
+	      "MS]\n"
 	      "Runs a workspace in the foreground. `aios up` starts it in the background.\n",
 		stderr);
 	return 2;
@@ -27,7 +28,7 @@ int main(int argc, char **argv)
 {
 	struct engine_options opt = {.port = -1};
 	struct base_err err = {0};
-	int rc, workers = 0, fold = ENGINE_FOLD_LONG;
+	int rc, workers = 0, fold = ENGINE_FOLD_LONG, evict = ENGINE_EVICT_MS;
 
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -41,11 +42,14 @@ int main(int argc, char **argv)
 			opt.workers = (unsigned)workers;
 		else if (strcmp(argv[i], "--fold-after") == 0 && number(value, INT32_MAX, &fold) == 0)
 			;
+		else if (strcmp(argv[i], "--evict-after") == 0 && number(value, INT32_MAX, &evict) == 0)
+			;
 		else
 			return usage();
 		i++;
 	}
 	opt.fold_after = (uint64_t)fold;
+	opt.evict_ms = evict;
 	if (!opt.workspace)
 		return usage();
 	rc = engine_run_main(&opt, &err);

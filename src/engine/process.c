@@ -26,7 +26,7 @@
  * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
-enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, OUT_HIGH = 48 << 20 };
+enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50 };
 
 static const char *const kind_names[] = {"flow", "connect", "parse", "vault", "views", "door", "fold"};
 static const char *const kind_exes[] = {
@@ -135,13 +135,23 @@ static void on_hello(struct engine *e, struct engine_proc *p, struct base_str bo
 		engine_vault_adopt(e);
 }
 
+/* A process that went wild must not fill the operator's log. */
+static bool may_note(struct engine *e, struct engine_proc *p)
+{
+	if (e->mono - p->notes_since >= 1000) {
+		p->notes_since = e->mono;
+		p->notes = 0;
+	}
+	return p->notes++ < NOTES_A_SECOND;
+}
+
 static void on_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
 {
 	struct wire_note note;
 
 	switch (type) {
 	case WIRE_NOTE:
-		if (wire_note_get(body, &note) == 0)
+		if (wire_note_get(body, &note) == 0 && may_note(e, p))
 			engine_note(note.level, "%s: %.*s", p->label, BASE_STR_ARG(note.text));
 		return;
 	case WIRE_FLOW_INSPECTED:

@@ -249,6 +249,7 @@ void engine_degrade(struct engine *e, int code, const char *why)
 		return;
 	}
 	engine_config_load(e);
+	engine_waiters_check(e);
 	engine_timer_add(e, ENGINE_TIMER_DEGRADED, 0, RETRY_MS);
 }
 

@@ -60,13 +60,12 @@ static void map_user(unsigned uid, unsigned gid)
 	put_file("/proc/self/gid_map", text);
 }
 
-static void child(
-	const struct engine_spawn *s, int sock, int report, pid_t parent, bool ns, unsigned uid, unsigned gid)
+static void child(const struct engine_spawn *s, int sock, pid_t parent, bool ns, unsigned uid, unsigned gid)
 {
 	static char tz[] = "TZ=UTC";
 	char *env[] = {tz, NULL};
 	sigset_t none;
-	int null, code;
+	int null;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (ns)
@@ -80,22 +79,14 @@ static void child(
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setpriority(PRIO_PROCESS, 0, s->nice);
 	sock = fcntl(sock, F_DUPFD_CLOEXEC, 16);
-	report = fcntl(report, F_DUPFD_CLOEXEC, 16);
 	int listener = s->listen_fd >= 0 ? fcntl(s->listen_fd, F_DUPFD_CLOEXEC, 16) : -1;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || sock < 0 || report < 0 || dup2(null, 0) < 0 || dup2(sock, WIRE_FD) < 0)
+	if (null < 0 || sock < 0 || dup2(null, 0) < 0 || dup2(sock, WIRE_FD) < 0)
 		_exit(126);
 	if (listener >= 0 && dup2(listener, WIRE_FD + 1) < 0)
 		_exit(126);
-	/* The report's descriptor goes with the exec; all others behind the inherited ones go now. */
-	if (dup2(report, 8) < 0 || fcntl(8, F_SETFD, FD_CLOEXEC) < 0)
-		_exit(126);
-	syscall(SYS_close_range, listener >= 0 ? 5 : 4, 7, 0);
-	syscall(SYS_close_range, 9, ~0u, 0);
+	syscall(SYS_close_range, listener >= 0 ? WIRE_FD + 2 : WIRE_FD + 1, ~0u, 0);
 	execve(s->exe, (char *const *)(uintptr_t)s->argv, env);
-	code = errno;
-	if (write(8, &code, sizeof(code)) < 0)
-		_exit(127);
 	_exit(127);
 }
 
@@ -113,20 +104,15 @@ static pid_t fork_into(bool ns, int *ret_pidfd)
 int engine_spawn(
 	const struct engine_spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_fd, struct base_err *err)
 {
-	int pair[2], report[2], pidfd = -1, code = 0;
+	int pair[2], pidfd = -1, code;
 	pid_t pid = -1, parent = getpid();
 	unsigned uid = geteuid(), gid = getegid();
 	bool ns = s->new_pidns;
-	ssize_t n;
 
+	if (access(s->exe, X_OK) < 0)
+		return base_err_set(err, -errno, "cannot start %s: %s", s->exe, strerror(errno));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return base_err_set(err, -errno, "cannot start %s: %s", s->argv[0], strerror(errno));
-	if (pipe2(report, O_CLOEXEC) < 0) {
-		code = -errno;
-		close(pair[0]);
-		close(pair[1]);
-		return base_err_set(err, code, "cannot start %s: %s", s->argv[0], strerror(-code));
-	}
+		return base_err_set(err, -errno, "cannot start %s: %s", s->exe, strerror(errno));
 	if (ns)
 		pid = fork_into(true, &pidfd);
 	if (pid < 0) {
@@ -134,24 +120,11 @@ int engine_spawn(
 		pid = fork_into(false, &pidfd);
 	}
 	if (pid == 0)
-		child(s, pair[1], report[1], parent, ns, uid, gid);
+		child(s, pair[1], parent, ns, uid, gid);
 	code = pid < 0 ? errno : 0;
 	close(pair[1]);
-	close(report[1]);
-	if (pid > 0) {
-		do
-			n = read(report[0], &code, sizeof(code));
-		while (n < 0 && errno == EINTR);
-		if (n <= 0)
-			code = 0;
-		else
-			waitpid(pid, NULL, 0);
-	}
-	close(report[0]);
-	if (code) {
+	if (pid < 0) {
 		close(pair[0]);
-		if (pidfd >= 0)
-			close(pidfd);
 		return base_err_set(err, -code, "cannot start %s: %s", s->exe, strerror(code));
 	}
 	*ret_pid = pid;

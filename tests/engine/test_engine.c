@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,6 +334,101 @@ static void test_fold_from_zero(void **state)
 	close_engine(&e);
 }
 
+/* --- attenuated keys --- */
+
+static void put_hex(struct base_buf *b, const uint8_t *data, size_t len)
+{
+	base_hex_put(b, (struct base_str){(const char *)data, len});
+}
+
+/* A chain of one block below `seed`, whose caveats are `caveats`; `claimed` is what the block says instead,
+ * or NULL. */
+static void make_chain(const uint8_t seed[32], const char *caveats, const char *claimed, struct base_buf *ret)
+{
+	uint8_t root[32], secret[64], next[32], next_secret[64], next_seed[32], sig[64];
+	struct base_buf b;
+
+	memset(next_seed, 7, sizeof(next_seed));
+	crypto_sign_seed_keypair(root, secret, seed);
+	crypto_sign_seed_keypair(next, next_secret, next_seed);
+	base_buf_init(&b, 1 << 16);
+	base_buf_printf(&b, "aios-caveat-1%s", caveats);
+	base_buf_put(&b, next, 32);
+	crypto_sign_detached(sig, NULL, (const uint8_t *)b.ptr, b.len, secret);
+	base_buf_clear(&b);
+	base_buf_cstr(&b, "{\"k\":\"");
+	put_hex(&b, root, 32);
+	base_buf_printf(&b, "\",\"b\":[{\"c\":%s,\"n\":\"", claimed ? claimed : caveats);
+	put_hex(&b, next, 32);
+	base_buf_cstr(&b, "\",\"s\":\"");
+	put_hex(&b, sig, 64);
+	base_buf_cstr(&b, "\"}],\"p\":\"");
+	put_hex(&b, next_seed, 32);
+	base_buf_cstr(&b, "\"}");
+	base_buf_cstr(ret, "aiosc_");
+	base_b64url_put(ret, base_buf_view(&b));
+	base_buf_done(&b);
+}
+
+static int as_bearer(struct engine *e, struct engine_req *q, struct base_str token)
+{
+	struct wire_door_request in = {.credential = 2, .token = token};
+
+	memset(q, 0, sizeof(*q));
+	return engine_authenticate(e, q, &in);
+}
+
+static void test_attenuated_keys(void **state)
+{
+	uint8_t seed[32], public[32], secret[64];
+	struct core_cmd cmd = {.type = CORE_CMD_KEY_ADD,
+		.by = {.id = BASE_STR("operator")},
+		.name = BASE_STR("ci"),
+		.body = BASE_STR("{\"kind\":\"service\",\"grants\":[\"api.*\"]}"),
+		.bytes = {(const char *)public, 32}};
+	struct base_buf plain, chain, forged;
+	struct core_reply r;
+	struct engine_req q;
+	struct engine e;
+
+	(void)state;
+	open_engine(&e);
+	memset(seed, 3, sizeof(seed));
+	crypto_sign_seed_keypair(public, secret, seed);
+	base_buf_init(&plain, 1024);
+	base_buf_init(&chain, 1 << 16);
+	base_buf_init(&forged, 1 << 16);
+	base_buf_cstr(&plain, "aios_");
+	base_b64url_put(&plain, (struct base_str){(const char *)seed, 32});
+	assert_int_equal(as_bearer(&e, &q, base_buf_view(&plain)), 401);
+	assert_int_equal(engine_decide(&e, &cmd, &r), 0);
+	assert_int_equal(r.status, 201);
+	assert_int_equal(as_bearer(&e, &q, base_buf_view(&plain)), 0);
+	assert_true(base_str_is(q.by.id, "key/ci"));
+	assert_true(core_may(e.core, &q.by, BASE_STR("api.freeze")));
+	/* Narrowed: only what the block still allows. */
+	make_chain(seed, "{\"grants\":[\"api.runs\"]}", NULL, &chain);
+	assert_int_equal(as_bearer(&e, &q, base_buf_view(&chain)), 0);
+	assert_true(base_str_is(q.by.id, "key/ci"));
+	assert_true(core_may(e.core, &q.by, BASE_STR("api.runs")));
+	assert_false(core_may(e.core, &q.by, BASE_STR("api.freeze")));
+	free(q.by_caveats);
+	/* What was signed is not what it says. */
+	make_chain(seed, "{\"grants\":[\"api.runs\"]}", "{\"grants\":[\"api.*\"]}", &forged);
+	assert_int_equal(as_bearer(&e, &q, base_buf_view(&forged)), 401);
+	free(q.by_caveats);
+	/* A revoked key takes its chains with it. */
+	cmd = (struct core_cmd){
+		.type = CORE_CMD_KEY_REVOKE, .by = {.id = BASE_STR("operator")}, .name = BASE_STR("ci")};
+	assert_int_equal(engine_decide(&e, &cmd, &r), 0);
+	assert_int_equal(as_bearer(&e, &q, base_buf_view(&chain)), 401);
+	base_buf_done(&plain);
+	base_buf_done(&chain);
+	base_buf_done(&forged);
+	engine_auth_done(&e);
+	close_engine(&e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_output_waits_for_commit),
 		cmocka_unit_test(test_reading_the_tail),
 		cmocka_unit_test(test_fold_from_zero),
+		cmocka_unit_test(test_attenuated_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,20 @@ class Up(unittest.TestCase):
         self.assertEqual(self.a.get("/v1/secrets")["items"], [])
 
 
+class Evicted(unittest.TestCase):
+    def test_idle_run_leaves_its_worker_and_comes_back(self):
+        with Aios(FILES).start(None, "--evict-after", "100") as a:
+            a.deploy()
+            runs = [a.run("many", {"how": "sleep", "ms": 2500}, wait=0)["run"] for _ in range(3)]
+            ask = a.run("many", {"how": "ask"}, wait=0)["run"]
+            until(lambda: a.get("/v1/status")["loaded_runs"] == 0, 10, what="an empty worker")
+            gate = a.get("/v1/gates")["items"][0]
+            a.post(f"/v1/gates/{gate['gate']}/approve", {"shown": gate["shown"]})
+            for run in runs + [ask]:
+                self.assertEqual(a.get(f"/v1/runs/{run}?wait=30")["state"], "done")
+            a.verify()
+
+
 class Fold(unittest.TestCase):
     def test_snapshot_while_running(self):
         with Aios(FILES).start(None, "--fold-after", "60") as a:

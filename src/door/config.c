@@ -16,6 +16,14 @@ static unsigned names(struct base_jv list, struct base_str *ret)
 	return n;
 }
 
+/* A limit of the configuration, kept between what works at all and what is sane. */
+static int64_t limit(struct base_jv limits, const char *key, int64_t otherwise, int64_t min, int64_t max)
+{
+	int64_t v = base_jv_int(base_jv_get(limits, key), otherwise);
+
+	return v < min ? min : v > max ? max : v;
+}
+
 int door_config_read(struct base_str json, struct door_config *ret, struct base_err *err)
 {
 	struct door_config c = {0};
@@ -40,11 +48,11 @@ int door_config_read(struct base_str json, struct door_config *ret, struct base_
 	c.host_count = names(base_jv_get(root, "hosts"), c.hosts);
 	c.origin_count = names(base_jv_get(root, "origins"), c.origins);
 	limits = base_jv_get(root, "limits");
-	c.connections = (unsigned)base_jv_int(base_jv_get(limits, "connections"), 1000);
-	c.idle_ms = base_jv_int(base_jv_get(limits, "idle_ms"), 60000);
-	c.head_ms = base_jv_int(base_jv_get(limits, "head_ms"), 90000);
-	c.body_ms = base_jv_int(base_jv_get(limits, "body_ms"), 30000);
-	c.stream_max = (size_t)base_jv_int(base_jv_get(limits, "stream_max"), 4 << 20);
+	c.connections = (unsigned)limit(limits, "connections", 1000, 1, 20000);
+	c.idle_ms = limit(limits, "idle_ms", 60000, 1000, 3600000);
+	c.head_ms = limit(limits, "head_ms", 90000, 1000, 3600000);
+	c.body_ms = limit(limits, "body_ms", 30000, 1000, 3600000);
+	c.stream_max = (size_t)limit(limits, "stream_max", 4 << 20, 64 << 10, 64 << 20);
 	*ret = c;
 	return 0;
 }

@@ -12,13 +12,6 @@
 
 #include "core/core_int.h"
 
-enum {
-	OUTCOME_DONE = 1,
-	OUTCOME_FAILED,
-	OUTCOME_RETRY,
-	OUTCOME_UNKNOWN,
-	OUTCOME_NOT_FOUND
-}; /* enum wire_outcome */
 enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000 };
 
 int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms)
@@ -213,6 +206,9 @@ void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, str
 
 static struct base_str evidence_of(struct core_turn *t, const struct core_open *o, struct base_str problem)
 {
+	const struct core_step *s = core_step_find(core_run_find(t->c, o->run), o->step);
+	const struct core_fetched *f = core_fetched_at(t, s->seq);
+	struct core_step_called ev;
 	struct base_buf b;
 	struct base_jw w;
 
@@ -222,6 +218,8 @@ static struct base_str evidence_of(struct core_turn *t, const struct core_open *
 	base_jw_mstr(&w, "action", o->action->name);
 	base_jw_mint(&w, "attempt", o->attempt);
 	base_jw_mstr(&w, "key", o->key);
+	if (f && core_step_called_get(f->record.body, &ev) == 0 && base_blob_is_inline(&ev.args))
+		base_jw_mraw(&w, "args", ev.args.data);
 	base_jw_mraw(&w, "last_word", problem);
 	base_jw_mcstr(&w, "choices", "happened: it did, with its result; send: it did not, send it; give_up");
 	base_jw_end_obj(&w);
@@ -307,7 +305,7 @@ static int64_t cost_of(struct core_turn *t, const struct core_open *o)
 		if (base_jv_bool(base_jv_get(root, "unknown"), false))
 			cost = o->reserved;
 		base_json_free(doc);
-	} else if (t->cmd->outcome == OUTCOME_UNKNOWN) {
+	} else if (t->cmd->outcome == CORE_WIRE_UNKNOWN) {
 		cost = o->reserved; /* charged until the truth is known */
 	}
 	return cost < 0 ? 0 : cost;
@@ -329,20 +327,20 @@ void core_decide_effect_result(struct core_turn *t)
 	}
 	cost = cost_of(t, o);
 	switch (cmd->outcome) {
-	case OUTCOME_DONE:
+	case CORE_WIRE_DONE:
 		core_emit_step_done(t, r->id, cmd->step, value, cost, cmd->params, o->action->labels);
 		break;
-	case OUTCOME_RETRY:
+	case CORE_WIRE_RETRY:
 		if (o->mode == 1)
 			emit_retry(
 				t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), 1, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;
-	case OUTCOME_NOT_FOUND:
+	case CORE_WIRE_NOT_FOUND:
 		emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
 		break;
-	case OUTCOME_UNKNOWN:
+	case CORE_WIRE_UNKNOWN:
 		no_answer(t, r, o, value, cost);
 		break;
 	default:

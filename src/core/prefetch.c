@@ -123,6 +123,25 @@ static void want_for_tick(const struct core *c, struct wants *w)
 	want(w, core_customer_seq(c, s->open->customer));
 }
 
+/* A gate may follow that shows what was asked for. */
+static void want_for_result(const struct core *c, const struct core_cmd *cmd, struct wants *w)
+{
+	const struct core_step *s = core_step_find(core_run_find(c, cmd->run), cmd->step);
+
+	if (s && s->open && cmd->outcome != CORE_WIRE_DONE)
+		want(w, s->seq);
+}
+
+static void want_for_start(const struct core *c, struct wants *w)
+{
+	for (const struct core_open *o = c->open_first; o; o = o->next) {
+		const struct core_step *s = core_step_find(core_run_find(c, o->run), o->step);
+
+		if (s->status == CORE_STEP_SENT && s->klass == CORE_ONCE)
+			want(w, s->seq);
+	}
+}
+
 size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct core_want *ret, size_t max)
 {
 	struct wants w = {.ret = ret, .max = max};
@@ -131,6 +150,12 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 	switch (cmd->type) {
 	case CORE_CMD_FLOW_CALL:
 		want_for_call(c, cmd, &w);
+		break;
+	case CORE_CMD_EFFECT_RESULT:
+		want_for_result(c, cmd, &w);
+		break;
+	case CORE_CMD_START:
+		want_for_start(c, &w);
 		break;
 	case CORE_CMD_TICK:
 		want_for_tick(c, &w);

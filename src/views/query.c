@@ -316,6 +316,7 @@ int views_ask_run(struct views_ask *a)
 		sqlite3_reset(st);
 		return r;
 	}
+	a->v->rc = SQLITE_OK;
 	base_jw_obj(&a->w);
 	views_row(a, st);
 	sqlite3_reset(st);

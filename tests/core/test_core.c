@@ -10,7 +10,14 @@
 
 #include <cmocka.h>
 
+#include "core/core_int.h"
 #include "house.h"
+#include "wire/outcome.h"
+
+_Static_assert((int)CORE_WIRE_DONE == (int)WIRE_DONE && (int)CORE_WIRE_FAILED == (int)WIRE_FAILED &&
+		       (int)CORE_WIRE_RETRY == (int)WIRE_RETRY && (int)CORE_WIRE_UNKNOWN == (int)WIRE_UNKNOWN &&
+		       (int)CORE_WIRE_NOT_FOUND == (int)WIRE_NOT_FOUND,
+	"the numbers of outcomes are the same on both sides of a frame");
 
 enum { DONE = 1, FAILED, RETRY, UNKNOWN, NOT_FOUND };
 

@@ -4,7 +4,7 @@
 // usage: smtp.mjs --modules MODULES --log FILE.jsonl [--port N] [--auth USER:PASSWORD] [--tls none|starttls|tls
 //        --key KEY.pem --cert CERT.pem] [--while-stdin]
 //
-// Each message that was taken is one line of the log, synced before it is confirmed: {"from", "to": [...], "data"}.
+// Each message that was taken is one line of the log, synced before it is confirmed: {"from", "to": [...], "data", "at_ms"}.
 import { openSync, writeSync, fsyncSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
@@ -54,6 +54,7 @@ const server = new SMTPServer({
 				from: mailFrom.address,
 				to: rcptTo.map((r) => r.address),
 				data: Buffer.concat(chunks).toString("latin1"),
+				at_ms: Date.now(),
 			};
 			writeSync(log, JSON.stringify(entry) + "\n");
 			fsyncSync(log);

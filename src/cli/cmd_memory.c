@@ -122,8 +122,10 @@ int cmd_costs(struct cli *c)
 	static const char *const spent[] = {"WHAT=key,name", ">COST=cost,cost_nusd", ">CALLS=calls",
 		">IN=input_tokens", ">OUT=output_tokens", ">CACHE READ=cache_read_tokens",
 		">CACHE WRITE=cache_write_tokens", NULL};
+	static const char *const people[] = {"CUSTOMER=key", ">EFFECTS=effects", ">COST=cost", ">SHARE=share",
+		">CALLS=calls", NULL};
 	static const char *const outcomes[] = {"OUTCOME=key,name", ">COUNT=count", ">VALUE=value",
-		">MONEY=money", ">RUNS=runs", ">COST=cost,cost_nusd", NULL};
+		">MONEY=money", ">RUNS=runs", ">COST=cost,cost_nusd", ">EACH=each", NULL};
 	const char *by = cli_opt(c, "by") ? cli_opt(c, "by") : "flow",
 		   *path = cli_query(c, "/v1/costs", "by", by);
 	struct cli_answer a;
@@ -147,7 +149,10 @@ int cmd_costs(struct cli *c)
 		if (base_jv_len(list) == 0)
 			cli_put(c, "nothing was spent\n");
 		else
-			cli_table(c, list, strcmp(by, "outcome") == 0 ? outcomes : spent);
+			cli_table(c, list,
+				strcmp(by, "outcome") == 0    ? outcomes
+				: strcmp(by, "customer") == 0 ? people
+							      : spent);
 		if (base_jv_kind(base_jv_get(a.root, "total")) == BASE_JSON_INT) {
 			cli_put(c, "%stotal%s ", cli_paint(c, "dim"), cli_paint(c, "off"));
 			cli_money(&c->out, base_jv_int(base_jv_get(a.root, "total"), 0));

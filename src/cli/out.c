@@ -153,7 +153,8 @@ int cli_fail(struct cli *c, const char *fmt, ...)
 static bool is_money(struct base_str key)
 {
 	return base_str_ends(key, BASE_STR("_nusd")) || base_str_is(key, "cost") ||
-	       base_str_is(key, "total") || base_str_is(key, "money") || base_str_is(key, "reserved");
+	       base_str_is(key, "total") || base_str_is(key, "money") || base_str_is(key, "reserved") ||
+	       base_str_is(key, "share") || base_str_is(key, "each");
 }
 
 static bool is_duration(struct base_str key)

@@ -29,8 +29,33 @@ static const char by_outcome[] =
 	"at < ?2)"
 	"   AS runs,"
 	"  (SELECT coalesce(sum(c.cost),0) FROM tree JOIN charges c ON c.run = tree.run WHERE tree.name = "
-	"o.name) AS cost"
+	"o.name) AS cost,"
+	"  (SELECT coalesce(sum(c.cost),0) FROM tree JOIN charges c ON c.run = tree.run WHERE tree.name = o.name) / o.n"
+	"   AS each"
 	" FROM o ORDER BY 6 DESC, 1 LIMIT ?3";
+
+/* What was spent for a customer directly, how many effects reached them, and their share of what a run spent for all
+ * whom it reached (its children included). */
+static const char by_customer[] =
+	"WITH RECURSIVE direct AS (SELECT coalesce(nullif(s.customer,''), r.customer, '') AS key, " COST_COLUMNS
+	"  FROM charges c LEFT JOIN runs r ON r.run = c.run LEFT JOIN steps s ON s.run = c.run AND s.step = c.step"
+	"  WHERE c.at >= ?1 AND c.at < ?2 GROUP BY 1),"
+	" reached AS (SELECT customer AS key, run, count(*) AS n FROM steps WHERE customer <> '' AND status = 'done'"
+	"  AND class IN ('idempotent','lookup','once') AND ended_ms >= ?1 AND ended_ms < ?2 GROUP BY 1, 2),"
+	" people AS (SELECT run, count(*) AS n FROM reached GROUP BY run),"
+	" tree(root, run) AS (SELECT run, run FROM people"
+	"  UNION SELECT tree.root, runs.run FROM runs JOIN tree ON runs.parent = tree.run AND runs.parent > 0),"
+	" common AS (SELECT tree.root AS run, sum(c.cost) AS cost FROM tree JOIN charges c ON c.run = tree.run"
+	"  LEFT JOIN steps s ON s.run = c.run AND s.step = c.step WHERE coalesce(s.customer,'') = '' GROUP BY 1),"
+	" shares AS (SELECT reached.key AS key, sum(reached.n) AS effects, sum(coalesce(common.cost,0) / people.n) AS share"
+	"  FROM reached JOIN people ON people.run = reached.run LEFT JOIN common ON common.run = reached.run GROUP BY 1),"
+	" keys AS (SELECT key FROM direct UNION SELECT key FROM shares)"
+	" SELECT keys.key AS key, coalesce(direct.cost,0) AS cost, coalesce(direct.calls,0) AS calls,"
+	"  coalesce(input_tokens,0) AS input_tokens, coalesce(output_tokens,0) AS output_tokens,"
+	"  coalesce(cache_read_tokens,0) AS cache_read_tokens, coalesce(cache_write_tokens,0) AS cache_write_tokens,"
+	"  coalesce(shares.effects,0) AS effects, coalesce(shares.share,0) AS share"
+	" FROM keys LEFT JOIN direct ON direct.key = keys.key LEFT JOIN shares ON shares.key = keys.key"
+	" ORDER BY 2 DESC, 1 LIMIT ?3";
 
 static const struct {
 	const char *name;
@@ -38,7 +63,7 @@ static const struct {
 } cost_by[] = {
 	{"flow", COST_BY("coalesce(r.flow,'')")},
 	{"model", COST_BY("c.model")},
-	{"customer", COST_BY("coalesce(nullif(s.customer,''), r.customer, '')")},
+	{"customer", by_customer},
 	{"run", COST_BY("c.run")},
 	{"day", COST_BY("date(c.at / 1000, 'unixepoch')")},
 	{"outcome", by_outcome},

@@ -240,6 +240,7 @@ static void test_costs(void **state)
 	is_int(d, "items/0/runs", 1);
 	is_int(d, "items/0/money", 50);
 	is_int(d, "items/0/cost", 1347);
+	is_int(d, "items/0/each", 1347 / 2);
 	base_json_free(d);
 	snprintf(params, sizeof(params), "{\"by\":\"flow\",\"since\":%lld}", (long long)x->c.now + 1);
 	d = ask(x, "costs", params);

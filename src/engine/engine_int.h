@@ -138,9 +138,10 @@ struct engine_spawn {
 int engine_spawn(const struct engine_spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_fd,
 	struct base_err *err) __attribute__((warn_unused_result));
 
-/* The table of processes for this configuration. */
-int engine_procs_init(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
-void engine_procs_start(struct engine *e);
+/* The table of processes; the local door starts at once, while the log is opened. */
+int engine_procs_early(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+/* The others, as configured. */
+int engine_procs_start(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
 void engine_proc_start(struct engine *e, struct engine_proc *p);
 /* SIGKILL, with the reason in the operator's log; what follows happens when its death is seen. */
 void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why);

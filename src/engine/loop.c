@@ -328,6 +328,9 @@ static int open_all(struct engine *e, struct base_err *err)
 	if (engine_flows_init(e) < 0 || engine_effects_init(e) < 0 || base_idmap_new(&e->asks) < 0 ||
 		engine_api_init(e) < 0 || engine_fold_init(e) < 0)
 		return base_err_set(err, -ENOMEM, "out of memory");
+	rc = engine_procs_early(e, err);
+	if (rc < 0)
+		return rc;
 	rc = log_open_sqlite(e->paths.log, &e->log, err);
 	if (rc < 0) {
 		e->log = NULL;
@@ -343,7 +346,7 @@ static int open_all(struct engine *e, struct base_err *err)
 		e->opt.port = port_of(e);
 	if (!e->opt.workers)
 		e->opt.workers = workers_of(e);
-	return engine_procs_init(e, err);
+	return engine_procs_start(e, err);
 }
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)
@@ -358,10 +361,8 @@ int engine_run_main(const struct engine_options *opt, struct base_err *err)
 	e->mono = engine_mono_ms();
 	e->started_ms = engine_wall_ms();
 	rc = open_all(e, err);
-	if (rc == 0) {
-		engine_procs_start(e);
+	if (rc == 0)
 		rc = engine_workspace_announce(&e->paths, e->port, err);
-	}
 	if (rc == 0) {
 		engine_note(1, "aiosd is up: workspace %s, http://127.0.0.1:%u, event %llu",
 			e->paths.workspace, e->port, (unsigned long long)e->seq);

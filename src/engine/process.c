@@ -26,7 +26,7 @@
  * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
-enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50 };
+enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 7 };
 
 static const char *const kind_names[] = {"flow", "connect", "parse", "vault", "views", "door", "fold"};
 static const char *const kind_exes[] = {
@@ -230,7 +230,7 @@ static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
 	p->pid = 0;
 	proc_closed(e, p);
 	describe(status, why, sizeof(why));
-	if (!(asked && WIFEXITED(status) && WEXITSTATUS(status) == 0))
+	if (!asked || (!p->killed && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)))
 		engine_note(p->killed ? 1 : 2, "%s ended: %s", p->label, why);
 	p->fails = e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
 	p->state = ENGINE_DOWN;
@@ -338,7 +338,8 @@ static const char *argument(const struct engine *e, const struct engine_proc *p)
 	}
 }
 
-void engine_proc_start(struct engine *e, struct engine_proc *p)
+/* Spawns; the setup frame comes with engine_proc_start. */
+static void start(struct engine *e, struct engine_proc *p)
 {
 	char path[4096];
 	const char *argv[] = {p->exe, argument(e, p), NULL};
@@ -372,7 +373,15 @@ void engine_proc_start(struct engine *e, struct engine_proc *p)
 		engine_proc_kill(e, p, "cannot be watched");
 		return;
 	}
-	send_setup(e, p);
+}
+
+void engine_proc_start(struct engine *e, struct engine_proc *p)
+{
+	if (p->state != ENGINE_DOWN)
+		return;
+	start(e, p);
+	if (p->state == ENGINE_STARTING && p->conn)
+		send_setup(e, p);
 }
 
 void engine_respawn_due(struct engine *e, uint64_t index)
@@ -448,12 +457,12 @@ static struct engine_proc *add(struct engine *e, enum engine_kind kind, unsigned
 	return p;
 }
 
-int engine_procs_init(struct engine *e, struct base_err *err)
+int engine_procs_early(struct engine *e, struct base_err *err)
 {
 	char path[4096];
-	int unix_fd, tcp_fd;
+	int unix_fd;
 
-	e->procs = calloc(7 + ENGINE_FLOWS_MAX, sizeof(*e->procs));
+	e->procs = calloc(PROCS_FIXED + ENGINE_FLOWS_MAX, sizeof(*e->procs));
 	if (!e->procs)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	snprintf(path, sizeof(path), "%s/door.sock", e->paths.run);
@@ -461,25 +470,32 @@ int engine_procs_init(struct engine *e, struct base_err *err)
 	if (unix_fd < 0)
 		return unix_fd;
 	add(e, ENGINE_DOOR, 1, unix_fd)->local_door = true;
-	tcp_fd = engine_listen_tcp((unsigned)e->opt.port, &e->port, err);
-	if (tcp_fd < 0)
-		return tcp_fd;
-	add(e, ENGINE_DOOR, 2, tcp_fd);
-	for (unsigned i = 0; i < e->opt.workers; i++)
-		add(e, ENGINE_FLOW, i + 1, -1);
 	add(e, ENGINE_CONNECT, 0, -1);
 	add(e, ENGINE_VAULT, 0, -1);
 	add(e, ENGINE_VIEWS, 0, -1);
 	add(e, ENGINE_PARSE, 0, -1)->on_demand = true;
 	add(e, ENGINE_FOLD, 0, -1)->on_demand = true;
+	BASE_CHECK(e->proc_count == PROCS_FIXED - 1);
+	start(e, &e->procs[0]);
 	return 0;
 }
 
-void engine_procs_start(struct engine *e)
+int engine_procs_start(struct engine *e, struct base_err *err)
 {
+	int tcp_fd = engine_listen_tcp((unsigned)e->opt.port, &e->port, err);
+
+	if (tcp_fd < 0)
+		return tcp_fd;
+	add(e, ENGINE_DOOR, 2, tcp_fd);
+	for (unsigned i = 0; i < e->opt.workers; i++)
+		add(e, ENGINE_FLOW, i + 1, -1);
+	if (e->procs[0].conn)
+		send_setup(e, &e->procs[0]);
+	engine_proc_start(e, engine_proc_of(e, ENGINE_DOOR, 1));
 	for (size_t i = 0; i < e->proc_count; i++)
 		if (!e->procs[i].on_demand)
 			engine_proc_start(e, &e->procs[i]);
+	return 0;
 }
 
 void engine_procs_stop(struct engine *e, bool doors)
@@ -490,6 +506,13 @@ void engine_procs_stop(struct engine *e, bool doors)
 
 		if ((p->kind == ENGINE_DOOR) != doors || p->state == ENGINE_STOPPING)
 			continue;
+		if (p->state == ENGINE_STARTING) {
+			/* It has nothing in flight. */
+			p->state = ENGINE_STOPPING;
+			p->killed = true;
+			syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+			continue;
+		}
 		b = engine_proc_begin(e, p, WIRE_STOP);
 		if (!b)
 			continue;

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "flow/attack.h"
@@ -21,6 +23,7 @@ enum {
 	GC_STEP = 4 << 20,   /* no collection for less than this */
 	PURGE_MAX_MS = 400,
 	TIDY_AFTER_MS = 1000,
+	PUSH_MS = 50,
 	FLUSH_BYTES = 2048,
 	OUT_HIGH = 16 << 20,
 	STACK_MAX = 1 << 20,
@@ -364,6 +367,32 @@ int flow_worker_frame(struct flow_worker *w, unsigned type, struct base_str body
 	}
 }
 
+/* --- answers that wait
+ * ---------------------------------------------------------------------------------------- */
+
+/* Answers leave in batches. But aiosd takes the oldest frame without an answer for the one that is worked on,
+ * so what is answered must not wait while the next run computes, be it in a native loop that nothing but a
+ * signal interrupts. */
+static struct wire_conn *volatile pushed;
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	if (pushed)
+		wire_conn_push(pushed);
+}
+
+static void push_while_busy(struct flow_worker *w, bool on)
+{
+	struct itimerval t = {0};
+	if (on == (pushed != NULL))
+		return;
+	if (on)
+		t.it_interval.tv_usec = t.it_value.tv_usec = PUSH_MS * 1000;
+	pushed = on ? w->conn : NULL;
+	setitimer(ITIMER_REAL, &t, NULL);
+}
+
 /* --- life
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -439,17 +468,21 @@ static int handle_all(struct flow_worker *w)
 {
 	unsigned type;
 	struct base_str body;
-	int rc;
+	int rc = 0;
 	while (!w->stopping && (rc = wire_conn_next(w->conn, &type, &body)) != 0) {
-		if (rc > 0)
+		if (rc > 0) {
+			if (wire_conn_pending(w->conn) > 0)
+				push_while_busy(w, true);
 			rc = flow_worker_frame(w, type, body);
+		}
 		if (rc < 0)
-			return rc;
+			break;
 		rc = flush_most(w);
 		if (rc < 0)
-			return rc;
+			break;
 	}
-	return 0;
+	push_while_busy(w, false);
+	return rc < 0 ? rc : 0;
 }
 
 /* The last answers; the peer may be gone. */
@@ -472,7 +505,9 @@ static void tidy(struct flow_worker *w)
 
 int flow_worker_serve(struct flow_worker *w)
 {
+	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 	bool tidied = true;
+	sigaction(SIGALRM, &action, NULL);
 	while (!w->stopping) {
 		int rc = wire_conn_wait(w->conn, tidied ? -1 : TIDY_AFTER_MS);
 		if (rc == -ETIMEDOUT) {

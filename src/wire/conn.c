@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
  * written.
  * 2. `in` holds, from `in_at`, what was read and not yet handed out; it moves only in wire_conn_fill.
  * 3. An idle connection holds at most KEEP bytes each way.
+ * 4. While `busy`, `out` is not what invariant 1 says: a signal handler keeps its hands off.
  */
 enum {
 	READ_MIN = 64 << 10, /* room offered to each read */
@@ -34,6 +36,7 @@ struct wire_conn {
 	struct base_buf out;
 	size_t out_at;
 	size_t frame;
+	volatile sig_atomic_t busy;
 };
 
 int wire_conn_new(int fd, struct wire_conn **ret)
@@ -105,6 +108,7 @@ struct base_buf *wire_conn_begin(struct wire_conn *c, unsigned type)
 	char head[WIRE_HEAD] = {0};
 
 	BASE_CHECK(c->frame == NONE && type > 0 && type <= UINT16_MAX);
+	c->busy = 1;
 	compact(&c->out, &c->out_at);
 	c->frame = c->out.len;
 	put_le(head + 4, type, 2);
@@ -125,10 +129,11 @@ int wire_conn_end(struct wire_conn *c)
 	if (r < 0) {
 		c->out.len = start;
 		c->out.failed = 0;
-		return r;
+	} else {
+		put_le(c->out.ptr + start, (uint32_t)body, 4);
 	}
-	put_le(c->out.ptr + start, (uint32_t)body, 4);
-	return 0;
+	c->busy = 0;
+	return r;
 }
 
 size_t wire_conn_pending(const struct wire_conn *c)
@@ -136,7 +141,7 @@ size_t wire_conn_pending(const struct wire_conn *c)
 	return (c->frame == NONE ? c->out.len : c->frame) - c->out_at;
 }
 
-int wire_conn_flush(struct wire_conn *c)
+static int write_out(struct wire_conn *c)
 {
 	while (wire_conn_pending(c) > 0) {
 		ssize_t n = write(c->fd, c->out.ptr + c->out_at, wire_conn_pending(c));
@@ -147,9 +152,29 @@ int wire_conn_flush(struct wire_conn *c)
 			return -errno;
 		c->out_at += (size_t)n;
 	}
-	if (c->frame == NONE)
-		compact(&c->out, &c->out_at);
 	return 0;
+}
+
+int wire_conn_flush(struct wire_conn *c)
+{
+	sig_atomic_t before = c->busy;
+	int r;
+
+	c->busy = 1;
+	r = write_out(c);
+	if (r == 0 && c->frame == NONE)
+		compact(&c->out, &c->out_at);
+	c->busy = before;
+	return r;
+}
+
+void wire_conn_push(struct wire_conn *c)
+{
+	int saved = errno;
+
+	if (!c->busy)
+		(void)write_out(c); /* a lost peer is met again where it can be answered */
+	errno = saved;
 }
 
 /* How much the frame that is being read still lacks, so that a large one is not read in small pieces. */

@@ -33,6 +33,9 @@ int wire_conn_end(struct wire_conn *c) __attribute__((warn_unused_result));
 size_t wire_conn_pending(const struct wire_conn *c); /* bytes not yet written */
 /* Writes what the socket takes. 0 when all is out, -EAGAIN when some is left, else -errno (peer gone: -EPIPE). */
 int wire_conn_flush(struct wire_conn *c);
+/* The same from a signal handler of the thread that owns the connection: writes what it can, unless that thread is in
+ * the middle of a frame or of a flush. Leaves errno alone. */
+void wire_conn_push(struct wire_conn *c);
 
 /* Reads what is there. 0, -EAGAIN when nothing was, -EPIPE at the end of the stream, else -errno. */
 int wire_conn_fill(struct wire_conn *c);

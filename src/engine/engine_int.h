@@ -29,7 +29,8 @@ enum {
 	ENGINE_GROUP_MAX = 1 << 20,   /* bytes of a commit that is started though nobody waits for it */
 	ENGINE_PENDING_MAX = 8 << 20, /* bytes that may wait for a commit: more is not decided */
 	ENGINE_LINGER_MS = 20,	      /* an event is durable after this even if nobody waits */
-	ENGINE_WATCHDOG_MS = 2000,    /* a flow that does not come back in this time is ended */
+	ENGINE_VIEWS_MS = 20, /* committed events go to the views after this, or when somebody asks them */
+	ENGINE_WATCHDOG_MS = 2000, /* a flow that does not come back in this time is ended */
 	ENGINE_EVICT_MS = 30000,
 	ENGINE_LOADED_MAX = 2000, /* runs loaded in one worker */
 	ENGINE_STOP_MS = 3000,	  /* drain at SIGTERM */
@@ -66,6 +67,7 @@ enum engine_timer {
 	ENGINE_TIMER_STOP,
 	ENGINE_TIMER_DEGRADED, /* try the disk again */
 	ENGINE_TIMER_SNAPSHOT,
+	ENGINE_TIMER_VIEWS,
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
@@ -148,6 +150,9 @@ void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why);
 /* Begins a frame to p; NULL when it is not up (or starting). Then encode and call engine_proc_send. */
 struct base_buf *engine_proc_begin(struct engine *e, struct engine_proc *p, unsigned type);
 void engine_proc_send(struct engine *e, struct engine_proc *p);
+/* The same without waking the process: with the next frame that is sent to it, or when somebody marks it
+ * dirty. */
+void engine_proc_send_later(struct engine *e, struct engine_proc *p);
 void engine_procs_flush(struct engine *e);
 struct engine_proc *engine_proc_of(struct engine *e, enum engine_kind kind, unsigned nth); /* NULL: none */
 /* Asks the doors, or all others, to stop; whether they have. */
@@ -317,6 +322,7 @@ void engine_views_committed(struct engine *e, const struct engine_group *g);
 void engine_views_pump(struct engine *e);
 bool engine_views_more(struct engine *e); /* there is more to send and room for it */
 void engine_views_down(struct engine *e);
+void engine_views_due(struct engine *e);
 /* Its files are deleted and it starts again from the first event. */
 void engine_views_rebuild(struct engine *e);
 
@@ -538,6 +544,7 @@ struct engine {
 
 	bool views_live;     /* what is committed goes straight to it */
 	bool views_ready;    /* it has said where it stands */
+	bool views_timer;    /* blocks wait in its connection */
 	bool views_wipe;     /* its files go before it starts again */
 	uint64_t views_sent; /* last position sent */
 	uint64_t views_at;   /* last position confirmed */

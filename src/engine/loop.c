@@ -97,6 +97,9 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_DEGRADED:
 		engine_degraded_retry(e);
 		break;
+	case ENGINE_TIMER_VIEWS:
+		engine_views_due(e);
+		break;
 	case ENGINE_TIMER_SNAPSHOT:
 		engine_fold_check(e, true);
 		break;

@@ -413,6 +413,12 @@ void engine_proc_send(struct engine *e, struct engine_proc *p)
 		(void)wire_conn_flush(p->conn);
 }
 
+void engine_proc_send_later(struct engine *e, struct engine_proc *p)
+{
+	if (wire_conn_end(p->conn) < 0)
+		engine_proc_kill(e, p, "does not read what is sent to it, or a frame to it was too large");
+}
+
 void engine_procs_flush(struct engine *e)
 {
 	for (size_t i = 0; i < e->proc_count; i++) {

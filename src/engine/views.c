@@ -13,7 +13,7 @@
  * not. It is sent blocks in order, each once per life of the process; what it has it says with views_at.
  */
 
-enum { BACKLOG_HIGH = 1 << 20, LIVE_HIGH = 8 << 20 };
+enum { BACKLOG_HIGH = 1 << 20, LIVE_HIGH = 8 << 20, BATCH_HIGH = 128 << 10 };
 
 static struct engine_proc *views(struct engine *e)
 {
@@ -97,6 +97,33 @@ void engine_views_pump(struct engine *e)
 		e->views_live = true;
 }
 
+/* One transaction of the views for many small commits: they wait a moment in the connection. */
+static void put_live(struct engine *e, struct engine_proc *p, const struct engine_group *g)
+{
+	struct base_buf *b = engine_proc_begin(e, p, WIRE_VIEWS_BLOCK);
+
+	if (!b)
+		return;
+	wire_views_block_put(b,
+		&(struct wire_views_block){
+			.first_seq = g->first_seq, .time_ms = g->time_ms, .block = base_buf_view(&g->block)});
+	if (wire_conn_pending(p->conn) > BATCH_HIGH) {
+		engine_proc_send(e, p);
+		return;
+	}
+	engine_proc_send_later(e, p);
+	if (!e->views_timer) {
+		e->views_timer = true;
+		engine_timer_add(e, ENGINE_TIMER_VIEWS, 0, ENGINE_VIEWS_MS);
+	}
+}
+
+void engine_views_due(struct engine *e)
+{
+	e->views_timer = false;
+	views(e)->dirty = true;
+}
+
 void engine_views_committed(struct engine *e, const struct engine_group *g)
 {
 	struct engine_proc *p;
@@ -110,7 +137,7 @@ void engine_views_committed(struct engine *e, const struct engine_group *g)
 	}
 	for (size_t i = 0; i < g->body_count; i++)
 		put_body(e, p, &g->bodies[i].hash, (struct base_str){g->bodies[i].data, g->bodies[i].len});
-	put_block(e, p, g->first_seq, g->time_ms, base_buf_view(&g->block));
+	put_live(e, p, g);
 	e->views_sent = g->first_seq + g->count - 1;
 }
 

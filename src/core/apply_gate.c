@@ -72,8 +72,11 @@ static void release_held(
 		s->open->overrun = true;
 	if (base_str_is(g->kind, "retry"))
 		s->open->failures = 0;
-	if (base_str_is(g->kind, "doubt"))
+	if (base_str_is(g->kind, "doubt")) { /* a person has looked: it did not happen */
 		s->open->mode = 0;
+		s->open->uncertain = false;
+		s->open->sent_ms = 0;
+	}
 	core_timer_add(a->c, CORE_TIMER_STEP, r->id, g->step, a->time_ms);
 }
 

@@ -11,8 +11,8 @@ static const uint16_t may_follow[] = {
 	[CORE_STEP_WAITING] = 1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED,
 	[CORE_STEP_GATED] =
 		1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_GATED,
-	[CORE_STEP_HELD] =
-		1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_GATED,
+	[CORE_STEP_HELD] = 1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED |
+			   1 << CORE_STEP_GATED | 1 << CORE_STEP_DOUBT,
 	[CORE_STEP_SENT] =
 		1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_HELD | 1 << CORE_STEP_DOUBT,
 	[CORE_STEP_DOUBT] = 1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_HELD,
@@ -241,6 +241,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 		take_slot(a, o);
 	if (e->status == CORE_STEP_SENT) {
 		o->attempt = 1;
+		o->sent_ms = a->time_ms;
 		s->attempt = 1;
 		core_reserve(c, r, o, e->reserved);
 		dispatch(a, o, a->seq, &e->args);
@@ -255,6 +256,8 @@ static void apply_sent(
 
 	move(s, CORE_STEP_SENT);
 	o->attempt = e->attempt;
+	if (!o->sent_ms)
+		o->sent_ms = a->time_ms;
 	s->attempt = (uint8_t)(e->attempt < 255 ? e->attempt : 255);
 	o->mode = e->mode;
 	o->due_ms = 0;
@@ -272,8 +275,11 @@ static void apply_retry(
 	struct core_open *o = s->open;
 
 	if (e->attempt) {
-		o->failures++;
 		if (e->blame)
+			o->failures++;
+		if (e->unknown)
+			o->uncertain = true;
+		if (e->blame == 1)
 			count_failure(a, o, true);
 		core_settle(a->c, r, o, e->cost, false);
 	}

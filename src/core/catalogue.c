@@ -81,6 +81,7 @@ static int fill_action(struct core *c, struct core_action *a, struct base_jv v, 
 	a->connector = base_slab_dup(c->slab, base_jv_str(base_jv_get(v, "connector")));
 	a->timeout_ms = (uint32_t)base_jv_int(base_jv_get(v, "timeout_ms"), 30000);
 	a->attempts = (uint32_t)base_jv_int(base_jv_get(v, "attempts"), CORE_ATTEMPTS_DEFAULT);
+	a->key_life_ms = base_jv_int(base_jv_get(v, "key_life_ms"), 0);
 	a->settle_ms = base_jv_int(base_jv_get(v, "settle_ms"), 1000);
 	a->labels = labels_of(base_jv_get(v, "labels"));
 	a->variants = text_of(c, base_jv_get(v, "classes"));

@@ -19,6 +19,10 @@ enum {
 	CORE_STEPS_MAX = 100000,
 	CORE_ARMS_MAX = 16,
 	CORE_GRANTS_MAX = 64,
+	CORE_NAME_MAX = 512,	 /* bytes of a key, a customer */
+	CORE_MESSAGE_MAX = 4096, /* bytes of a problem's message */
+	CORE_DEPTH_MAX = 32,	 /* runs that wait for one another */
+	CORE_SIGNALS_MAX = 1000, /* of one run, not yet waited for */
 };
 
 /* The numbers of enum wire_outcome, which this folder must not see; tests/core compares them. */
@@ -65,6 +69,7 @@ struct core_action {
 	bool model;    /* routed, reserved and settled */
 	uint32_t timeout_ms;
 	uint32_t attempts;
+	int64_t key_life_ms; /* idempotent: how long the outside knows a key; 0: for ever */
 	int64_t settle_ms; /* lookup: how long the outside may take to know of a call */
 	uint8_t labels;
 	struct base_schema *schema;
@@ -126,11 +131,13 @@ struct core_open {
 	uint32_t failures;
 	uint8_t mode;	/* of the next or current attempt */
 	int64_t due_ms; /* 0: no timer */
+	int64_t sent_ms; /* when its key first left the house, 0: not yet */
 	uint64_t gate;
 	uint64_t child;	  /* run that it waits for */
 	int64_t reserved; /* nano-USD */
 	uint32_t reserved_month;
 	bool overrun; /* the operator let it exceed the budget */
+	bool uncertain; /* an attempt may have happened */
 	bool cleared; /* the operator let it pass the policy's gate */
 	const struct core_action *action;
 	struct base_str key, signal, customer, route, opts;

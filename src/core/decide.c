@@ -15,19 +15,29 @@ struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b)
 	return s;
 }
 
+/* What a person reads: with every byte escaped it still fits into an event. */
+static struct base_str cut_text(struct base_str s)
+{
+	if (s.len <= CORE_MESSAGE_MAX)
+		return s;
+	s.len = CORE_MESSAGE_MAX;
+	while (s.len && ((unsigned char)s.ptr[s.len] & 0xc0) == 0x80)
+		s.len--;
+	return s;
+}
+
 static struct base_str problem_text(struct base_arena *a, const char *code, const char *fmt, va_list ap)
 {
 	struct base_buf b, text;
 	struct base_jw w;
 
-	base_buf_init(&text, 64 << 10);
+	base_buf_init(&text, 64 << 20);
 	base_buf_vprintf(&text, fmt, ap);
 	base_buf_init(&b, CORE_INLINE_MAX);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "code", code);
-	/* A text over the limit is left out whole: the code still says what it is. */
-	base_jw_mstr(&w, "message", base_buf_view(&text));
+	base_jw_mstr(&w, "message", cut_text(base_buf_view(&text)));
 	base_jw_end_obj(&w);
 	base_buf_done(&text);
 	return core_buf_to_arena(a, &b);

@@ -49,24 +49,29 @@ void core_emit_step_failed(
 		&(struct core_step_failed){.run = run, .step = step, .problem = problem, .cost = cost});
 }
 
-/* aios itself was at fault (it was restarted, a connector died): that says nothing about the outside. */
-static bool is_ours(struct core_turn *t, struct base_str problem)
+/* Whose fault a failure was: 0 a restart of aios, 1 the outside, 2 a connector of aios. */
+static uint8_t blame_of(struct core_turn *t, struct base_str problem)
 {
 	struct base_json *doc;
 	struct base_str code;
-	bool ours;
+	uint8_t blame;
 
 	if (t->cmd->type == CORE_CMD_START || base_json_parse(problem, &doc, NULL) < 0)
-		return true;
+		return 0;
 	code = base_jv_str(base_jv_get(base_json_root(doc), "code"));
-	ours = base_str_is(code, "lost") || base_str_is(code, "busy") || base_str_is(code, "not_found");
+	if (base_str_is(code, "not_found"))
+		blame = 0;
+	else
+		blame = base_str_is(code, "lost") || base_str_is(code, "busy") ? 2 : 1;
 	base_json_free(doc);
-	return ours;
+	return blame;
 }
 
 static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
 	uint8_t mode, struct base_str problem, int64_t cost)
 {
+	bool unknown = t->cmd->type == CORE_CMD_START || t->cmd->outcome == CORE_WIRE_UNKNOWN;
+
 	core_step_retry_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_retry){.run = o->run,
 			.step = o->step,
@@ -74,9 +79,22 @@ static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t 
 			.at_ms = at_ms,
 			.mode = mode,
 			.problem = problem,
-			.blame = attempt && !is_ours(t, problem),
+			.blame = attempt ? blame_of(t, problem) : 0,
+			.unknown = attempt && unknown,
 			.cost = cost});
 }
+
+/* The class that counts now: an idempotent call whose key the outside has forgotten is one that happens once. */
+static enum core_class class_now(const struct core_turn *t, const struct core_step *s)
+{
+	int64_t life = s->open->action->key_life_ms;
+
+	if (s->klass == CORE_IDEMPOTENT && life && s->open->sent_ms && t->cmd->now_ms - s->open->sent_ms > life)
+		return CORE_ONCE;
+	return (enum core_class)s->klass;
+}
+
+static struct base_str evidence_of(struct core_turn *t, const struct core_open *o, struct base_str problem);
 
 /* --- release
  * ----------------------------------------------------------------------------------------------------- */
@@ -171,7 +189,10 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 	struct judged_call call = recall(t, &r->step[step]);
 	const struct core_connector *k = core_connector_find(t->c, o->action->connector);
 
-	if (t->c->frozen && !o->action->internal)
+	if (o->uncertain && class_now(t, &r->step[step]) == CORE_ONCE && r->step[step].klass != CORE_ONCE)
+		core_emit_doubt(t, r, step,
+			evidence_of(t, o, core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
+	else if (t->c->frozen && !o->action->internal)
 		emit_retry(t, o, 0, t->cmd->now_ms, o->mode, BASE_STR_NONE, 0);
 	else if (k &&
 		 k->open_until_ms > t->cmd->now_ms) /* its slot is taken, but the breaker opened meanwhile */
@@ -264,12 +285,13 @@ static void retry_or_park(
 		.rule = BASE_STR("attempts used up"),
 		.show = evidence_of(t, o, problem)};
 	bool own = o->opts.len > 0 && attempts_max(o) != o->action->attempts;
+	bool maybe = t->cmd->outcome == CORE_WIRE_UNKNOWN && o->action->klass != CORE_READ;
 
 	if (o->failures + 1 < attempts_max(o)) {
 		emit_retry(t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), mode, problem, cost);
 		return;
 	}
-	if (own || o->action->internal) { /* the flow said how often: it deals with the failure itself */
+	if ((own && !maybe) || o->action->internal) { /* the flow said how often: it deals with it itself */
 		core_emit_step_failed(t, o->run, o->step, problem, cost);
 		return;
 	}
@@ -283,7 +305,7 @@ static void retry_or_park(
 static void no_answer(struct core_turn *t, struct core_run *r, const struct core_open *o,
 	struct base_str problem, int64_t cost)
 {
-	enum core_class klass = (enum core_class)r->step[o->step].klass;
+	enum core_class klass = class_now(t, &r->step[o->step]);
 
 	if (klass == CORE_ONCE)
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
@@ -365,7 +387,7 @@ void core_decide_start(struct core_turn *t)
 
 		if (s->status != CORE_STEP_SENT)
 			continue;
-		if (s->klass == CORE_ONCE)
+		if (class_now(t, s) == CORE_ONCE)
 			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 		else
 			emit_retry(t, o, o->attempt, t->cmd->now_ms, s->klass == CORE_LOOKUP ? 1 : 0, problem,

@@ -316,7 +316,8 @@ static void put_open(struct base_buf *b, const struct core_open *o)
 	base_put_u64(b, o->gate);
 	base_put_u64(b, o->child);
 	base_put_i64(b, o->reserved);
-	base_put_u64(b, (uint64_t)o->overrun | (uint64_t)o->cleared << 1);
+	base_put_u64(b, (uint64_t)o->overrun | (uint64_t)o->cleared << 1 | (uint64_t)o->uncertain << 2);
+	base_put_i64(b, o->sent_ms);
 	base_put_u64(b, o->approval);
 	base_put_str(b, o->key);
 	base_put_str(b, o->signal);
@@ -342,6 +343,8 @@ static void get_open(struct core *c, struct base_reader *r, struct core_run *run
 	flags = u(r);
 	o->overrun = flags & 1;
 	o->cleared = (flags & 2) != 0;
+	o->uncertain = (flags & 4) != 0;
+	o->sent_ms = base_get_i64(r);
 	o->approval = u(r);
 	o->key = text(c, r);
 	o->signal = text(c, r);

@@ -21,6 +21,12 @@ static struct core *fresh(void)
 	for (size_t i = 0; i < core_actions_count; i++)
 		if (core_catalogue_add(c, core_actions[i], &err) < 0)
 			fail_msg("%s", err.text);
+	/* An outside that forgets keys after an hour. */
+	assert_int_equal(core_catalogue_add(c,
+				 BASE_STR("{\"name\":\"test.forgets\",\"class\":\"idempotent\",\"connector\":\"other\","
+					  "\"key_life_ms\":3600000,\"args\":{\"type\":\"object\"}}"),
+				 &err),
+		0);
 	return c;
 }
 

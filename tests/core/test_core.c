@@ -203,6 +203,29 @@ static void test_classes_without_answer(void **state)
 	assert_true(a && a->attempt == 2);
 }
 
+static void test_forgotten_keys(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), gate;
+
+	house_call(h, run, 0, "test.forgets", "{}", "");
+	house_result(h, run, 0, 1, UNKNOWN, "{\"code\":\"timeout\"}");
+	h->now_ms += 10000;
+	house_tick(h);
+	assert_int_equal(house_act(h, CORE_ACT_DISPATCH, 0)->attempt, 2); /* within the life of the key */
+	house_result(h, run, 0, 2, UNKNOWN, "{\"code\":\"timeout\"}");
+	h->now_ms += 3600000; /* the machine slept */
+	house_tick(h);
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	gate = house_act(h, CORE_ACT_GATE, 0)->id;
+	house_gate(h, gate, "send", "");
+	house_tick(h);
+	assert_int_equal(house_act(h, CORE_ACT_DISPATCH, 0)->attempt, 3);
+	h->now_ms += 7200000;
+	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0)); /* in flight when aiosd ended, and too long ago */
+}
+
 static void test_restart(void **state)
 {
 	struct house *h = *state;
@@ -536,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_echo_and_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_calls, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_classes_without_answer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_forgotten_keys, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_retries_end_at_a_gate, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_policy_gate, set_up, tear_down),

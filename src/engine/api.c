@@ -87,9 +87,12 @@ static void discard_reply(struct engine *e, struct engine_out *o, int code)
 	struct engine_req *q = (struct engine_req *)o;
 
 	base_buf_clear(&q->headers);
-	put_problem(q, code == -ENOSPC ? 507 : 503, code == -ENOSPC ? "disk_full" : "not_written",
-		code == -ENOSPC ? "the disk is full: nothing was done; free some space and try again"
-				: "it could not be written to the log: nothing was done; try again");
+	if (code == -ENOSPC)
+		put_problem(q, 507, "disk_full",
+			"the disk is full: nothing was done; free some space and try again");
+	else
+		put_problem(q, 503, "uncertain",
+			"the log failed while it was written: look whether it was done before you try again");
 	send_reply(e, o);
 }
 

@@ -279,6 +279,37 @@ class Fold(unittest.TestCase):
             a.verify()
 
 
+class FailedSync(unittest.TestCase):
+    @unittest.skipUnless("FAILSYNC_LIB" in os.environ, "needs the library that meson builds for it")
+    def test_failed_sync(self):
+        """What was decided since is discarded, the log is opened again; what was acknowledged is there, and no more."""
+        with Aios(FILES) as a:
+            fail = a.home / "fail"
+            a.start({"LD_PRELOAD": os.environ["FAILSYNC_LIB"], "FAILSYNC": str(fail)})
+            a.deploy()
+            ask = a.run("many", {"how": "ask"}, wait=0)["run"]
+            slow = a.run("many", {"how": "slow", "ms": 1000}, wait=0)["run"]
+            until(lambda: a.get("/v1/gates")["items"], 10)
+            a.ask("PUT", "/v1/memory/facts/x/1", {"value": 1})
+            fail.touch()
+            for status in (503, 507, 507):
+                with self.assertRaises(Problem) as c:
+                    a.ask("PUT", f"/v1/memory/facts/x/{status}", {"value": 1})
+                self.assertEqual(c.exception.status, status)
+            self.assertEqual(a.get("/v1/memory/facts/x/1")["value"], 1)
+            self.assertEqual(a.get("/v1/health")["status"], "degraded")
+            fail.unlink()
+            until(lambda: a.get("/v1/health")["status"] == "ok", 30)
+            self.assertEqual(a.get(f"/v1/runs/{slow}?wait=20")["state"], "done")
+            gate = a.get("/v1/gates")["items"][0]
+            a.post(f"/v1/gates/{gate['gate']}/approve", {"shown": gate["shown"]})
+            self.assertEqual(a.get(f"/v1/runs/{ask}?wait=20")["state"], "done")
+            keys = [f["key"] for f in a.get("/v1/memory/facts?prefix=x/")["items"]]
+            self.assertIn("x/1", keys)
+            self.assertNotIn("x/507", keys)
+            a.verify()
+
+
 class FullDisk(unittest.TestCase):
     """The workspace on a small file system of its own, in a mount namespace of its own."""
 

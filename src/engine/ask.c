@@ -8,7 +8,8 @@
 
 /*
  * Questions to aios-parse, aios-vault, aios-views and (flow_inspect) aios-flow. Each is asked again once if
- * the process dies before it answers; a second death counts as no answer.
+ * the process dies before it answers; a second death counts as no answer. A source at which a flow worker
+ * hung is not inspected again (flows.c, F3).
  */
 
 enum { ATTEMPTS_MAX = 2 };
@@ -55,6 +56,8 @@ static bool try_send(struct engine *e, struct ask *a)
 		engine_proc_send(e, p);
 		a->proc = p;
 		a->attempts++;
+		if (a->kind == ENGINE_FLOW)
+			engine_flows_asked(e, p, a->req);
 		return true;
 	}
 	return false;
@@ -108,6 +111,8 @@ void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, st
 		engine_proc_kill(e, p, "sent an answer that does not decode");
 		return;
 	}
+	if (p->kind == ENGINE_FLOW)
+		engine_flows_answered(e, p, v.req);
 	a = base_idmap_get(e->asks, v.req);
 	if (a && a->proc == p)
 		finish(e, a, v.ok ? 1 : 0, v.value, sealed);
@@ -154,7 +159,9 @@ void engine_ask_down(struct engine *e, struct engine_proc *p)
 		if (!a)
 			continue;
 		a->proc = NULL;
-		if (a->attempts >= ATTEMPTS_MAX || p->fails >= 3 || e->stopping)
+		if (p->kind == ENGINE_FLOW && a->req == p->worker.blamed_ask)
+			finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
+		else if (a->attempts >= ATTEMPTS_MAX || p->fails >= 3 || e->stopping)
 			finish(e, a, -EPIPE, BASE_STR_NONE, BASE_STR_NONE);
 		else if (!try_send(e, a))
 			waits = true;

@@ -93,11 +93,12 @@ struct engine_loaded {
 struct engine_worker {
 	struct engine_loaded *versions;
 	size_t version_count, version_size;
-	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged,
-			      oldest first */
+	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged, and
+			      questions that it has not answered, oldest first */
 	size_t ring_size, ring_head, ring_count;
 	int64_t head_since; /* when the oldest became the oldest */
-	bool watched;	    /* a watchdog timer stands */
+	uint64_t blamed_ask; /* the question at which it hung when it was ended last, or 0 */
+	bool watched;	     /* a watchdog timer stands */
 	uint32_t runs;
 };
 
@@ -265,6 +266,9 @@ void engine_flows_up(struct engine *e, struct engine_proc *p);
 /* status: as waitpid gives it. */
 void engine_flows_down(struct engine *e, struct engine_proc *p, int status);
 void engine_flows_watchdog(struct engine *e, uint64_t index);
+/* A question (ask.c) was sent to a worker; was answered by it. */
+void engine_flows_asked(struct engine *e, struct engine_proc *p, uint64_t req);
+void engine_flows_answered(struct engine *e, struct engine_proc *p, uint64_t req);
 void engine_flows_evict(struct engine *e);
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);

@@ -20,14 +20,16 @@
  * later are sent as they are applied. So a worker sees every result of a run once, in log order.
  *
  * F3 A worker handles frames one after the other: the oldest unacknowledged one is the run that it
- * executes now. If it stays the oldest for longer than ENGINE_WATCHDOG_MS, the worker is ended and that
- * run is at fault; all others are only loaded again.
+ * executes now, or the source that it inspects for a deploy. If it stays the oldest for longer than
+ * ENGINE_WATCHDOG_MS, the worker is ended and that run or source is at fault; all others are only loaded
+ * again.
  *
  * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received.
  */
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
 enum { EXIT_SOILED = 3 };
+static const uint64_t INSPECT = (uint64_t)1 << 63; /* marks a question in the ring */
 enum { QUEUED = 1, LOADED = 2, RING_MIN = 256, LOAD_HIGH = 8 << 20, SUSPECT_MAX = 3 };
 
 struct engine_run {
@@ -153,6 +155,16 @@ static void ring_forget(struct engine *e, struct engine_proc *p, uint64_t run)
 			*at = 0;
 	}
 	ring_ack(e, p, 0);
+}
+
+void engine_flows_asked(struct engine *e, struct engine_proc *p, uint64_t req)
+{
+	ring_push(e, p, INSPECT | req);
+}
+
+void engine_flows_answered(struct engine *e, struct engine_proc *p, uint64_t req)
+{
+	ring_ack(e, p, INSPECT | req);
 }
 
 static struct engine_loaded *version_of(struct engine_worker *w, const struct base_hash *version)
@@ -600,7 +612,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 {
 	struct engine_worker *w = &p->worker;
 	uint64_t head = w->ring_count ? w->unacked[w->ring_head] : 0, id;
-	struct engine_run *blame = head ? run_in(e, p, head) : NULL;
+	struct engine_run *blame = head && !(head & INSPECT) ? run_in(e, p, head) : NULL;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
 	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
 	bool fault = blame && !e->stopping && at_fault(p, blame, status);
@@ -621,6 +633,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	}
 	free(again);
 	worker_reset(w);
+	w->blamed_ask = p->killed && head & INSPECT ? head & ~INSPECT : 0;
 	if (fault)
 		crashed(e, head, p->killed, status);
 }
@@ -636,10 +649,13 @@ void engine_flows_watchdog(struct engine *e, uint64_t index)
 		return;
 	left = w->head_since + ENGINE_WATCHDOG_MS - e->mono;
 	if (left <= 0) {
+		uint64_t head = w->unacked[w->ring_head];
 		char why[96];
 
-		snprintf(why, sizeof(why), "run %llu does not come back",
-			(unsigned long long)w->unacked[w->ring_head]);
+		if (head & INSPECT)
+			snprintf(why, sizeof(why), "a source that is to be deployed does not come back");
+		else
+			snprintf(why, sizeof(why), "run %llu does not come back", (unsigned long long)head);
 		engine_proc_kill(e, p, why);
 		return;
 	}

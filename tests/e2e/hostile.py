@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 sys.dont_write_bytecode = True
-from aios import Aios  # noqa: E402
+from aios import Aios, Problem  # noqa: E402
 
 SLACK_MS = 6000  # a run must fail within 2 s; the machine may be loaded by other tests
 
@@ -137,6 +137,19 @@ def isolation(aios):
     assert not stolen, f"these are not frozen: {stolen}"
 
 
+def hostile_deploy(aios):
+    """A source that never comes back when it is loaded is refused; who runs beside it is not blamed."""
+    for name, text in (("loop", "for (;;) {}"), ("native", "new Array(200).fill(3n ** 600000n).join('');")):
+        path = aios.dir / f"flows/hang_{name}.js"
+        path.write_text(f"{HEAD}{text}\nexport default flow({{ name: 'hang' }}, () => 1);\n")
+        try:
+            aios.deploy()
+            raise AssertionError("this was deployed")
+        except Problem as p:
+            assert p.status == 422 and p.body["file"] == f"flows/hang_{name}.js", p.body
+        path.unlink()
+
+
 def main():
     with Aios(files()) as aios:
         aios.start()
@@ -155,6 +168,7 @@ def main():
             r = aios.get(f"/v1/runs/{n}?wait=60", timeout=70)
             assert r["state"] == "failed" and r["flow"] in str(r["value"]), r
         isolation(aios)
+        hostile_deploy(aios)
         neighbour.over = True
         neighbour.join(40)
         assert not neighbour.is_alive() and not neighbour.faults, f"the neighbour was hurt: {neighbour.faults[:3]}"

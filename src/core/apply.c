@@ -77,8 +77,7 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata)
 	}
 }
 
-/* --- the company
- * ------------------------------------------------------------------------------------------------- */
+/* --- the company --- */
 
 static void add_principal(struct core *c, struct base_str id, struct base_str kind, struct base_str name,
 	struct base_str key, struct base_str grants, struct base_str by, int64_t expires_ms)

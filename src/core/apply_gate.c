@@ -69,7 +69,7 @@ static void release_held(
 	if (base_str_is(g->kind, "policy"))
 		s->open->cleared = true;
 	if (base_str_is(g->kind, "budget"))
-		s->open->overrun = true;
+		s->open->overrun = g->cost;
 	if (base_str_is(g->kind, "retry"))
 		s->open->failures = 0;
 	if (base_str_is(g->kind, "doubt")) { /* a person has looked: it did not happen */
@@ -94,7 +94,8 @@ static void apply_decided(struct core_apply *a, const struct core_gate_decided *
 	core_act(a,
 		&(struct core_act){.type = CORE_ACT_GATE_CLOSED, .id = g->id, .run = g->run, .seq = a->seq});
 	if (base_str_is(g->kind, "approve")) {
-		if (yes)
+		/* Time may let the flow go on; only somebody can approve calls to come. */
+		if (yes && !base_str_is(e->answer, "send") && !base_str_is(e->by, "time"))
 			set_allowance(c, g, e->fixed);
 		if (g->left)
 			return; /* stays for the calls to come, until the run ends */

@@ -46,7 +46,8 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	struct core *c = a->c;
 	struct core_run *r = base_slab_alloc(c->slab, sizeof(*r));
 	struct base_str version = {(const char *)e->version.b, sizeof(e->version.b)};
-	struct core_step *waiting = core_step_find(core_run_find(c, e->parent), e->parent_step);
+	const struct core_run *parent = core_run_find(c, e->parent);
+	struct core_step *waiting = core_step_find(parent, e->parent_step);
 	struct base_hash salt = base_hash_of(e->seed);
 
 	BASE_CHECK(e->run >= c->next_run);
@@ -63,6 +64,8 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	memcpy(r->salt, salt.b, sizeof(r->salt));
 	r->as = base_slab_dup(c->slab, e->as);
 	r->by = base_slab_dup(c->slab, e->by);
+	r->origin = base_slab_dup(c->slab, e->origin.len ? e->origin : e->by);
+	r->payer = r->flow ? r->flow : parent ? parent->payer : NULL;
 	r->key = base_slab_dup(c->slab, e->key);
 	r->customer = base_slab_dup(c->slab, e->customer);
 	r->agent = base_slab_dup(c->slab, e->agent);

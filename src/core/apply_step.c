@@ -261,6 +261,8 @@ static void apply_sent(
 	s->attempt = (uint8_t)(e->attempt < 255 ? e->attempt : 255);
 	o->mode = e->mode;
 	o->due_ms = 0;
+	if (e->klass)
+		s->klass = e->klass;
 	if (e->route.len)
 		core_set_str(a->c, &o->route, e->route);
 	if (!slot_taken)
@@ -282,6 +284,7 @@ static void apply_retry(
 		if (e->blame == 1)
 			count_failure(a, o, true);
 		core_settle(a->c, r, o, e->cost, false);
+		o->overrun = o->overrun > e->cost ? o->overrun - e->cost : 0;
 	}
 	move(s, CORE_STEP_HELD);
 	o->mode = e->mode;

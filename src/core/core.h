@@ -48,8 +48,7 @@ void core_free(struct core *c);
 int core_catalogue_add(struct core *c, struct base_str json, struct base_err *err)
 	__attribute__((warn_unused_result));
 
-/* --- commands
- * -------------------------------------------------------------------------------------------------- */
+/* --- commands --- */
 
 enum core_cmd_type {
 	CORE_CMD_START = 1, /* the engine has opened the log: begins an epoch, recovers what was in flight */
@@ -148,8 +147,7 @@ struct core_reply {
 int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *arena, struct base_buf *block,
 	struct core_reply *ret) __attribute__((warn_unused_result));
 
-/* --- events and what follows from them
- * ------------------------------------------------------------------------- */
+/* --- events and what follows from them --- */
 
 enum core_act_type {
 	CORE_ACT_RUN_LOAD = 1, /* run must be (re)started in a worker */
@@ -196,8 +194,7 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata);
 /* When the next timer is due (ms), or INT64_MAX. */
 int64_t core_next_due(const struct core *c);
 
-/* --- reading the state
- * ------------------------------------------------------------------------------------------ */
+/* --- reading the state --- */
 
 uint64_t core_seq(const struct core *c);    /* position of the last event applied, 0: none */
 int64_t core_time_ms(const struct core *c); /* time of the last event */
@@ -246,8 +243,7 @@ bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq,
 size_t core_fact_list(
 	const struct core *c, struct base_str prefix, struct base_str after, uint64_t *ret_seqs, size_t max);
 
-/* --- snapshots
- * -------------------------------------------------------------------------------------------------- */
+/* --- snapshots --- */
 
 /* The state in a canonical form: equal states give equal bytes. */
 int core_snapshot(const struct core *c, struct base_buf *ret) __attribute__((warn_unused_result));

@@ -37,8 +37,7 @@ struct core_patterns {
 	uint32_t count;
 };
 
-/* --- catalogue: not state
- * -------------------------------------------------------------------------------------- */
+/* --- catalogue: not state --- */
 
 enum core_handler {
 	CORE_H_NONE = 0, /* goes to its connector */
@@ -70,14 +69,13 @@ struct core_action {
 	uint32_t timeout_ms;
 	uint32_t attempts;
 	int64_t key_life_ms; /* idempotent: how long the outside knows a key; 0: for ever */
-	int64_t settle_ms; /* lookup: how long the outside may take to know of a call */
+	int64_t settle_ms;   /* lookup: how long the outside may take to know of a call */
 	uint8_t labels;
 	struct base_schema *schema;
 	struct base_str variants; /* JSON {"maildir":"idempotent"}: class by transport, or empty */
 };
 
-/* --- state
- * ------------------------------------------------------------------------------------------------------ */
+/* --- state --- */
 
 struct core_principal {
 	struct base_str id, kind, name, by;
@@ -129,16 +127,16 @@ struct core_open {
 	uint32_t step;
 	uint32_t attempt; /* of the last that was sent */
 	uint32_t failures;
-	uint8_t mode;	/* of the next or current attempt */
-	int64_t due_ms; /* 0: no timer */
+	uint8_t mode;	 /* of the next or current attempt */
+	int64_t due_ms;	 /* 0: no timer */
 	int64_t sent_ms; /* when its key first left the house, 0: not yet */
 	uint64_t gate;
 	uint64_t child;	  /* run that it waits for */
 	int64_t reserved; /* nano-USD */
 	uint32_t reserved_month;
-	bool overrun; /* the operator let it exceed the budget */
-	bool uncertain; /* an attempt may have happened */
-	bool cleared; /* the operator let it pass the policy's gate */
+	int64_t overrun; /* nano-USD beyond the budgets that the operator let it cost */
+	bool uncertain;	 /* an attempt may have happened */
+	bool cleared;	 /* the operator let it pass the policy's gate */
 	const struct core_action *action;
 	struct base_str key, signal, customer, route, opts;
 	uint64_t approval;
@@ -174,12 +172,13 @@ struct core_run {
 	struct core_step *step;
 	struct core_version *version; /* NULL: built-in agent flow */
 	struct core_flow *flow;
+	struct core_flow *payer; /* whose month its money falls under: its own, or its parent's (agents) */
 	uint64_t parent;
 	uint64_t seq_started, seq_ended;
 	int64_t started_ms;
 	uint8_t salt[CORE_HASH_SHORT]; /* idempotency keys of its effects come from it */
 	int64_t spent, reserved, budget;
-	struct base_str as, by, key, customer, agent;
+	struct base_str as, by, origin, key, customer, agent;
 	bool has_gates;
 	struct core_patterns *limits; /* further lists that all must allow (agents) */
 	uint32_t limit_count;
@@ -262,8 +261,7 @@ struct core {
 	bool policy_uses_customer;
 };
 
-/* --- one decision
- * ----------------------------------------------------------------------------------------------- */
+/* --- one decision --- */
 
 struct core_turn {
 	struct core *c;
@@ -292,15 +290,13 @@ uint64_t core_entropy(struct core_turn *t);
 /* The fetched record at `seq`, or NULL. */
 const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq);
 
-/* --- catalogue.c
- * ------------------------------------------------------------------------------------------------ */
+/* --- catalogue.c --- */
 const struct core_action *core_action_find(const struct core *c, struct base_str name);
 void core_catalogue_free(struct core *c);
 /* The class that counts for this workspace (a transport may change it). */
 enum core_class core_action_class(const struct core *c, const struct core_action *a);
 
-/* --- state.c
- * ---------------------------------------------------------------------------------------------------- */
+/* --- state.c --- */
 struct core_run *core_run_find(const struct core *c, uint64_t id);
 struct core_gate *core_gate_find(const struct core *c, uint64_t id);
 struct core_step *core_step_find(const struct core_run *r, uint32_t step);
@@ -321,8 +317,7 @@ void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint
 /* The earliest timer that is not stale. */
 bool core_timer_next(struct core *c, struct base_heap_item *ret);
 
-/* --- config.c: what is derived from configuration and policy
- * --------------------------------------------------- */
+/* --- config.c: what is derived from configuration and policy --- */
 void core_config_load(struct core *c);
 int core_config_check(struct base_str json, struct base_err *err);
 void core_policy_load(struct core *c);
@@ -331,8 +326,7 @@ void core_rules_free(struct core *c);
 struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
 	uint64_t seq, struct base_str spec);
 
-/* --- policy.c
- * --------------------------------------------------------------------------------------------------- */
+/* --- policy.c --- */
 enum core_verdict { CORE_ALLOW, CORE_GATE, CORE_DENY };
 struct core_judged {
 	enum core_verdict verdict;
@@ -353,11 +347,8 @@ bool core_run_may(const struct core *c, const struct core_run *r, struct base_st
 /* Position of the customer's fact if the policy needs it, else 0. */
 uint64_t core_customer_seq(const struct core *c, struct base_str customer);
 
-/* --- money.c
- * ---------------------------------------------------------------------------------------------------- */
+/* --- money.c --- */
 uint32_t core_month_of(int64_t time_ms);
-/* The flow that a run's money falls under: its own, or its nearest ancestor's (agents). May be NULL. */
-struct core_flow *core_flow_of(const struct core *c, const struct core_run *r);
 /* Which budget cannot cover `amount` more: its name in words, or empty. */
 struct base_str core_budget_short(const struct core *c, const struct core_run *r, int64_t amount,
 	int64_t now_ms, struct base_arena *arena);
@@ -372,8 +363,7 @@ struct core_route {
 struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
 	int64_t now_ms, struct base_arena *arena);
 
-/* --- decisions by subject
- * --------------------------------------------------------------------------------------- */
+/* --- decisions by subject --- */
 void core_decide_deploy(struct core_turn *t);
 void core_decide_run_start(struct core_turn *t);
 void core_decide_run_cancel(struct core_turn *t);
@@ -397,10 +387,16 @@ struct core_start {
 	const struct core_agent *agent;
 	const struct core_run *parent;
 	uint32_t parent_step;
-	struct base_str by, key, input, customer, limits;
+	struct base_str by, origin, key, input, customer, limits;
 	bool dry;
 };
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
+
+/* Ends a run and those that it waits for, children first. */
+void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem);
+/* The key that a start is known by: a dry run is not the real one, and a flow is not another. */
+struct base_str core_start_key(
+	struct base_arena *a, struct base_str by, struct base_str flow, bool dry, struct base_str key);
 
 /* Internal actions: decides one and emits its step_called. */
 struct core_call {
@@ -447,8 +443,7 @@ struct core_gate_open {
 };
 uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
 
-/* --- apply
- * ------------------------------------------------------------------------------------------------------ */
+/* --- apply --- */
 struct core_apply {
 	struct core *c;
 	uint64_t seq;

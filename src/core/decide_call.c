@@ -64,8 +64,7 @@ void core_emit_called_waiting(
 	emit_called(t, call, &ev);
 }
 
-/* --- replay
- * ------------------------------------------------------------------------------------------------------ */
+/* --- replay --- */
 
 static struct base_str divergence(struct core_turn *t, const struct core_run *r, uint32_t step)
 {
@@ -112,8 +111,7 @@ static void decide_replayed(struct core_turn *t, const struct core_run *r)
 	(void)core_emit_gate(t, &g);
 }
 
-/* --- approvals for calls to come
- * --------------------------------------------------------------------------------- */
+/* --- approvals for calls to come --- */
 
 static bool value_is_fixed(struct base_jv arg, struct base_jv allowed)
 {
@@ -144,7 +142,7 @@ static struct base_str mismatch(struct core_turn *t, const struct core_gate *g, 
 	struct base_str key;
 	struct base_jv v;
 
-	base_buf_init(&b, 32 << 20);
+	base_buf_init(&b, 256 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "code", "approval_mismatch");
@@ -201,8 +199,7 @@ static int use_approval(
 	return 0;
 }
 
-/* --- effects
- * ----------------------------------------------------------------------------------------------------- */
+/* --- effects --- */
 
 static struct base_str shown_call(struct core_turn *t, const struct core_call *call)
 {
@@ -428,9 +425,18 @@ static void decide_new(struct core_turn *t, struct core_run *r)
 		if (opts)
 			call.opts = base_json_root(opts);
 		call.customer = base_jv_str(base_jv_get(call.opts, "customer"));
-		if (call.customer.len == 0)
-			call.customer = r->customer;
-		decide_known(t, &call);
+		if (call.customer.len > CORE_NAME_MAX ||
+			base_jv_str(base_jv_get(call.opts, "key")).len > CORE_NAME_MAX) {
+			call.customer = call.opts_text = BASE_STR_NONE;
+			core_emit_called_failed(t, &call,
+				core_problem(t->arena, "invalid",
+					"%.*s: options: a customer and a key have at most %d bytes",
+					BASE_STR_ARG(t->cmd->name), CORE_NAME_MAX));
+		} else {
+			if (call.customer.len == 0)
+				call.customer = r->customer;
+			decide_known(t, &call);
+		}
 	}
 	base_json_free(opts);
 	base_json_free(args);

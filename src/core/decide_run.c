@@ -1,6 +1,7 @@
 /* Runs: start, end, cancel, resume. */
 #include <string.h>
 
+#include "base/check.h"
 #include "core/core_int.h"
 
 static void seed_of(struct core_turn *t, uint8_t seed[32])
@@ -63,9 +64,17 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		ev.parent = s->parent->id;
 		ev.parent_step = s->parent_step;
 	}
+	ev.origin = s->origin.len ? s->origin : s->by;
 	ev.context = context_of(t, s, ev.run);
 	core_run_started_emit(t->block, t->cmd->now_ms, &ev);
 	return ev.run;
+}
+
+struct base_str core_start_key(
+	struct base_arena *a, struct base_str by, struct base_str flow, bool dry, struct base_str key)
+{
+	return base_arena_printf(a, "%.*s:%.*s%s:%.*s", BASE_STR_ARG(by), BASE_STR_ARG(flow),
+		dry ? ":dry" : "", BASE_STR_ARG(key));
 }
 
 static void reply_run(struct core_turn *t, int status, uint64_t run, bool known)
@@ -123,17 +132,24 @@ void core_decide_run_start(struct core_turn *t)
 		return;
 	}
 	base_json_free(doc);
-	if (cmd->key.len)
-		s.key = base_arena_printf(
-			t->arena, "%.*s:%.*s", BASE_STR_ARG(cmd->by.id), BASE_STR_ARG(cmd->key));
-	if (answered_by_key(t, s.key, s.input))
+	if (cmd->params.len && base_json_parse(cmd->params, &params, &err) < 0) {
+		core_refuse(t, 400, "invalid", "parameters: %s", err.text);
 		return;
-	if (cmd->params.len && base_json_parse(cmd->params, &params, &err) == 0) {
+	}
+	if (cmd->params.len) {
 		s.dry = base_jv_bool(base_jv_get(base_json_root(params), "dry"), false);
 		s.customer = base_arena_dup(
 			t->arena, base_jv_str(base_jv_get(base_json_root(params), "customer")));
 		base_json_free(params);
 	}
+	if (s.customer.len > CORE_NAME_MAX || cmd->key.len > CORE_NAME_MAX) {
+		core_refuse(t, 400, "invalid", "a customer and a key have at most %d bytes", CORE_NAME_MAX);
+		return;
+	}
+	if (cmd->key.len)
+		s.key = core_start_key(t->arena, cmd->by.id, flow->name, s.dry, cmd->key);
+	if (answered_by_key(t, s.key, s.input))
+		return;
 	reply_run(t, 201, core_emit_run_started(t, &s), false);
 }
 
@@ -186,6 +202,36 @@ static bool problem_is(struct base_str problem, const char *kind)
 	return is;
 }
 
+/* Children first, so that nothing acts for a parent that is gone. */
+static void cancel_children(
+	struct core_turn *t, const struct core_run *r, struct base_str problem, unsigned depth)
+{
+	for (uint32_t i = 0; i < r->steps; i++) {
+		const struct core_open *o = r->step[i].open;
+		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
+
+		if (!child || child->state == CORE_RUN_ENDED)
+			continue;
+		BASE_CHECK(depth < CORE_DEPTH_MAX);
+		cancel_children(t, child, problem, depth + 1);
+		end_run(t, child, CORE_CANCELLED, problem);
+	}
+}
+
+void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem)
+{
+	cancel_children(t, r, problem, 0);
+	end_run(t, r, CORE_CANCELLED, problem);
+}
+
+/* Fewer steps than are recorded: this time it went another way. */
+static struct base_str went_short(struct core_turn *t, const struct core_run *r)
+{
+	return core_problem(t->arena, "diverged",
+		"the flow ended after %u steps, but its record has %u: it does not do the same twice",
+		t->cmd->step, r->steps);
+}
+
 /* FLOW_DONE, FLOW_FAILED and FLOW_CRASHED: what a worker says of a run that it holds. */
 void core_decide_flow_end(struct core_turn *t)
 {
@@ -196,26 +242,19 @@ void core_decide_flow_end(struct core_turn *t)
 		core_refuse(t, 409, "not_active", "run %llu does not run", (unsigned long long)cmd->run);
 		return;
 	}
+	if (cmd->type == CORE_CMD_FLOW_DONE && cmd->step < r->steps) {
+		park(t, r, "diverged", went_short(t, r));
+		return;
+	}
+	if (cmd->type == CORE_CMD_FLOW_FAILED && problem_is(cmd->body, "diverged")) {
+		park(t, r, "diverged", cmd->body);
+		return;
+	}
+	cancel_children(t, r, core_problem(t->arena, "cancelled", "the run that waited for it has ended"), 0);
 	if (cmd->type == CORE_CMD_FLOW_DONE)
 		end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"));
-	else if (cmd->type == CORE_CMD_FLOW_FAILED && problem_is(cmd->body, "diverged"))
-		park(t, r, "diverged", cmd->body);
 	else
 		end_run(t, r, CORE_FAILED, cmd->body);
-}
-
-/* Children first, so that nothing acts for a parent that is gone. */
-static void cancel_tree(
-	struct core_turn *t, const struct core_run *r, struct base_str problem, unsigned depth)
-{
-	for (uint32_t i = 0; i < r->steps && depth < 64; i++) {
-		const struct core_open *o = r->step[i].open;
-		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
-
-		if (child && child->state != CORE_RUN_ENDED)
-			cancel_tree(t, child, problem, depth + 1);
-	}
-	end_run(t, r, CORE_CANCELLED, problem);
 }
 
 void core_decide_run_cancel(struct core_turn *t)
@@ -233,7 +272,7 @@ void core_decide_run_cancel(struct core_turn *t)
 	}
 	problem = core_problem(t->arena, "cancelled", "cancelled by %.*s%s%.*s", BASE_STR_ARG(cmd->by.id),
 		cmd->text.len ? ": " : "", BASE_STR_ARG(cmd->text));
-	cancel_tree(t, r, problem, 0);
+	core_cancel(t, r, problem);
 	reply_run(t, 200, r->id, true);
 }
 

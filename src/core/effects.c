@@ -12,7 +12,7 @@
 
 #include "core/core_int.h"
 
-enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000 };
+enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000, UNREADABLE_MS = 1000 };
 
 int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms)
 {
@@ -84,24 +84,26 @@ static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t 
 			.cost = cost});
 }
 
-/* The class that counts now: an idempotent call whose key the outside has forgotten is one that happens once. */
+/* The class that counts now: an idempotent call whose key the outside has forgotten is one that happens once.
+ */
 static enum core_class class_now(const struct core_turn *t, const struct core_step *s)
 {
 	int64_t life = s->open->action->key_life_ms;
 
-	if (s->klass == CORE_IDEMPOTENT && life && s->open->sent_ms && t->cmd->now_ms - s->open->sent_ms > life)
+	if (s->klass == CORE_IDEMPOTENT && life && s->open->sent_ms &&
+		t->cmd->now_ms - s->open->sent_ms > life)
 		return CORE_ONCE;
 	return (enum core_class)s->klass;
 }
 
 static struct base_str evidence_of(struct core_turn *t, const struct core_open *o, struct base_str problem);
 
-/* --- release
- * ----------------------------------------------------------------------------------------------------- */
+/* --- release --- */
 
 /* The call as it was judged, read back from the log. */
 struct judged_call {
 	struct base_json *args;
+	struct base_str args_text;
 	struct core_step_called ev;
 	bool found;
 };
@@ -113,6 +115,8 @@ static struct judged_call recall(struct core_turn *t, const struct core_step *s)
 
 	j.found = f && core_step_called_get(f->record.body, &j.ev) == 0 &&
 		  base_json_parse(f->blob, &j.args, NULL) == 0;
+	if (j.found)
+		j.args_text = f->blob;
 	return j;
 }
 
@@ -167,11 +171,11 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)), 0);
 			return;
 		}
-		if (!o->overrun)
+		if (route.reserve > o->overrun)
 			lacking = core_budget_short(t->c, r, route.reserve, t->cmd->now_ms, t->arena);
 	}
 	if (lacking.len) {
-		ask_for_money(t, o, lacking, route.reserve, call->ev.args.data);
+		ask_for_money(t, o, lacking, route.reserve, call->args_text);
 		return;
 	}
 	core_step_sent_emit(t->block, t->cmd->now_ms,
@@ -180,7 +184,16 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 			.attempt = o->attempt + 1,
 			.reserved = route.reserve,
 			.route = route.json,
-			.mode = o->mode});
+			.mode = o->mode,
+			.klass = (uint8_t)core_action_class(t->c, o->action)});
+}
+
+/* An attempt may have happened under a class that a setting has changed since (another transport): what made
+ * it safe to repeat is gone, so a person says whether it happened. */
+static bool class_is_gone(struct core_turn *t, const struct core_step *s, const struct core_open *o)
+{
+	return o->uncertain && (s->klass == CORE_IDEMPOTENT || s->klass == CORE_LOOKUP) &&
+	       core_action_class(t->c, o->action) != (enum core_class)s->klass;
 }
 
 void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
@@ -191,19 +204,26 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 
 	if (o->uncertain && class_now(t, &r->step[step]) == CORE_ONCE && r->step[step].klass != CORE_ONCE)
 		core_emit_doubt(t, r, step,
-			evidence_of(t, o, core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
+			evidence_of(t, o,
+				core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
 	else if (t->c->frozen && !o->action->internal)
 		emit_retry(t, o, 0, t->cmd->now_ms, o->mode, BASE_STR_NONE, 0);
 	else if (k &&
 		 k->open_until_ms > t->cmd->now_ms) /* its slot is taken, but the breaker opened meanwhile */
 		emit_retry(t, o, 0, k->open_until_ms, o->mode, BASE_STR_NONE, 0);
-	else if (!call.found || still_allowed(t, r, o, &call))
+	else if (!call.found) /* what was judged cannot be read: nothing is sent on trust */
+		emit_retry(t, o, 0, t->cmd->now_ms + UNREADABLE_MS, o->mode, BASE_STR_NONE, 0);
+	else if (class_is_gone(t, &r->step[step], o))
+		core_emit_doubt(t, r, step,
+			evidence_of(t, o,
+				core_problem(t->arena, "changed",
+					"a setting changed after an attempt: it cannot be repeated safely")));
+	else if (still_allowed(t, r, o, &call))
 		send_now(t, r, o, &call);
 	base_json_free(call.args);
 }
 
-/* --- results
- * ----------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence)
 {
@@ -230,10 +250,11 @@ static struct base_str evidence_of(struct core_turn *t, const struct core_open *
 	const struct core_step *s = core_step_find(core_run_find(t->c, o->run), o->step);
 	const struct core_fetched *f = core_fetched_at(t, s->seq);
 	struct core_step_called ev;
+	struct base_json *doc = NULL;
 	struct base_buf b;
 	struct base_jw w;
 
-	base_buf_init(&b, 1 << 20);
+	base_buf_init(&b, 256 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "action", o->action->name);
@@ -241,7 +262,11 @@ static struct base_str evidence_of(struct core_turn *t, const struct core_open *
 	base_jw_mstr(&w, "key", o->key);
 	if (f && core_step_called_get(f->record.body, &ev) == 0 && base_blob_is_inline(&ev.args))
 		base_jw_mraw(&w, "args", ev.args.data);
-	base_jw_mraw(&w, "last_word", problem);
+	if (base_json_parse(problem, &doc, NULL) == 0)
+		base_jw_mraw(&w, "last_word", problem);
+	else
+		base_jw_mstr(&w, "last_word", problem);
+	base_json_free(doc);
 	base_jw_mcstr(&w, "choices", "happened: it did, with its result; send: it did not, send it; give_up");
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
@@ -323,12 +348,14 @@ static int64_t cost_of(struct core_turn *t, const struct core_open *o)
 	if (t->cmd->params.len && base_json_parse(t->cmd->params, &doc, NULL) == 0) {
 		struct base_jv root = base_json_root(doc);
 
-		cost = base_jv_int(base_jv_get(root, "cost_nusd"), 0);
+		/* Charged until the truth is known. */
+		cost = base_jv_int(base_jv_get(root, "cost_nusd"),
+			t->cmd->outcome == CORE_WIRE_UNKNOWN ? o->reserved : 0);
 		if (base_jv_bool(base_jv_get(root, "unknown"), false))
 			cost = o->reserved;
 		base_json_free(doc);
 	} else if (t->cmd->outcome == CORE_WIRE_UNKNOWN) {
-		cost = o->reserved; /* charged until the truth is known */
+		cost = o->reserved;
 	}
 	return cost < 0 ? 0 : cost;
 }
@@ -360,7 +387,12 @@ void core_decide_effect_result(struct core_turn *t)
 			retry_or_park(t, o, 0, value, cost);
 		break;
 	case CORE_WIRE_NOT_FOUND:
-		emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+		if (o->mode == 0) /* an answer to another question */
+			no_answer(t, r, o, value, cost);
+		else if (o->failures + 1 < attempts_max(o))
+			emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+		else
+			retry_or_park(t, o, 0, value, cost);
 		break;
 	case CORE_WIRE_UNKNOWN:
 		no_answer(t, r, o, value, cost);
@@ -371,8 +403,7 @@ void core_decide_effect_result(struct core_turn *t)
 	}
 }
 
-/* --- a new epoch
- * ------------------------------------------------------------------------------------------------- */
+/* --- a new epoch --- */
 
 /* What was in flight when aiosd ended has no answer any more; each by its class. */
 void core_decide_start(struct core_turn *t)
@@ -390,13 +421,13 @@ void core_decide_start(struct core_turn *t)
 		if (class_now(t, s) == CORE_ONCE)
 			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 		else
-			emit_retry(t, o, o->attempt, t->cmd->now_ms, s->klass == CORE_LOOKUP ? 1 : 0, problem,
-				o->reserved);
+			emit_retry(t, o, o->attempt,
+				t->cmd->now_ms + (s->klass == CORE_LOOKUP ? o->action->settle_ms : 0),
+				s->klass == CORE_LOOKUP ? 1 : 0, problem, o->reserved);
 	}
 }
 
-/* --- time
- * -------------------------------------------------------------------------------------------------------- */
+/* --- time --- */
 
 void core_decide_tick(struct core_turn *t)
 {

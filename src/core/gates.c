@@ -26,8 +26,7 @@ uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g)
 	return ev.gate;
 }
 
-/* --- what an approval fixes
- * -------------------------------------------------------------------------------------- */
+/* --- what an approval fixes --- */
 
 static struct base_jv at_pointer(struct base_jv v, struct base_str pointer)
 {
@@ -84,8 +83,10 @@ static void put_leaves(struct base_jw *w, struct base_jv v, unsigned *left)
 		put_leaves(w, child, left);
 }
 
-/* {"markdown":[{"hash","text"}…]}: each fixed argument and the values that it may have. */
-static struct base_str fixed_of(struct core_turn *t, struct base_str allows, struct base_str approved)
+/* {"markdown":[{"hash","text"}…]}: each fixed argument and the values that it may have. False and refused:
+ * what was approved cannot be told, so nothing may be allowed by it. */
+static bool fixed_of(
+	struct core_turn *t, struct base_str allows, struct base_str approved, struct base_str *ret)
 {
 	struct base_json *rule, *value;
 	struct base_jv fixed, v, p;
@@ -94,11 +95,13 @@ static struct base_str fixed_of(struct core_turn *t, struct base_str allows, str
 	struct base_buf b;
 	struct base_jw w;
 
+	*ret = BASE_STR_NONE;
 	if (allows.len == 0 || base_json_parse(allows, &rule, NULL) < 0)
-		return BASE_STR_NONE;
+		return true;
 	if (base_json_parse(approved, &value, NULL) < 0) {
 		base_json_free(rule);
-		return BASE_STR("{}");
+		core_refuse(t, 503, "unreadable", "what this gate showed cannot be read now: try again");
+		return false;
 	}
 	fixed = base_jv_get(base_json_root(rule), "fixed");
 	base_buf_init(&b, 64 << 20);
@@ -125,11 +128,17 @@ static struct base_str fixed_of(struct core_turn *t, struct base_str allows, str
 	base_jw_end_obj(&w);
 	base_json_free(value);
 	base_json_free(rule);
-	return core_buf_to_arena(t->arena, &b);
+	if (base_buf_failed(&b)) {
+		base_buf_done(&b);
+		core_refuse(t, 413, "too_large",
+			"too much is fixed by this approval: the flow must name fewer arguments or values");
+		return false;
+	}
+	*ret = core_buf_to_arena(t->arena, &b);
+	return true;
 }
 
-/* --- a decision
- * --------------------------------------------------------------------------------------------------- */
+/* --- a decision --- */
 
 struct decision {
 	struct core_gate *gate;
@@ -172,14 +181,20 @@ static struct base_str asked_result(struct core_turn *t, const struct decision *
 static void decide_asked(struct core_turn *t, struct decision *d)
 {
 	bool edit = base_str_is(d->answer, "edit"), approve = edit || base_str_is(d->answer, "approve");
-	struct base_str value = edit ? d->value : d->shown;
+	struct base_str value = edit ? d->value : d->shown, fixed = BASE_STR_NONE;
 
 	if (edit && !d->gate->edit) {
 		core_refuse(t, 422, "not_editable", "gate %llu can be approved or denied, not edited",
 			(unsigned long long)d->gate->id);
 		return;
 	}
-	emit_decided(t, d, approve ? fixed_of(t, d->gate->allows, value) : BASE_STR_NONE);
+	if (edit && d->value.len == 0) {
+		core_refuse(t, 422, "invalid", "an edit needs the value that is approved");
+		return;
+	}
+	if (approve && !fixed_of(t, d->gate->allows, value, &fixed))
+		return;
+	emit_decided(t, d, fixed);
 	core_emit_step_done(t, d->run->id, d->gate->step,
 		asked_result(
 			t, d, approve || base_str_is(d->gate->on_expiry, "value") ? value : BASE_STR_NONE),
@@ -189,11 +204,6 @@ static void decide_asked(struct core_turn *t, struct decision *d)
 /* A gate that holds an effect: policy, budget, or attempts used up. */
 static void decide_held(struct core_turn *t, struct decision *d)
 {
-	if (base_str_is(d->answer, "edit")) {
-		core_refuse(
-			t, 422, "not_editable", "an effect can be approved or denied as it is, not edited");
-		return;
-	}
 	emit_decided(t, d, BASE_STR_NONE);
 	if (!base_str_is(d->answer, "approve")) {
 		core_emit_step_failed(t, d->run->id, d->gate->step,
@@ -215,15 +225,12 @@ static void decide_doubt(struct core_turn *t, struct decision *d)
 			0, BASE_STR_NONE, 0);
 	} else if (base_str_is(d->answer, "send")) {
 		emit_decided(t, d, BASE_STR_NONE);
-	} else if (base_str_is(d->answer, "give_up") || base_str_is(d->answer, "deny")) {
+	} else {
 		emit_decided(t, d, BASE_STR_NONE);
 		core_emit_step_failed(t, d->run->id, d->gate->step,
 			core_problem(t->arena, "given_up",
 				"nobody knows whether it happened; given up by %.*s", BASE_STR_ARG(d->by)),
 			0);
-	} else {
-		core_refuse(
-			t, 422, "invalid", "an effect in doubt is answered with happened, send or give_up");
 	}
 }
 
@@ -237,22 +244,7 @@ static void decide_parked(struct core_turn *t, struct decision *d)
 			t->block, t->cmd->now_ms, &(struct core_run_resumed){.run = d->run->id, .by = d->by});
 		return;
 	}
-	core_run_ended_emit(t->block, t->cmd->now_ms,
-		&(struct core_run_ended){.run = d->run->id,
-			.outcome = CORE_CANCELLED,
-			.by = d->by,
-			.value = core_blob(t, core_problem(t->arena, "cancelled", "given up by %.*s",
-						      BASE_STR_ARG(d->by)))});
-	if (d->run->parent) {
-		struct core_step *s =
-			core_step_find(core_run_find(t->c, d->run->parent), d->run->parent_step);
-
-		if (s && s->open && s->open->child == d->run->id)
-			core_emit_step_failed(t, d->run->parent, d->run->parent_step,
-				core_problem(t->arena, "cancelled", "run %llu was given up",
-					(unsigned long long)d->run->id),
-				0);
-	}
+	core_cancel(t, d->run, core_problem(t->arena, "cancelled", "given up by %.*s", BASE_STR_ARG(d->by)));
 }
 
 static void decide_kind(struct core_turn *t, struct decision *d)
@@ -267,14 +259,34 @@ static void decide_kind(struct core_turn *t, struct decision *d)
 		decide_held(t, d);
 }
 
-static bool known_answer(struct base_str a)
-{
-	static const char *const names[] = {
-		"approve", "edit", "deny", "happened", "send", "give_up", "resume", "cancel"};
+/* What each kind of gate can be answered with. */
+static const struct {
+	const char *kind, *answers[5];
+} answers[] = {
+	{"approve", {"approve", "edit", "deny"}},
+	{"policy", {"approve", "deny"}},
+	{"budget", {"approve", "deny"}},
+	{"retry", {"approve", "deny"}},
+	{"doubt", {"happened", "send", "give_up", "deny"}},
+	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}},
+};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (base_str_is(a, names[i]))
-			return true;
+static bool answer_fits(struct core_turn *t, struct base_str kind, struct base_str answer)
+{
+	struct base_str list = BASE_STR_NONE;
+
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		if (!base_str_is(kind, answers[i].kind))
+			continue;
+		for (size_t k = 0; k < 5 && answers[i].answers[k]; k++) {
+			if (base_str_is(answer, answers[i].answers[k]))
+				return true;
+			list = base_arena_printf(t->arena, "%.*s%s%s", BASE_STR_ARG(list), k ? ", " : "",
+				answers[i].answers[k]);
+		}
+	}
+	core_refuse(t, 422, base_str_is(answer, "edit") ? "not_editable" : "invalid",
+		"this gate is answered with one of: %.*s", BASE_STR_ARG(list));
 	return false;
 }
 
@@ -282,7 +294,8 @@ static bool may_decide(struct core_turn *t, const struct core_gate *g)
 {
 	const struct core_run *r = core_run_find(t->c, g->run);
 
-	if (base_str_is(t->cmd->by.id, "operator") || !r || !base_str_eq(r->by, t->cmd->by.id))
+	if (base_str_is(t->cmd->by.id, "operator") ||
+		!(r && (base_str_eq(r->by, t->cmd->by.id) || base_str_eq(r->origin, t->cmd->by.id))))
 		return true;
 	core_refuse(t, 403, "denied", "%.*s started this run: somebody else must decide its gates",
 		BASE_STR_ARG(t->cmd->by.id));
@@ -344,11 +357,8 @@ void core_decide_gate(struct core_turn *t)
 			(unsigned long long)cmd->id);
 		return;
 	}
-	if (!known_answer(cmd->name)) {
-		core_refuse(t, 422, "invalid",
-			"a gate is answered with approve, edit, deny, happened, send or give_up");
+	if (!answer_fits(t, d.gate->kind, cmd->name))
 		return;
-	}
 	if (!base_hash_eq(&cmd->hash, &d.gate->shown)) {
 		core_refuse(t, 409, "not_what_was_shown",
 			"the answer names another content than gate %llu shows: look at it again",

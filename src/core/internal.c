@@ -24,8 +24,7 @@ static struct base_str arg_text(struct core_turn *t, const struct core_call *cal
 	return core_buf_to_arena(t->arena, &b);
 }
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------ */
+/* --- memory --- */
 
 static void write_fact(
 	struct base_jw *w, struct base_str key, const struct core_fact *f, const struct core_fetched *got)
@@ -65,7 +64,7 @@ static void memory_list(struct core_turn *t, const struct core_call *call)
 	struct base_jw w;
 	void *value;
 
-	base_buf_init(&b, 256 << 20);
+	base_buf_init(&b, 16 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_key(&w, "items");
@@ -84,6 +83,13 @@ static void memory_list(struct core_turn *t, const struct core_call *call)
 	}
 	base_jw_end_arr(&w);
 	base_jw_end_obj(&w);
+	if (base_buf_failed(&b)) {
+		base_buf_done(&b);
+		core_emit_called_failed(t, call,
+			core_problem(
+				t->arena, "too_large", "the facts of one list are too large: use `limit`"));
+		return;
+	}
 	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
 }
 
@@ -158,8 +164,7 @@ static void memory_document(struct core_turn *t, const struct core_call *call)
 			: BASE_STR("null"));
 }
 
-/* --- waits
- * ------------------------------------------------------------------------------------------------------- */
+/* --- waits --- */
 
 static bool is_dry(const struct core_call *call)
 {
@@ -225,8 +230,22 @@ static void signal_wait(struct core_turn *t, const struct core_call *call)
 		core_emit_called_waiting(t, call, timeout > 0 ? t->cmd->now_ms + timeout : 0, 0);
 }
 
-/* --- runs
- * -------------------------------------------------------------------------------------------------------- */
+/* --- runs --- */
+
+/* A run that calls itself does not do so for ever. */
+static bool too_deep(struct core_turn *t, const struct core_call *call)
+{
+	unsigned depth = 1;
+
+	for (const struct core_run *r = call->run; r->parent; depth++)
+		if (!(r = core_run_find(t->c, r->parent)))
+			break;
+	if (depth < CORE_DEPTH_MAX)
+		return false;
+	core_emit_called_failed(t, call,
+		core_problem(t->arena, "too_deep", "more than %d runs wait for one another", CORE_DEPTH_MAX));
+	return true;
+}
 
 static struct core_flow *callable(struct core_turn *t, const struct core_call *call)
 {
@@ -260,11 +279,12 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		.parent = waits ? call->run : NULL,
 		.parent_step = call->step,
 		.by = call->run->as,
+		.origin = call->run->origin,
 		.customer = call->customer,
 		.dry = is_dry(call)};
 	uint64_t run;
 
-	if (!flow || !input_fits(t, call, flow))
+	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)))
 		return;
 	s.input = arg_text(t, call, "input");
 	if (waits) {
@@ -274,10 +294,17 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	}
 	if (arg_str(call, "key").len) {
 		const struct core_key *k;
+		struct base_hash hash = base_hash_of(s.input);
 
-		s.key = base_arena_printf(t->arena, "%.*s:%.*s", BASE_STR_ARG(call->run->as),
-			BASE_STR_ARG(arg_str(call, "key")));
+		s.key = core_start_key(t->arena, call->run->as, flow->name, s.dry, arg_str(call, "key"));
 		k = base_names_get(t->c->keys, s.key);
+		if (k && !base_hash_eq(&k->input, &hash)) {
+			core_emit_called_failed(t, call,
+				core_problem(t->arena, "key_reused",
+					"run %llu was started with this key and another input",
+					(unsigned long long)k->run));
+			return;
+		}
 		if (k) {
 			core_emit_called_done(t, call,
 				base_arena_printf(t->arena, "{\"run\":%llu}", (unsigned long long)k->run));
@@ -307,7 +334,7 @@ static struct base_str limits_of(struct core_turn *t, const struct core_run *r)
 	struct base_buf b;
 	struct base_jw w;
 
-	base_buf_init(&b, CORE_INLINE_MAX);
+	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_arr(&w);
 	put_patterns(&w, p ? &p->grants : &none);
@@ -324,9 +351,12 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 		.parent = call->run,
 		.parent_step = call->step,
 		.by = call->run->as,
+		.origin = call->run->origin,
 		.customer = call->customer,
 		.dry = is_dry(call)};
 
+	if (agent && too_deep(t, call))
+		return;
 	if (!agent) {
 		core_emit_called_failed(t, call,
 			core_problem(t->arena, "unknown_agent",
@@ -340,8 +370,7 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 	(void)core_emit_run_started(t, &s);
 }
 
-/* --- learning
- * ---------------------------------------------------------------------------------------------------- */
+/* --- learning --- */
 
 /* A draw from Beta(wins + 1, losses + 1) as the ratio of two Gammas with integer shapes, each a sum of
  * exponentials (for large shapes: its normal approximation). The choice is journaled; no floating point
@@ -434,14 +463,15 @@ static void experiment_choose(struct core_turn *t, const struct core_call *call)
 		arm = thompson(x, count, &p);
 		how = "thompson";
 	}
-	core_experiment_chosen_emit(t->block, t->cmd->now_ms,
-		&(struct core_experiment_chosen){.experiment = name,
-			.run = call->run->id,
-			.step = call->step,
-			.arm = arm,
-			.arms = arg_text(t, call, "arms"),
-			.how = base_str_of(how),
-			.customer = call->customer});
+	if (!is_dry(call)) /* what is only tried teaches nothing */
+		core_experiment_chosen_emit(t->block, t->cmd->now_ms,
+			&(struct core_experiment_chosen){.experiment = name,
+				.run = call->run->id,
+				.step = call->step,
+				.arm = arm,
+				.arms = arg_text(t, call, "arms"),
+				.how = base_str_of(how),
+				.customer = call->customer});
 	base_buf_init(&b, 32 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);

@@ -131,11 +131,19 @@ void core_decide_signal(struct core_turn *t)
 	const struct core_cmd *cmd = t->cmd;
 	struct core_run *r = core_run_find(t->c, cmd->run);
 	struct base_str payload = BASE_STR("null");
+	unsigned waiting = 0;
 
 	if (!r || r->state == CORE_RUN_ENDED) {
 		core_refuse(t, cmd->run && cmd->run < t->c->next_run ? 409 : 404, "not_active",
 			cmd->run && cmd->run < t->c->next_run ? "run %llu has ended" : "there is no run %llu",
 			(unsigned long long)cmd->run);
+		return;
+	}
+	for (const struct core_signal *s = r->signals; s; s = s->next)
+		waiting++;
+	if (waiting >= CORE_SIGNALS_MAX) {
+		core_refuse(t, 429, "too_many", "run %llu has %u signals that it has not waited for yet",
+			(unsigned long long)r->id, waiting);
 		return;
 	}
 	if (cmd->name.len == 0 || (cmd->body.len && canonical(t, cmd->body, &payload) < 0)) {

@@ -6,6 +6,7 @@
 #include "core/core_int.h"
 
 enum { OUTPUT_DEFAULT = 1024, PER_MILLION = 1000000 };
+static const int64_t COST_MAX = 1000000 * (int64_t)1000000000; /* of one call: sums stay far from overflow */
 
 /* Months since year 0, in UTC (days to civil date, proleptic Gregorian calendar). */
 uint32_t core_month_of(int64_t time_ms)
@@ -20,13 +21,6 @@ uint32_t core_month_of(int64_t time_ms)
 	int64_t year = yoe + era * 400 + (month <= 2 ? 1 : 0);
 
 	return (uint32_t)(year * 12 + month - 1);
-}
-
-struct core_flow *core_flow_of(const struct core *c, const struct core_run *r)
-{
-	while (r && !r->flow)
-		r = r->parent ? core_run_find(c, r->parent) : NULL;
-	return r ? r->flow : NULL;
 }
 
 static int64_t spent_in(const struct core_meter *m, uint32_t month)
@@ -61,7 +55,7 @@ struct base_str core_budget_short(const struct core *c, const struct core_run *r
 	int64_t now_ms, struct base_arena *arena)
 {
 	uint32_t month = core_month_of(now_ms);
-	const struct core_flow *flow = core_flow_of(c, r);
+	const struct core_flow *flow = r->payer;
 	int64_t used;
 
 	if (amount <= 0)
@@ -83,7 +77,7 @@ struct base_str core_budget_short(const struct core *c, const struct core_run *r
 
 static void move_reserved(struct core *c, struct core_run *r, struct core_open *o, int64_t amount)
 {
-	struct core_flow *flow = core_flow_of(c, r);
+	struct core_flow *flow = r->payer;
 
 	o->reserved += amount;
 	c->reserved += amount;
@@ -102,9 +96,11 @@ void core_reserve(struct core *c, struct core_run *r, struct core_open *o, int64
 void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost, bool final)
 {
 	uint32_t month = core_month_of(c->time_ms);
-	struct core_flow *flow = core_flow_of(c, r);
+	struct core_flow *flow = r->payer;
 
 	(void) final;
+	if (cost > COST_MAX)
+		cost = COST_MAX;
 	if (o->reserved)
 		move_reserved(c, r, o, -o->reserved);
 	if (cost <= 0)
@@ -116,8 +112,7 @@ void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_
 		at->spent += cost;
 }
 
-/* --- routes
- * ----------------------------------------------------------------------------------------------------- */
+/* --- routes --- */
 
 static int64_t price(struct base_jv prices, const char *key)
 {
@@ -140,7 +135,11 @@ static int64_t highest_cost(struct base_jv prices, size_t prompt_bytes, int64_t 
 		return -1;
 	if (write > in)
 		in = write;
-	return (int64_t)prompt_bytes * in / PER_MILLION + max_tokens * out / PER_MILLION + 1;
+	if (__builtin_mul_overflow((int64_t)prompt_bytes, in, &in) ||
+		__builtin_mul_overflow(max_tokens, out, &out))
+		return COST_MAX;
+	in = in / PER_MILLION + out / PER_MILLION + 1;
+	return in < COST_MAX ? in : COST_MAX;
 }
 
 static struct base_str route_json(struct base_arena *a, struct base_str provider, struct base_str model,

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { FORMAT = 1 };
+enum { FORMAT = 2 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -44,8 +44,7 @@ static void get_patterns(struct core *c, struct base_reader *r, struct core_patt
 		p->item[i] = text(c, r);
 }
 
-/* --- named things
- * ------------------------------------------------------------------------------------------------ */
+/* --- named things --- */
 
 typedef void (*put_fn)(struct base_buf *b, struct base_str key, const void *value);
 typedef void *(*get_fn)(struct core *c, struct base_str key, struct base_reader *r);
@@ -303,8 +302,7 @@ static void *get_experiment(struct core *c, struct base_str key, struct base_rea
 	return x;
 }
 
-/* --- runs and gates
- * ---------------------------------------------------------------------------------------------- */
+/* --- runs and gates --- */
 
 static void put_open(struct base_buf *b, const struct core_open *o)
 {
@@ -316,7 +314,8 @@ static void put_open(struct base_buf *b, const struct core_open *o)
 	base_put_u64(b, o->gate);
 	base_put_u64(b, o->child);
 	base_put_i64(b, o->reserved);
-	base_put_u64(b, (uint64_t)o->overrun | (uint64_t)o->cleared << 1 | (uint64_t)o->uncertain << 2);
+	base_put_i64(b, o->overrun);
+	base_put_u64(b, (uint64_t)o->cleared << 1 | (uint64_t)o->uncertain << 2);
 	base_put_i64(b, o->sent_ms);
 	base_put_u64(b, o->approval);
 	base_put_str(b, o->key);
@@ -340,8 +339,8 @@ static void get_open(struct core *c, struct base_reader *r, struct core_run *run
 	o->gate = u(r);
 	o->child = u(r);
 	o->reserved = base_get_i64(r);
+	o->overrun = base_get_i64(r);
 	flags = u(r);
-	o->overrun = flags & 1;
 	o->cleared = (flags & 2) != 0;
 	o->uncertain = (flags & 4) != 0;
 	o->sent_ms = base_get_i64(r);
@@ -378,6 +377,8 @@ static void put_run(struct base_buf *b, const struct core_run *r)
 	base_put_i64(b, r->budget);
 	base_put_str(b, r->as);
 	base_put_str(b, r->by);
+	base_put_str(b, r->origin);
+	base_put_str(b, r->payer ? r->payer->name : BASE_STR_NONE);
 	base_put_str(b, r->key);
 	base_put_str(b, r->customer);
 	base_put_str(b, r->agent);
@@ -476,6 +477,8 @@ static void get_run(struct core *c, struct base_reader *rd)
 	r->budget = base_get_i64(rd);
 	r->as = text(c, rd);
 	r->by = text(c, rd);
+	r->origin = text(c, rd);
+	r->payer = base_names_get(c->flows, base_get_str(rd));
 	r->key = text(c, rd);
 	r->customer = text(c, rd);
 	r->agent = text(c, rd);

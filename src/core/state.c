@@ -185,7 +185,7 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step)
 
 void core_run_forget(struct core *c, struct core_run *r)
 {
-	struct base_str *texts[] = {&r->as, &r->by, &r->key, &r->customer, &r->agent};
+	struct base_str *texts[] = {&r->as, &r->by, &r->origin, &r->key, &r->customer, &r->agent};
 
 	BASE_CHECK(r->open == 0 && r->state == CORE_RUN_ENDED);
 	while (r->signals) {

@@ -519,8 +519,7 @@ void base_regex_free(struct base_regex *re)
 	free(re);
 }
 
-/* --- matching: the set of places where the machine stands
- * ------------------------------------------------------- */
+/* --- matching: the set of places where the machine stands --- */
 
 struct place {
 	uint32_t before, after; /* code points around, NONE at the ends */

@@ -81,8 +81,7 @@ int cmd_flows(struct cli *c)
 	return CLI_OK;
 }
 
-/* --- the log
- * ------------------------------------------------------------------------------------------------------- */
+/* --- the log --- */
 
 static void put_event(struct cli *c, struct base_jv e)
 {
@@ -226,8 +225,7 @@ int cmd_views_dump(struct cli *c)
 	return show(c, "/v1/views/dump");
 }
 
-/* --- keys and secrets
- * ------------------------------------------------------------------------------------------------ */
+/* --- keys and secrets --- */
 
 static int list(
 	struct cli *c, const char *path, const char *name, const char *const *columns, const char *none)
@@ -446,8 +444,7 @@ int cmd_secrets_set(struct cli *c)
 	return CLI_OK;
 }
 
-/* --- open, version
- * ---------------------------------------------------------------------------------------------------- */
+/* --- open, version --- */
 
 static void show_in_browser(const char *url)
 {

@@ -80,8 +80,7 @@ int cmd_gates(struct cli *c)
 	return CLI_OK;
 }
 
-/* --- decisions
- * ------------------------------------------------------------------------------------------------------- */
+/* --- decisions --- */
 
 /* Text in place of what was shown: where a string was, or an object's only member "body" that is one. */
 static int text_value(struct cli *c, struct base_jv show, struct base_str text, struct base_buf *ret)

@@ -309,8 +309,7 @@ int cmd_runs(struct cli *c)
 	return CLI_OK;
 }
 
-/* --- the timeline
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the timeline --- */
 
 struct span {
 	int64_t from, to;
@@ -574,8 +573,7 @@ int cmd_show(struct cli *c)
 	return r;
 }
 
-/* --- small ones
- * ------------------------------------------------------------------------------------------------------ */
+/* --- small ones --- */
 
 /* POST with {"reason"}; says `done` where it went well. */
 static int act(struct cli *c, const char *path, const char *done)

@@ -28,8 +28,7 @@ static void sleep_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
-/* --- deploy
- * -------------------------------------------------------------------------------------------------------- */
+/* --- deploy --- */
 
 static void put_changes(struct cli *c, struct base_jv changed)
 {

@@ -235,8 +235,7 @@ bool cli_print_json(struct cli *c, const struct cli_answer *a)
 	return true;
 }
 
-/* --- streams
- * ------------------------------------------------------------------------------------------------------- */
+/* --- streams --- */
 
 struct stream {
 	struct cli *c;

@@ -147,8 +147,7 @@ int cli_fail(struct cli *c, const char *fmt, ...)
 	return CLI_FAILED;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static bool is_money(struct base_str key)
 {
@@ -304,8 +303,7 @@ void cli_value(struct cli *c, struct base_jv v, unsigned indent)
 	}
 }
 
-/* --- tables
- * -------------------------------------------------------------------------------------------------------- */
+/* --- tables --- */
 
 enum { COLUMNS_MAX = 12, CELL_MAX = 60 };
 

@@ -85,8 +85,7 @@ void door_head_read(struct MHD_Connection *mhd, struct door_head *ret)
 	ret->cookie = MHD_lookup_connection_value(mhd, MHD_COOKIE_KIND, "aios_session");
 }
 
-/* --- names
- * ------------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 static bool same_name(struct base_str a, struct base_str b)
 {
@@ -151,8 +150,7 @@ bool door_origin_allowed(const struct door_config *c, struct base_str origin, st
 	return same_name(rest, host);
 }
 
-/* --- judging
- * ----------------------------------------------------------------------------------------------------- */
+/* --- judging --- */
 
 static void judge_framing(const struct door_head *h, struct door_fail *fail)
 {

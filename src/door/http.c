@@ -35,8 +35,7 @@ static void deadline(struct door_req *q, int64_t ms)
 		q->conn->deadline_ms = ms > 0 ? door_now_ms() + ms : 0;
 }
 
-/* --- aiosd
- * -------------------------------------------------------------------------------------------------------- */
+/* --- aiosd --- */
 
 static void set_credential(const struct door_req *q, struct wire_door_request *f)
 {
@@ -127,8 +126,7 @@ static void suspend(struct door_req *q)
 	MHD_suspend_connection(q->mhd);
 }
 
-/* --- the request arrives
- * ----------------------------------------------------------------------------------------- */
+/* --- the request arrives --- */
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 {
@@ -346,8 +344,7 @@ static void on_done(void *cls, struct MHD_Connection *mhd, void **req, enum MHD_
 	*req = NULL;
 }
 
-/* --- connections
- * -------------------------------------------------------------------------------------------------- */
+/* --- connections --- */
 
 static uint32_t peer_uid(int fd)
 {
@@ -393,8 +390,7 @@ static void on_connection(
 	}
 }
 
-/* --- answers from aiosd
- * ------------------------------------------------------------------------------------------- */
+/* --- answers from aiosd --- */
 
 static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
 {

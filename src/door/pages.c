@@ -63,8 +63,7 @@ static void link_to(struct base_buf *b, const char *folder, struct base_jv id, s
 	html_cstr(b, "</a>");
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 /* Canonical JSON with line breaks: what a person reads and can edit. */
 static void pretty(struct base_jv v, unsigned depth, struct base_buf *ret)

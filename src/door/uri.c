@@ -130,8 +130,7 @@ struct base_str door_pairs_get(const struct door_pairs *p, const char *name)
 	return BASE_STR_NONE;
 }
 
-/* --- routes
- * ------------------------------------------------------------------------------------------------------ */
+/* --- routes --- */
 
 static bool segment_plain(struct base_str s)
 {

@@ -17,8 +17,7 @@
 
 /* What the files of this folder share. */
 
-/* --- the standard library (lib/, embedded at build)
- * --------------------------------------------------------------- */
+/* --- the standard library (lib/, embedded at build) --- */
 
 struct flow_lib_module {
 	const char *name; /* "aios", "aios:agent", ... */
@@ -28,8 +27,7 @@ struct flow_lib_module {
 extern const struct flow_lib_module flow_lib_modules[];
 extern const size_t flow_lib_count;
 
-/* --- versions: module graphs, compiled once
- * ------------------------------------------------------------------------ */
+/* --- versions: module graphs, compiled once --- */
 
 struct flow_module {
 	char *name;   /* "flows/newsletter.js" */
@@ -75,8 +73,7 @@ JSValue flow_instantiate(struct flow_worker *w, struct flow_realm *r, struct flo
 /* Evaluates one module of the standard library in a new realm and gives its namespace. JS_EXCEPTION. */
 JSValue flow_instantiate_lib(struct flow_worker *w, struct flow_realm *r, const char *name);
 
-/* --- realms: contexts with frozen intrinsics, shared by a number of runs
- * --------------------------------------------- */
+/* --- realms: contexts with frozen intrinsics, shared by a number of runs --- */
 
 struct flow_realm {
 	struct flow_realm *next;
@@ -106,8 +103,7 @@ int flow_freeze(JSContext *ctx, JSClassID own_classes);
 int flow_freeze_value(JSContext *ctx, JSValueConst v);
 int flow_freeze_exports(JSContext *ctx, JSValueConst ns);
 
-/* --- natives: what the standard library is built on
- * ------------------------------------------------------------------- */
+/* --- natives: what the standard library is built on --- */
 
 int flow_natives_init(struct flow_worker *w) __attribute__((warn_unused_result));
 /* Makes the module "aios:native" in ctx. NULL with an exception. */

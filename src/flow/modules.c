@@ -31,8 +31,7 @@ static ptrdiff_t find_module(const struct flow_version *v, const char *name)
 	return -1;
 }
 
-/* --- names
- * ----------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 /* "flows/a.js" and "../lib/b.js" give "lib/b.js"; NULL if it leaves the workspace or does not fit. */
 static char *join(const char *base, const char *name, char *out, size_t size)
@@ -141,8 +140,7 @@ static char *normalize(JSContext *ctx, const char *base, const char *name, void 
 	return ret;
 }
 
-/* --- compiling
- * -------------------------------------------------------------------------------------------------- */
+/* --- compiling --- */
 
 static int no_init(JSContext *ctx, JSModuleDef *m)
 {
@@ -330,8 +328,7 @@ struct flow_version *flow_version_find(struct flow_worker *w, struct base_str ha
 	return NULL;
 }
 
-/* --- instances
- * --------------------------------------------------------------------------------------------------- */
+/* --- instances --- */
 
 /* The interpreter asks for a module's imports already while it reads it, and again when it resolves it. A
  * cycle could not be answered the first time, and what is answered then does not count: any module will do.

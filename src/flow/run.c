@@ -52,8 +52,7 @@ void flow_run_free(struct flow_worker *w, struct flow_run *run)
 	free(run);
 }
 
-/* --- answers
- * ----------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void end_frame(struct flow_worker *w)
 {
@@ -106,8 +105,7 @@ static void fail_saying(struct flow_worker *w, struct flow_run *run, const char 
 	fail(w, run, &b);
 }
 
-/* --- after a drain
- * ------------------------------------------------------------------------------------------------ */
+/* --- after a drain --- */
 
 static void settle_killed(struct flow_worker *w, struct flow_run *run)
 {
@@ -195,8 +193,7 @@ static void settle(struct flow_worker *w, struct flow_run *run)
 		send_idle(w, run);
 }
 
-/* --- start
- * -------------------------------------------------------------------------------------------------------- */
+/* --- start --- */
 
 /* The promise of whatever the flow's function returned. */
 static JSValue as_promise(JSContext *ctx, JSValue v)
@@ -318,8 +315,7 @@ void flow_run_start(struct flow_worker *w, const struct wire_flow_start *f)
 	fail(w, run, &b);
 }
 
-/* --- steps
- * -------------------------------------------------------------------------------------------------------- */
+/* --- steps --- */
 
 static struct flow_step *next_step(struct flow_run *run)
 {
@@ -398,8 +394,7 @@ JSValue flow_run_call(
 	return promise;
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------------ */
+/* --- results --- */
 
 /* Settles the step's promise. The run's code does not run yet: promise reactions are jobs. */
 static void resolve_step(struct flow_worker *w, struct flow_run *run, const struct wire_flow_result *f)

@@ -55,8 +55,7 @@ void flow_note(struct flow_worker *w, int level, const char *fmt, ...)
 		w->stopping = true;
 }
 
-/* --- limits
- * ---------------------------------------------------------------------------------------------------- */
+/* --- limits --- */
 
 struct flow_run *flow_enter(struct flow_worker *w, struct flow_run *run)
 {
@@ -214,8 +213,7 @@ void flow_kill_problem(struct flow_worker *w, const struct flow_run *run, struct
 			name, (long long)w->run_cpu_max_ms);
 }
 
-/* --- scratch
- * --------------------------------------------------------------------------------------------------- */
+/* --- scratch --- */
 
 struct base_buf *flow_scratch(struct flow_worker *w, struct base_buf *spare)
 {
@@ -241,8 +239,7 @@ void flow_scratch_done(struct flow_worker *w, struct base_buf *b)
 	}
 }
 
-/* --- frames
- * ---------------------------------------------------------------------------------------------------- */
+/* --- frames --- */
 
 static int on_setup(struct flow_worker *w, struct base_str body)
 {
@@ -367,8 +364,7 @@ int flow_worker_frame(struct flow_worker *w, unsigned type, struct base_str body
 	}
 }
 
-/* --- answers that wait
- * ---------------------------------------------------------------------------------------- */
+/* --- answers that wait --- */
 
 /* Answers leave in batches. But aiosd takes the oldest frame without an answer for the one that is worked on,
  * so what is answered must not wait while the next run computes, be it in a native loop that nothing but a
@@ -393,8 +389,7 @@ static void push_while_busy(struct flow_worker *w, bool on)
 	setitimer(ITIMER_REAL, &t, NULL);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------ */
+/* --- life --- */
 
 int flow_worker_new(struct wire_conn *conn, struct flow_worker **ret, struct base_err *err)
 {

@@ -76,8 +76,7 @@ static struct store_reader *reader_of(struct log_reader *r)
 	return (struct store_reader *)r;
 }
 
-/* --- errors
- * ----------------------------------------------------------------------------------------------------- */
+/* --- errors --- */
 
 static int code_of(int rc)
 {
@@ -120,8 +119,7 @@ static int fail(sqlite3 *db, int rc, const char *path, struct base_err *err)
 	}
 }
 
-/* --- opening
- * ---------------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static int make_dir(const char *dir, struct base_err *err)
 {
@@ -291,8 +289,7 @@ static int open_writer(struct store *s, struct base_err *err)
 	return rc == SQLITE_OK ? 0 : fail(s->db, rc, s->path, err);
 }
 
-/* --- rows
- * ------------------------------------------------------------------------------------------------------- */
+/* --- rows --- */
 
 static bool column_hash(sqlite3_stmt *st, int i, struct base_hash *ret)
 {
@@ -362,8 +359,7 @@ static int load_head(struct store *s, struct base_err *err)
 	return r;
 }
 
-/* --- the writer
- * ------------------------------------------------------------------------------------------------- */
+/* --- the writer --- */
 
 static int step_once(sqlite3_stmt *st)
 {
@@ -471,8 +467,7 @@ static void store_close(struct log *l)
 	free(s);
 }
 
-/* --- readers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- readers --- */
 
 static void store_reader_free(struct log_reader *reader)
 {

@@ -3,8 +3,7 @@
 
 #include "views/views_int.h"
 
-/* --- costs
- * ------------------------------------------------------------------------------------------------------ */
+/* --- costs --- */
 
 #define COST_COLUMNS                                                                                         \
 	"sum(c.cost) AS cost, count(*) AS calls, sum(c.input_tokens) AS input_tokens,"                       \
@@ -101,8 +100,7 @@ int views_ask_costs(struct views_ask *a)
 	return r;
 }
 
-/* --- outcomes and experiments
- * ----------------------------------------------------------------------------------- */
+/* --- outcomes and experiments --- */
 
 static int put_experiments(struct views_ask *a, struct base_str experiment)
 {
@@ -168,8 +166,7 @@ int views_ask_outcomes(struct views_ask *a)
 	return r;
 }
 
-/* --- who did what
- * ----------------------------------------------------------------------------------------------- */
+/* --- who did what --- */
 
 /* {items, next} of a cached statement with ?1 before, ?2 since, ?3 limit, ?4 a filter. */
 static int put_log(struct views_ask *a, const char *sql, const char *filter)

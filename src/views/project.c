@@ -102,8 +102,7 @@ static void audit_id(
 	base_buf_done(&b);
 }
 
-/* --- the company
- * ------------------------------------------------------------------------------------------------ */
+/* --- the company --- */
 
 static void flow_deployed(const struct at *at, const struct core_flow_deployed *e)
 {
@@ -130,8 +129,7 @@ static void access_denied(const struct at *at, const struct core_access_denied *
 	audit(at, "access.denied", e->principal, e->action, e->reason);
 }
 
-/* --- runs
- * ------------------------------------------------------------------------------------------------------- */
+/* --- runs --- */
 
 static void run_started(const struct at *at, const struct core_run_started *e)
 {
@@ -175,8 +173,7 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
 
-/* --- steps
- * ------------------------------------------------------------------------------------------------------ */
+/* --- steps --- */
 
 /* A step that failed at its call because it is not allowed. */
 static void note_denied(const struct at *at, const struct core_step_called *e)
@@ -295,8 +292,7 @@ static void step_doubt(const struct at *at, const struct core_step_doubt *e)
 		"iiin", (int64_t)e->run, (int64_t)e->step, (int64_t)e->gate, preview(e->evidence));
 }
 
-/* --- gates and waits
- * -------------------------------------------------------------------------------------------- */
+/* --- gates and waits --- */
 
 static void gate_opened(const struct at *at, const struct core_gate_opened *e)
 {
@@ -329,8 +325,7 @@ static void signal_sent(const struct at *at, const struct core_signal_sent *e)
 		(int64_t)e->run, e->name, e->by);
 }
 
-/* --- memory
- * ----------------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static void index_fact(const struct at *at, struct base_str key, struct base_str value)
 {
@@ -390,8 +385,7 @@ static void document_put(const struct at *at, const struct core_document_put *e)
 	base_json_free(meta);
 }
 
-/* --- learning
- * --------------------------------------------------------------------------------------------------- */
+/* --- learning --- */
 
 static void experiment_chosen(const struct at *at, const struct core_experiment_chosen *e)
 {
@@ -415,8 +409,7 @@ static void run_logged(const struct at *at, const struct core_run_logged *e)
 		(int64_t)e->run, e->level, e->text);
 }
 
-/* --- the switch
- * ------------------------------------------------------------------------------------------------- */
+/* --- the switch --- */
 
 static void company(const struct at *at, unsigned type, const union core_event_any *e)
 {

@@ -5,8 +5,7 @@
 
 #include "views/views_int.h"
 
-/* --- parameters
- * ------------------------------------------------------------------------------------------------- */
+/* --- parameters --- */
 
 struct base_str views_param(const struct views_ask *a, const char *name)
 {
@@ -52,8 +51,7 @@ int views_param_limit(const struct views_ask *a, int64_t otherwise, int64_t max,
 	return 0;
 }
 
-/* --- rows to JSON
- * ----------------------------------------------------------------------------------------------- */
+/* --- rows to JSON --- */
 
 static void put_column(struct views_ask *a, sqlite3_stmt *st, int i)
 {
@@ -158,8 +156,7 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 	return st;
 }
 
-/* --- runs
- * ------------------------------------------------------------------------------------------------------- */
+/* --- runs --- */
 
 /* `count` is the name for the number of steps: a run's own answer has its timeline under "steps". */
 #define RUN_COLUMNS_(count)                                                                                  \
@@ -378,8 +375,7 @@ int views_ask_gates(struct views_ask *a)
 	return r;
 }
 
-/* --- memory
- * ----------------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 int views_ask_history(struct views_ask *a)
 {
@@ -448,8 +444,7 @@ int views_ask_documents(struct views_ask *a)
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : views_error(a->v, rc, a->err);
 }
 
-/* --- the table of queries
- * --------------------------------------------------------------------------------------- */
+/* --- the table of queries --- */
 
 static const struct {
 	const char *name;

@@ -13,8 +13,7 @@ enum {
 	OVERSAMPLE = 8, /* rows looked at per hit, since several chunks may be of one document */
 };
 
-/* --- into the index
- * --------------------------------------------------------------------------------------------- */
+/* --- into the index --- */
 
 void views_text_remove(struct views *v, struct base_str kind, struct base_str key)
 {
@@ -91,8 +90,7 @@ void views_strings(struct base_jv value, struct base_buf *ret)
 	}
 }
 
-/* --- out of it
- * -------------------------------------------------------------------------------------------------- */
+/* --- out of it --- */
 
 static bool is_word(char c)
 {

@@ -51,8 +51,7 @@ int views_error(struct views *v, int rc, struct base_err *err)
 	return base_err_set(err, code, "%s: %s", v->path, v->db ? sqlite3_errmsg(v->db) : sqlite3_errstr(rc));
 }
 
-/* --- statements
- * ------------------------------------------------------------------------------------------------- */
+/* --- statements --- */
 
 sqlite3_stmt *views_prepare(struct views *v, const char *sql)
 {
@@ -177,8 +176,7 @@ struct base_str views_column(sqlite3_stmt *st, int i)
 	return (struct base_str){p, p && n > 0 ? (size_t)n : 0};
 }
 
-/* --- opening
- * ---------------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 /* The wall clock at which the machine started, in seconds: another one means that it has started since. */
 static int64_t boot_s(void)
@@ -378,8 +376,7 @@ uint64_t views_skipped(const struct views *v)
 	return v->skipped;
 }
 
-/* --- bodies
- * ----------------------------------------------------------------------------------------------------- */
+/* --- bodies --- */
 
 int views_body(struct views *v, const struct base_hash *hash, struct base_str data)
 {
@@ -440,8 +437,7 @@ void views_keep_body(struct views *v, const struct base_blob *blob, struct base_
 		views_run(v, "INSERT OR IGNORE INTO bodies VALUES(?1, ?2)", "hb", &blob->hash, data);
 }
 
-/* --- blocks
- * ----------------------------------------------------------------------------------------------------- */
+/* --- blocks --- */
 
 /* Every event of the block from position v->seq + 1 on. */
 static int project(struct views *v, uint64_t first_seq, struct base_str block)

@@ -150,8 +150,7 @@ static void asked(const struct fake *f, unsigned i, const char *what)
 		fail_msg("\"%s\" is not in request %u: %s", what, i, f->requests[i]);
 }
 
-/* --- the table
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 static void every_command_has_help(void **state)
 {
@@ -235,8 +234,7 @@ static void completes(void **state)
 	assert_out("<--base>");
 }
 
-/* --- without a door
- * ----------------------------------------------------------------------------------------------------- */
+/* --- without a door --- */
 
 static void makes_workspaces(void **state)
 {
@@ -282,8 +280,7 @@ static void knows_where_it_is(void **state)
 	assert_out("\"check\":\"disk sync\"");
 }
 
-/* --- with a door
- * -------------------------------------------------------------------------------------------------------- */
+/* --- with a door --- */
 
 static void binds_what_was_shown(void **state)
 {

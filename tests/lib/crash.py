@@ -125,7 +125,7 @@ class Crash:
         misses = 0
         while todo and misses < 2000:
             name = todo.pop()
-            time.sleep(self.rng.uniform(0.05, 0.6))
+            time.sleep(self.rng.uniform(0.03, 0.4))
             try:
                 hit = self.kill_one(name)
             except (OSError, Problem, TimeoutError, ValueError) as e:

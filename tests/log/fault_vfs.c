@@ -45,8 +45,7 @@ static struct file *file_of(sqlite3_file *f)
 	return (struct file *)(void *)f;
 }
 
-/* --- images
- * ----------------------------------------------------------------------------------------------------- */
+/* --- images --- */
 
 static void image_apply(struct image *m, const struct change *c, size_t len)
 {
@@ -168,8 +167,7 @@ void fault_watch(bool on)
 	watching = on;
 }
 
-/* --- failures
- * --------------------------------------------------------------------------------------------------- */
+/* --- failures --- */
 
 void fault_sync(unsigned n)
 {
@@ -196,8 +194,7 @@ static bool due(unsigned *in)
 	return true;
 }
 
-/* --- files
- * ------------------------------------------------------------------------------------------------------ */
+/* --- files --- */
 
 static int f_close(sqlite3_file *f)
 {

@@ -249,8 +249,7 @@ static void test_not_a_database(void **state)
 	assert_int_equal(log_open_sqlite(x->dir, &l, &x->err), -EUCLEAN);
 }
 
-/* --- snapshots
- * -------------------------------------------------------------------------------------------------- */
+/* --- snapshots --- */
 
 static void put_two(struct ctx *x)
 {

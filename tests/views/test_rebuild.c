@@ -226,8 +226,7 @@ static void test_machine_restarted(void **state)
 	peer_stop(&x->p);
 }
 
-/* --- frames that cannot be
- * -------------------------------------------------------------------------------------- */
+/* --- frames that cannot be --- */
 
 static void expect_refused(struct ctx *x, const char *note)
 {

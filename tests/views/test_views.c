@@ -327,8 +327,7 @@ static void test_audit_and_denied(void **state)
 	base_json_free(d);
 }
 
-/* --- search
- * ----------------------------------------------------------------------------------------------------- */
+/* --- search --- */
 
 static void test_search(void **state)
 {
@@ -433,8 +432,7 @@ static void test_bodies(void **state)
 	base_buf_done(&value);
 }
 
-/* --- positions
- * -------------------------------------------------------------------------------------------------- */
+/* --- positions --- */
 
 static void test_waits_for_position(void **state)
 {

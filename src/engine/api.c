@@ -54,6 +54,7 @@ static void send_reply(struct engine *e, struct engine_out *o)
 	struct engine_req *q = (struct engine_req *)o;
 	struct base_buf *b = NULL;
 
+	engine_again_answered(e, q);
 	if (!q->gone && q->door->generation == q->generation)
 		b = engine_proc_begin(e, q->door, WIRE_DOOR_REPLY);
 	if (b) {
@@ -324,7 +325,8 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 	if (in->last_event_id.len)
 		q->has_last_event = base_str_u64(in->last_event_id, &q->last_event) == 0;
 	q->body = in->body;
-	engine_op(q->op)(e, q);
+	if (!engine_again(e, q))
+		engine_op(q->op)(e, q);
 }
 
 static void on_request(struct engine *e, struct engine_proc *p, struct base_str body)

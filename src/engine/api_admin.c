@@ -126,9 +126,36 @@ void engine_op_flow(struct engine *e, struct engine_req *q)
 		engine_reply_problem(e, q, 404, "unknown_flow", "there is no flow %.*s", BASE_STR_ARG(name));
 }
 
+/* With an Idempotency-Key and no key of its own, an outcome counts once for that. */
 void engine_op_outcome(struct engine *e, struct engine_req *q)
 {
-	engine_reply_cmd(e, q, &(struct core_cmd){.type = CORE_CMD_OUTCOME, .body = q->body});
+	struct core_cmd cmd = {.type = CORE_CMD_OUTCOME, .body = q->body};
+	struct base_json *doc = NULL;
+	struct base_jv_iter it = {0};
+	struct base_jv root = {0}, v;
+	struct base_str key;
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 1 << 20);
+	if (q->key.len && base_json_parse(q->body, &doc, NULL) == 0)
+		root = base_json_root(doc);
+	if (base_jv_kind(root) == BASE_JSON_OBJ && base_jv_kind(base_jv_get(root, "key")) == BASE_JSON_NONE) {
+		w = base_jw_of(&b);
+		base_jw_obj(&w);
+		while (base_jv_next(root, &it, &key, &v)) {
+			base_buf_clear(&e->scratch);
+			base_jv_write(v, &e->scratch);
+			base_jw_key_str(&w, key);
+			base_jw_raw(&w, base_buf_view(&e->scratch));
+		}
+		base_jw_mstr(&w, "key", q->key);
+		base_jw_end_obj(&w);
+		cmd.body = base_buf_view(&b);
+	}
+	engine_reply_cmd(e, q, &cmd);
+	base_buf_done(&b);
+	base_json_free(doc);
 }
 
 void engine_op_freeze(struct engine *e, struct engine_req *q)

@@ -96,7 +96,7 @@ struct engine_worker {
 	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged, and
 			      questions that it has not answered, oldest first */
 	size_t ring_size, ring_head, ring_count;
-	int64_t head_since; /* when the oldest became the oldest */
+	int64_t head_since;  /* when the oldest became the oldest */
 	uint64_t blamed_ask; /* the question at which it hung when it was ended last, or 0 */
 	bool watched;	     /* a watchdog timer stands */
 	uint32_t runs;
@@ -356,7 +356,8 @@ struct engine_req {
 	struct core_caller by; /* id points to by_id, caveats to by_caveats */
 	char by_id[160];
 	char *by_caveats;
-	bool gone; /* nobody waits any more */
+	bool gone;  /* nobody waits any more */
+	bool again; /* its answer is kept for its Idempotency-Key */
 	struct base_json *params_doc;
 	struct base_jv params;
 	struct base_str body; /* valid during the handler only */
@@ -397,6 +398,11 @@ uint64_t engine_param_u64(const struct engine_req *q, const char *name, uint64_t
 struct base_json *engine_body_json(struct engine *e, struct engine_req *q);
 void engine_req_free(struct engine *e, struct engine_req *q);
 struct engine_req *engine_req_of(struct engine *e, uint64_t id);
+
+/* Idempotency-Key (again.c): true when q came before and is answered. */
+bool engine_again(struct engine *e, struct engine_req *q);
+void engine_again_answered(struct engine *e, struct engine_req *q);
+void engine_agains_done(struct engine *e);
 
 /* Waiting for the end of a run. */
 void engine_waiter_due(struct engine *e, uint64_t id);
@@ -468,6 +474,7 @@ void engine_streams_done(struct engine *e);
 
 struct engine_verify;
 struct engine_fold;
+struct engine_agains;
 
 struct engine_paths {
 	char *workspace, *aios, *log, *views, *vault, *run, *files, *bin;
@@ -559,6 +566,7 @@ struct engine {
 	uint64_t next_req;
 	struct engine_verify *verify; /* one that is running */
 	struct engine_fold *fold;
+	struct engine_agains *agains;
 };
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

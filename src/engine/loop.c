@@ -279,6 +279,7 @@ static void close_all(struct engine *e)
 	if (e->log)
 		engine_commit_done(e);
 	engine_api_done(e);
+	engine_agains_done(e);
 	engine_auth_done(e);
 	engine_streams_done(e);
 	engine_asks_done(e);

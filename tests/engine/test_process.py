@@ -117,6 +117,25 @@ class Up(unittest.TestCase):
             self.a.run("many", {"how": "sleep", "ms": 1}, headers=key)
         self.assertEqual(c.exception.status, 409)
 
+    def test_idempotency_keys(self):
+        a = self.a
+        run = self.run_many("ask", wait=0)["run"]
+
+        def signal(key, value):
+            return a.post(f"/v1/runs/{run}/signals/ping", {"n": value}, headers={"Idempotency-Key": key})
+        self.assertEqual(signal("s1", 1), signal("s1", 1))
+        signal("s2", 1)
+        with self.assertRaises(Problem) as c:
+            signal("s1", 2)
+        self.assertEqual(c.exception.status, 409)
+        self.assertEqual(len([e for e in a.events() if e["type"] == "signal.sent"]), 2)
+        for _ in range(2):
+            a.post("/v1/outcomes", {"name": "sale", "value": 3}, headers={"Idempotency-Key": "o1"})
+        a.stop()
+        a.start()
+        a.post("/v1/outcomes", {"name": "sale", "value": 3}, headers={"Idempotency-Key": "o1"})
+        self.assertEqual(len([e for e in a.events() if e["type"] == "outcome.recorded"]), 1)
+
     def test_deploy_versions(self):
         self.assertEqual(self.a.deploy()["changed"], [])
         (self.a.dir / "lib/unused.js").write_text("export const nothing = 1;\n")

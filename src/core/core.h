@@ -204,8 +204,9 @@ struct base_str core_config(const struct core *c); /* JSON; valid until the next
 /* Public key to principal: the id (valid until the next apply), or empty. Revoked and expired keys are not
  * found. */
 struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms);
-/* May `by` do `action` (an API operation or an action) by its grants? */
-bool core_may(const struct core *c, const struct core_caller *by, struct base_str action);
+/* May `by` do `action` (an API operation or an action) by its grants, at this time? A pattern ("api.*") is
+ * itself granted only by one that is at least as wide. */
+bool core_may(const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms);
 
 struct core_run_info {
 	uint64_t run;

@@ -167,6 +167,23 @@ void core_decide_deploy(struct core_turn *t)
 	base_json_free(doc);
 }
 
+/* Nobody gives away what they do not have. */
+static bool grants_are_covered(struct core_turn *t, struct base_jv grants)
+{
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+
+	while (base_jv_next(grants, &it, &none, &v)) {
+		if (core_may(t->c, &t->cmd->by, base_jv_str(v), t->cmd->now_ms))
+			continue;
+		core_refuse(t, 403, "denied", "%.*s may not grant %.*s: it has no such grant itself",
+			BASE_STR_ARG(t->cmd->by.id), BASE_STR_ARG(base_jv_str(v)));
+		return false;
+	}
+	return true;
+}
+
 static void add_key(struct core_turn *t)
 {
 	struct base_str id = base_arena_printf(t->arena, "key/%.*s", BASE_STR_ARG(t->cmd->name)), kind;
@@ -185,6 +202,10 @@ static void add_key(struct core_turn *t)
 	}
 	if (base_json_parse(t->cmd->body, &doc, &err) < 0) {
 		core_refuse(t, 400, "invalid", "key: %s", err.text);
+		return;
+	}
+	if (!grants_are_covered(t, base_jv_get(base_json_root(doc), "grants"))) {
+		base_json_free(doc);
 		return;
 	}
 	kind = base_jv_str(base_jv_get(base_json_root(doc), "kind"));

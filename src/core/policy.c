@@ -42,16 +42,16 @@ static bool caveats_allow(struct base_str caveats, struct base_str action, int64
 	return ok;
 }
 
-bool core_may(const struct core *c, const struct core_caller *by, struct base_str action)
+bool core_may(const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms)
 {
 	const struct core_principal *p;
 
 	if (base_str_is(by->id, "operator"))
-		return caveats_allow(by->caveats, action, c->time_ms);
+		return caveats_allow(by->caveats, action, now_ms);
 	p = base_names_get(c->principals, by->id);
-	if (!p || p->revoked || (p->expires_ms && c->time_ms >= p->expires_ms))
+	if (!p || p->revoked || (p->expires_ms && now_ms >= p->expires_ms))
 		return false;
-	return core_patterns_match(&p->grants, action) && caveats_allow(by->caveats, action, c->time_ms);
+	return core_patterns_match(&p->grants, action) && caveats_allow(by->caveats, action, now_ms);
 }
 
 struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms)

@@ -226,6 +226,11 @@ void engine_op_session_open(struct engine *e, struct engine_req *q)
 	struct base_buf url;
 	struct base_jw w;
 
+	/* Whoever opens the link is the operator: no grant makes a key that. */
+	if (!base_str_is(q->by.id, "operator")) {
+		engine_reply_problem(e, q, 403, "denied", "only the operator can sign a browser in");
+		return;
+	}
 	base_buf_init(&url, 512);
 	base_buf_printf(&url, "http://127.0.0.1:%u/sign-in?token=", e->port);
 	issue(e, auth(e)->links, LINKS_MAX, link_ms, &url);

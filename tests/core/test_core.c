@@ -511,17 +511,17 @@ static void test_keys(void **state)
 	char pub[32] = "0123456789abcdef0123456789abcdef";
 	struct base_str key = {pub, 32};
 
-	assert_false(core_may(h->core, &by, BASE_STR("run.start")));
+	assert_false(core_may(h->core, &by, BASE_STR("run.start"), h->now_ms));
 	house_do(h, (struct core_cmd){.type = CORE_CMD_KEY_ADD,
 			    .name = BASE_STR("ci"),
 			    .bytes = key,
 			    .body = BASE_STR("{\"grants\":[\"run.*\"]}")});
 	assert_int_equal(h->reply.status, 201);
 	assert_true(base_str_is(core_principal_by_key(h->core, key, h->now_ms), "key/ci"));
-	assert_true(core_may(h->core, &by, BASE_STR("run.start")));
-	assert_false(core_may(h->core, &by, BASE_STR("gate.approve")));
+	assert_true(core_may(h->core, &by, BASE_STR("run.start"), h->now_ms));
+	assert_false(core_may(h->core, &by, BASE_STR("gate.approve"), h->now_ms));
 	by.caveats = BASE_STR("[{\"grants\":[\"run.get\"]}]");
-	assert_false(core_may(h->core, &by, BASE_STR("run.start")));
+	assert_false(core_may(h->core, &by, BASE_STR("run.start"), h->now_ms));
 	house_do(h, (struct core_cmd){.type = CORE_CMD_KEY_REVOKE, .name = BASE_STR("ci")});
 	assert_int_equal(core_principal_by_key(h->core, key, h->now_ms).len, 0);
 }

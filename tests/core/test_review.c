@@ -426,6 +426,38 @@ static void test_signals_are_capped(void **state)
 	assert_int_equal(h->reply.status, 429);
 }
 
+static unsigned add_key(struct house *h, struct core_caller by, const char *name, const char *grants)
+{
+	char body[200] = "{\"grants\":";
+	static char public[32];
+
+	strcat(strcat(body, grants), "}");
+	public[0]++;
+	house_do(h, (struct core_cmd){.type = CORE_CMD_KEY_ADD,
+			    .by = by,
+			    .name = base_str_of(name),
+			    .bytes = {public, 32},
+			    .body = base_str_of(body)});
+	return (unsigned)h->reply.status;
+}
+
+/* A key gives away no more than it has; its narrowing ends when it says, not when the log next moves. */
+static void test_keys_do_not_grow(void **state)
+{
+	struct house *h = *state;
+	struct core_caller operator= {.id = BASE_STR("operator")}, ci = {.id = BASE_STR("key/ci")},
+			   narrow = ci;
+
+	assert_int_equal(add_key(h, operator, "ci", "[\"api.key_create\",\"api.run*\"]"), 201);
+	assert_int_equal(add_key(h, ci, "k1", "[\"api.run_start\"]"), 201);
+	assert_int_equal(add_key(h, ci, "k2", "[\"api.run*\"]"), 201);
+	assert_int_equal(add_key(h, ci, "k3", "[\"api.run_start\",\"api.*\"]"), 403);
+	assert_int_equal(add_key(h, ci, "k4", "[\"api.gate_approve\"]"), 403);
+	narrow.caveats = BASE_STR("[{\"expires_ms\":1700000001000}]");
+	assert_true(core_may(h->core, &narrow, BASE_STR("api.run_start"), 1700000000999));
+	assert_false(core_may(h->core, &narrow, BASE_STR("api.run_start"), 1700000001000));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -435,7 +467,7 @@ int main(void)
 		T(test_overrun_is_used_up), T(test_class_changes), T(test_class_of_the_release),
 		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
 		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
-		T(test_parked_children), T(test_signals_are_capped)};
+		T(test_parked_children), T(test_signals_are_capped), T(test_keys_do_not_grow)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -405,13 +405,13 @@ static void test_attenuated_keys(void **state)
 	assert_int_equal(r.status, 201);
 	assert_int_equal(as_bearer(&e, &q, base_buf_view(&plain)), 0);
 	assert_true(base_str_is(q.by.id, "key/ci"));
-	assert_true(core_may(e.core, &q.by, BASE_STR("api.freeze")));
+	assert_true(core_may(e.core, &q.by, BASE_STR("api.freeze"), engine_wall_ms()));
 	/* Narrowed: only what the block still allows. */
 	make_chain(seed, "{\"grants\":[\"api.runs\"]}", NULL, &chain);
 	assert_int_equal(as_bearer(&e, &q, base_buf_view(&chain)), 0);
 	assert_true(base_str_is(q.by.id, "key/ci"));
-	assert_true(core_may(e.core, &q.by, BASE_STR("api.runs")));
-	assert_false(core_may(e.core, &q.by, BASE_STR("api.freeze")));
+	assert_true(core_may(e.core, &q.by, BASE_STR("api.runs"), engine_wall_ms()));
+	assert_false(core_may(e.core, &q.by, BASE_STR("api.freeze"), engine_wall_ms()));
 	free(q.by_caveats);
 	/* What was signed is not what it says. */
 	make_chain(seed, "{\"grants\":[\"api.runs\"]}", "{\"grants\":[\"api.*\"]}", &forged);

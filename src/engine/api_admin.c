@@ -111,7 +111,7 @@ void engine_op_flow(struct engine *e, struct engine_req *q)
 	bool found = false;
 
 	base_buf_init(&all, 16 << 20);
-	if (core_flows_json(e->core, &all) == 0 && base_json_parse(base_buf_view(&all), &doc, NULL) == 0)
+	if (core_flows_json(e->core, &all) == 0 && base_json_parse(engine_array_of(&all), &doc, NULL) == 0)
 		while (!found && base_jv_next(base_json_root(doc), &it, &none, &v))
 			if (base_str_eq(base_jv_str(base_jv_get(v, "flow")), name) ||
 				base_str_eq(base_jv_str(base_jv_get(v, "name")), name)) {

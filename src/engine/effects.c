@@ -22,6 +22,9 @@
  *
  * E3 The bytes that were judged are the bytes that are sent.
  *
+ * E5 What has not been handed to a connector yet when aios is frozen, or when the configuration that it was judged
+ * under has changed, goes back to the core.
+ *
  * E4 A secret goes sealed from the vault to aios-connect; aiosd cannot read it.
  */
 
@@ -35,6 +38,7 @@ struct engine_call {
 	uint8_t mode;
 	enum call_state state;
 	bool cancelled;
+	uint64_t config; /* which configuration it was judged under */
 	int64_t deadline;
 	struct base_str connector, action, key, args, route;
 	uint32_t usage_len;
@@ -246,11 +250,25 @@ static void put_config(struct engine *e, const struct engine_call *c, struct bas
 	base_jw_end_obj(&w);
 }
 
+/* True: it may not leave any more as it was released (E5), and c is gone. */
+static bool recalled(struct engine *e, struct engine_call *c)
+{
+	if (core_is_frozen(e->core))
+		settle_problem(e, c, WIRE_RETRY, "busy", "aios was frozen before it left");
+	else if (c->config != e->config_count)
+		settle_problem(e, c, WIRE_RETRY, "busy", "the configuration changed before it left");
+	else
+		return false;
+	return true;
+}
+
 static void transmit(struct engine *e, struct engine_call *c, struct base_str secret)
 {
 	struct engine_proc *p = engine_proc_of(e, ENGINE_CONNECT, 0);
 	struct base_buf config, *b;
 
+	if (recalled(e, c))
+		return;
 	b = p->state == ENGINE_UP ? engine_proc_begin(e, p, WIRE_EFFECT) : NULL;
 	if (!b) {
 		c->state = CALL_WAITS;
@@ -357,6 +375,8 @@ static void to_connect(struct engine *e, struct engine_call *c)
 	struct base_buf b;
 	uint64_t req;
 
+	if (recalled(e, c))
+		return;
 	if (p->state != ENGINE_UP) {
 		c->state = CALL_WAITS;
 		return;
@@ -479,6 +499,7 @@ void engine_effects_dispatch(struct engine *e, const struct core_act *act)
 	c->run = act->run;
 	c->step = act->step;
 	c->attempt = act->attempt;
+	c->config = e->config_count;
 	c->mode = (uint8_t)act->mode;
 	c->timeout_ms = act->timeout_ms ? act->timeout_ms : 60000;
 	c->action = copy(&at, act->action);

@@ -533,6 +533,7 @@ struct engine {
 	bool degraded, config_dirty, commit_wanted;
 	char degraded_why[256];
 	struct base_json *config;
+	uint64_t config_count; /* how often it was loaded: calls know which one they were judged under */
 	unsigned port;
 	uint64_t snapshot_seq;
 

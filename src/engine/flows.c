@@ -536,7 +536,8 @@ static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struc
 
 void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
 {
-	if (e->degraded)
+	/* While aiosd stops nothing new begins: what is not recorded is asked for again after the next start. */
+	if (e->degraded || (e->stopping && type != WIRE_FLOW_IDLE))
 		return;
 	if (type == WIRE_FLOW_CALL)
 		on_call(e, p, body);

@@ -125,7 +125,7 @@ static void arm(struct engine *e)
 	int64_t when = base_heap_peek(e->timers, &t) ? t.when : INT64_MAX, due;
 	struct itimerspec its = {0};
 
-	due = e->degraded ? INT64_MAX : core_next_due(e->core);
+	due = e->degraded || e->stopping ? INT64_MAX : core_next_due(e->core);
 	if (due != INT64_MAX) {
 		int64_t in = due - engine_wall_ms();
 

@@ -207,6 +207,7 @@ void engine_config_load(struct engine *e)
 		doc = NULL;
 	base_json_free(e->config);
 	e->config = doc;
+	e->config_count++;
 }
 
 /* --- when the log cannot be written --- */

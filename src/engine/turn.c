@@ -375,7 +375,8 @@ void engine_tick(struct engine *e)
 {
 	struct core_reply r;
 
-	for (unsigned i = 0; i < 1000 && !e->degraded && core_next_due(e->core) <= engine_wall_ms(); i++) {
+	for (unsigned i = 0;
+		i < 1000 && !e->degraded && !e->stopping && core_next_due(e->core) <= engine_wall_ms(); i++) {
 		struct core_cmd cmd = {.type = CORE_CMD_TICK};
 
 		if (engine_decide(e, &cmd, &r) < 0)

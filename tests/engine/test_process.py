@@ -11,7 +11,7 @@ import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from aios import BIN, Aios, Problem, until  # noqa: E402
+from aios import BIN, Aios, Ledger, Problem, until  # noqa: E402
 
 FLOW = """import { flow } from "aios";
 import { twice } from "../lib/math.js";
@@ -20,6 +20,7 @@ export default flow({ name: "many", grants: ["test.*", "memory.*"] }, async (ctx
   if (input.how === "slow") return await ctx.call("test.slow", { ms: input.ms });
   if (input.how === "sleep") { await ctx.sleep(input.ms); return "slept"; }
   if (input.how === "loop") while (true) {}
+  if (input.how === "once") for (let i = 0; i < 3000; i++) await ctx.call("test.once", { value: i });
   if (input.how === "ask") return await ctx.approve({ title: "Send?", show: { a: 1 }, edit: true });
   return "?";
 });
@@ -92,6 +93,37 @@ class Up(unittest.TestCase):
         self.kill("aios-connect")
         t.join()
         self.assertEqual(slow["state"], "done")
+
+    def test_freeze_holds_what_waits_for_a_connector(self):
+        """A call that was released while its connector was away does not leave once aios is frozen."""
+        for _ in range(5):  # each death in a row makes the next start later
+            self.kill("aios-connect")
+        os.kill(self.a.pids()["aios-connect"], signal.SIGKILL)
+        until(lambda: not self.a.pids().get("aios-connect"), 10)
+        run = self.run_many("slow", wait=0, ms=1)["run"]
+        until(lambda: self.a.get("/v1/status")["calls_in_flight"] == 1, 10)
+        self.a.post("/v1/freeze", {})
+        until(lambda: self.a.pids().get("aios-connect"), 20)
+        until(lambda: self.a.get("/v1/status")["calls_in_flight"] == 0, 10)
+        self.assertEqual(self.a.get(f"/v1/runs/{run}")["state"], "active")
+        self.a.post("/v1/thaw", {})
+        self.assertEqual(self.a.get(f"/v1/runs/{run}?wait=30")["state"], "done")
+        self.a.verify()
+
+    def test_stop_leaves_nothing_in_doubt(self):
+        """SIGTERM in the middle of calls that must not be repeated: what was sent is answered, no more is sent."""
+        ledger = Ledger(self.a.dir / "ledger.jsonl")
+        self.addCleanup(ledger.stop)
+        (self.a.dir / "aios.yaml").write_text(f"name: test\ndoor: {{ port: 0 }}\ntest: {{ ledger: \"127.0.0.1:{ledger.port}\" }}\n")
+        self.a.deploy()
+        runs = [self.run_many("once", wait=0)["run"] for _ in range(4)]
+        until(lambda: self.a.get("/v1/status")["seq"] > 200, 20)
+        self.assertEqual(self.a.stop(), 0)
+        self.a.start()
+        self.assertEqual(self.a.get("/v1/gates")["items"], [])
+        for run in runs:
+            self.a.post(f"/v1/runs/{run}/cancel", {})
+        self.a.verify()
 
     def test_hostile_neighbour(self):
         self.assertEqual(self.run_many("loop")["state"], "failed")

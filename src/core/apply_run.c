@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/money.h"
 #include "core/core_int.h"
 
 static void set_limits(struct core *c, struct core_run *r, struct base_str grants)
@@ -34,8 +35,31 @@ static void set_key(struct core *c, const struct core_run_started *e)
 	BASE_CHECK(base_names_put(c->keys, e->key, k) == 0);
 }
 
+/* What the agent's own file lets one run of it cost: an amount, or {"run": amount}. -1: it does not say. */
+static int64_t agent_budget(const struct core *c, struct base_str name)
+{
+	const struct core_agent *agent = base_names_get(c->agents, name);
+	struct base_json *doc;
+	int64_t nusd = -1;
+	struct base_jv v;
+
+	if (!agent || base_json_parse(agent->definition, &doc, NULL) < 0)
+		return -1;
+	v = base_jv_get(base_json_root(doc), "budget");
+	if (base_jv_kind(v) == BASE_JSON_OBJ)
+		v = base_jv_get(v, "run");
+	if (base_jv_kind(v) != BASE_JSON_STR || base_money_parse(base_jv_str(v), &nusd, NULL) < 0)
+		nusd = -1;
+	base_json_free(doc);
+	return nusd;
+}
+
 static int64_t budget_of(const struct core *c, const struct core_run *r)
 {
+	int64_t own = r->agent.len ? agent_budget(c, r->agent) : -1;
+
+	if (own >= 0)
+		return own;
 	if (r->version && r->version->budget_run >= 0)
 		return r->version->budget_run;
 	return c->budget_run;

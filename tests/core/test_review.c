@@ -426,6 +426,23 @@ static void test_signals_are_capped(void **state)
 	assert_int_equal(h->reply.status, 429);
 }
 
+/* What an agent's file says that a run of it may cost is the most that it costs. */
+static void test_budget_of_an_agent(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), child;
+
+	house_deploy(h, "{\"agents\":[{\"name\":\"a\",\"definition\":{\"budget\":\"0.10 USD\"}},"
+			"{\"name\":\"b\",\"definition\":{\"budget\":{\"run\":\"0.20 USD\"}}}]}");
+	house_call(h, run, 0, "agent.run", "{\"agent\":\"a\",\"task\":\"t\"}", "");
+	child = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, child, 0, "model.generate", prompt, "");
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0));
+	house_call(h, run, 1, "agent.run", "{\"agent\":\"b\",\"task\":\"t\"}", "");
+	assert_int_equal(core_run_find(h->core, house_act(h, CORE_ACT_RUN_LOAD, 0)->run)->budget, 200000000);
+}
+
 static unsigned add_key(struct house *h, struct core_caller by, const char *name, const char *grants)
 {
 	char body[200] = "{\"grants\":";
@@ -467,7 +484,8 @@ int main(void)
 		T(test_overrun_is_used_up), T(test_class_changes), T(test_class_of_the_release),
 		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
 		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
-		T(test_parked_children), T(test_signals_are_capped), T(test_keys_do_not_grow)};
+		T(test_parked_children), T(test_signals_are_capped), T(test_keys_do_not_grow),
+		T(test_budget_of_an_agent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,7 @@ class Aios:
         self.home = pathlib.Path(home or tempfile.mkdtemp(prefix="aios-test-"))
         self.dir = self.home / "w"
         self.daemon = None
+        self.bin = BIN  # where aiosd and its processes are
         for name, text in files.items():
             path = self.dir / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ class Aios:
 
     def start(self, env=None, *args):
         log = open(self.home / "aiosd.log", "ab")
-        self.daemon = subprocess.Popen([BIN / "aiosd", "--workspace", self.dir, "--port", "0", *args], stdout=log,
+        self.daemon = subprocess.Popen([self.bin / "aiosd", "--workspace", self.dir, "--port", "0", *args], stdout=log,
                                        stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         log.close()
         until(self.answers, 20, what="aiosd's first answer")

@@ -155,6 +155,17 @@ static void run_ended(const struct at *at, const struct core_run_ended *e)
 	views_run(at->v,
 		"UPDATE runs SET state=?2, ended_ms=?3, value=?4, ended_by=?5, seq_ended=?6 WHERE run=?1",
 		"isinsi", (int64_t)e->run, base_str_of(state), at->time_ms, value, e->by, at->seq);
+	/* What nobody waits for any more, as the core drops it. */
+	views_run(at->v,
+		"UPDATE steps SET status='cancelled', ended_ms=?2, seq_ended=?3 WHERE run=?1 AND "
+		"(status='waiting'"
+		" OR (?4 AND status IN ('gated','held')))",
+		"iiii", (int64_t)e->run, at->time_ms, at->seq, (int64_t)(e->outcome == CORE_CANCELLED));
+	views_run(at->v,
+		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND (kind IN "
+		"('approve','parked')"
+		" OR (?2 AND kind IN ('policy','budget','retry')))",
+		"ii", (int64_t)e->run, (int64_t)(e->outcome == CORE_CANCELLED));
 	if (e->outcome == CORE_CANCELLED)
 		audit_id(at, "run.cancelled", e->by, e->run, BASE_STR_NONE);
 }
@@ -170,6 +181,8 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 {
 	views_run(at->v, "UPDATE runs SET state='active', why=NULL, detail=NULL WHERE run=?1", "i",
 		(int64_t)e->run);
+	views_run(at->v, "UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND kind='parked'",
+		"i", (int64_t)e->run);
 	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
 

@@ -110,6 +110,15 @@ class Up(unittest.TestCase):
         self.assertEqual(self.a.get(f"/v1/runs/{run}?wait=30")["state"], "done")
         self.a.verify()
 
+    def test_gates_of_a_cancelled_run_are_closed(self):
+        run = self.run_many("ask", wait=0)["run"]
+        until(lambda: self.a.get("/v1/gates")["items"], 20)
+        gate = self.a.get("/v1/gates")["items"][0]
+        self.a.post(f"/v1/runs/{run}/cancel", {})
+        self.assertEqual(self.a.get("/v1/gates")["items"], [])
+        self.assertEqual(self.a.get(f"/v1/gates/{gate['gate']}")["state"], "closed")
+        self.assertEqual([s["status"] for s in self.a.get(f"/v1/runs/{run}")["steps"]], ["cancelled"])
+
     def test_stop_leaves_nothing_in_doubt(self):
         """SIGTERM in the middle of calls that must not be repeated: what was sent is answered, no more is sent."""
         ledger = Ledger(self.a.dir / "ledger.jsonl")

@@ -38,6 +38,7 @@ enum {
 	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
 	ENGINE_FOLD_QUIET = 20000,  /* the same, in a quiet moment */
 	ENGINE_QUIET_MS = 300000,
+	ENGINE_CLOCK_STEP_MS = 60000, /* what the wall clock may be set by at once */
 };
 
 struct engine;
@@ -221,7 +222,14 @@ int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret
 	__attribute__((warn_unused_result));
 void engine_tick(struct engine *e);   /* timers that are due */
 void engine_resume(struct engine *e); /* after the state was loaded: what must run, runs */
+/* The time that counts: the wall clock's, as long as it goes with the boot clock. */
 int64_t engine_wall_ms(void);
+struct engine_clock {
+	int64_t skew; /* wall clock - boot clock */
+	bool set, jumped;
+};
+/* One reading of both clocks: small corrections of the wall clock are followed, jumps are not. */
+int64_t engine_clock_follow(struct engine_clock *k, int64_t wall, int64_t boot);
 int64_t engine_mono_ms(void);
 void engine_random(struct engine *e, void *ret, size_t len);
 /* Reads the event at seq from the tail or the log. Views live until the next call. 0, -ENOENT, -EIO. */

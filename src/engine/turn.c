@@ -22,15 +22,46 @@
  * T3 Log time never goes back: a command's time is the wall clock's or the last event's, whichever is
  * later.
  *
+ * T5 A jump of the wall clock against the boot clock moves no timer and no expiry: time goes on by the boot clock.
+ *
  * T4 Acts never decide: a callback of core_apply only queues and sends.
  */
 
-int64_t engine_wall_ms(void)
+static int64_t read_clock(clockid_t id)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(id, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t engine_clock_follow(struct engine_clock *k, int64_t wall, int64_t boot)
+{
+	int64_t ahead = wall - boot - k->skew;
+
+	if (!k->set || (ahead <= ENGINE_CLOCK_STEP_MS && ahead >= -ENGINE_CLOCK_STEP_MS)) {
+		if (k->jumped)
+			engine_note(1, "the wall clock agrees with the boot clock again");
+		k->set = true;
+		k->jumped = false;
+		k->skew = wall - boot;
+		return wall;
+	}
+	if (!k->jumped)
+		engine_note(3,
+			"the wall clock jumped by %lld s: time goes on by the boot clock until it is set "
+			"right, or "
+			"aiosd is started again because it was",
+			(long long)(ahead / 1000));
+	k->jumped = true;
+	return boot + k->skew;
+}
+
+int64_t engine_wall_ms(void)
+{
+	static struct engine_clock k;
+
+	return engine_clock_follow(&k, read_clock(CLOCK_REALTIME), read_clock(CLOCK_BOOTTIME));
 }
 
 int64_t engine_mono_ms(void)

@@ -429,6 +429,23 @@ static void test_attenuated_keys(void **state)
 	close_engine(&e);
 }
 
+/* A wall clock that is set by a year fires nothing early and lets nothing expired live again. */
+static void test_clock_jumps(void **state)
+{
+	static const int64_t start = 1700000000000, year = 365LL * 86400000;
+	struct engine_clock k = {0};
+
+	(void)state;
+	assert_int_equal(engine_clock_follow(&k, start, 5000), start);
+	assert_int_equal(engine_clock_follow(&k, start + 1000, 6000), start + 1000);
+	assert_int_equal(engine_clock_follow(&k, start + 32000, 7000), start + 32000); /* corrected */
+	assert_int_equal(engine_clock_follow(&k, start + year, 8000), start + 33000);
+	assert_true(k.jumped);
+	assert_int_equal(engine_clock_follow(&k, start - year, 9000), start + 34000);
+	assert_int_equal(engine_clock_follow(&k, start + 35000, 10000), start + 35000);
+	assert_false(k.jumped);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -441,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_reading_the_tail),
 		cmocka_unit_test(test_fold_from_zero),
 		cmocka_unit_test(test_attenuated_keys),
+		cmocka_unit_test(test_clock_jumps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,12 +134,23 @@ void engine_ask_up(struct engine *e, struct engine_proc *p)
 		engine_timer_add(e, ENGINE_TIMER_PARSE, 0, ENGINE_PARSE_IDLE_MS);
 }
 
+/* The source at which a worker hung. True: the others that were asked of that worker are not at fault. */
+static bool finish_blamed(struct engine *e, const struct engine_proc *p)
+{
+	struct ask *a = p->kind == ENGINE_FLOW ? base_idmap_get(e->asks, p->worker.blamed_ask) : NULL;
+
+	if (!a)
+		return false;
+	finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
+	return true;
+}
+
 /* The process has died, or could not be started. */
 void engine_ask_down(struct engine *e, struct engine_proc *p)
 {
+	bool innocent = finish_blamed(e, p), waits = false;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->asks);
 	uint64_t id, *ids = count ? calloc(count, sizeof(*ids)) : NULL;
-	bool waits = false;
 	void *value;
 
 	BASE_CHECK(ids || !count);
@@ -159,11 +170,13 @@ void engine_ask_down(struct engine *e, struct engine_proc *p)
 		if (!a)
 			continue;
 		a->proc = NULL;
-		if (p->kind == ENGINE_FLOW && a->req == p->worker.blamed_ask)
-			finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
-		else if (a->attempts >= ATTEMPTS_MAX || p->fails >= 3 || e->stopping)
+		if (innocent && a->attempts)
+			a->attempts--;
+		if (a->attempts < ATTEMPTS_MAX && !e->stopping && try_send(e, a))
+			continue;
+		if (a->attempts >= ATTEMPTS_MAX || p->fails >= 3 || e->stopping)
 			finish(e, a, -EPIPE, BASE_STR_NONE, BASE_STR_NONE);
-		else if (!try_send(e, a))
+		else
 			waits = true;
 	}
 	free(ids);

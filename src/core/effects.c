@@ -326,13 +326,35 @@ static void retry_or_park(
 	(void)core_emit_gate(t, &g);
 }
 
+static bool is_cancelled(const struct core_run *r)
+{
+	return r->state == CORE_RUN_ENDED && r->outcome == CORE_CANCELLED;
+}
+
+/* Nothing is sent again for a run that was cancelled: what did not happen has failed, what may have happened is
+ * asked about. */
+static void settle_cancelled(struct core_turn *t, struct core_run *r, const struct core_open *o, bool maybe,
+	struct base_str problem, int64_t cost)
+{
+	enum core_class klass = class_now(t, &r->step[o->step]);
+
+	if ((!maybe && !o->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL)
+		core_emit_step_failed(t, r->id, o->step, problem, cost);
+	else if (klass == CORE_LOOKUP)
+		emit_retry(t, o, o->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
+	else
+		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
+}
+
 /* No answer: it may have happened. */
 static void no_answer(struct core_turn *t, struct core_run *r, const struct core_open *o,
 	struct base_str problem, int64_t cost)
 {
 	enum core_class klass = class_now(t, &r->step[o->step]);
 
-	if (klass == CORE_ONCE)
+	if (is_cancelled(r))
+		settle_cancelled(t, r, o, true, problem, cost);
+	else if (klass == CORE_ONCE)
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 	else if (klass == CORE_LOOKUP)
 		emit_retry(t, o, o->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
@@ -383,12 +405,16 @@ void core_decide_effect_result(struct core_turn *t)
 		if (o->mode == 1)
 			emit_retry(
 				t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), 1, value, cost);
+		else if (is_cancelled(r))
+			settle_cancelled(t, r, o, false, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;
 	case CORE_WIRE_NOT_FOUND:
 		if (o->mode == 0) /* an answer to another question */
 			no_answer(t, r, o, value, cost);
+		else if (is_cancelled(r)) /* it did not happen, and will not */
+			core_emit_step_failed(t, r->id, cmd->step, value, cost);
 		else if (o->failures + 1 < attempts_max(o))
 			emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
 		else
@@ -418,7 +444,9 @@ void core_decide_start(struct core_turn *t)
 
 		if (s->status != CORE_STEP_SENT)
 			continue;
-		if (class_now(t, s) == CORE_ONCE)
+		if (is_cancelled(r))
+			settle_cancelled(t, r, o, true, problem, o->reserved);
+		else if (class_now(t, s) == CORE_ONCE)
 			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 		else
 			emit_retry(t, o, o->attempt,

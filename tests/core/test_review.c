@@ -443,6 +443,35 @@ static void test_budget_of_an_agent(void **state)
 	assert_int_equal(core_run_find(h->core, house_act(h, CORE_ACT_RUN_LOAD, 0)->run)->budget, 200000000);
 }
 
+/* What was under way when its run was cancelled is never sent again. */
+static void test_cancelled_is_not_sent_again(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	struct core_run_info info;
+
+	house_call(h, run, 0, "test.once", "{\"value\":1}", "");
+	house_call(h, run, 1, "test.idempotent", "{\"value\":1}", "");
+	house_call(h, run, 2, "test.lookup", "{\"value\":1}", "");
+	house_call(h, run, 3, "test.read", "{\"value\":1}", "");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_CANCEL, .run = run});
+	house_result(h, run, 0, 1, RETRY, "{\"code\":\"status\"}");
+	house_result(h, run, 1, 1, UNKNOWN, "{\"code\":\"timeout\"}");
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0)); /* it may have happened */
+	house_result(h, run, 3, 1, UNKNOWN, "{\"code\":\"timeout\"}");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
+	h->now_ms += 600000;
+	house_tick(h);
+	assert_int_equal(house_act(h, CORE_ACT_DISPATCH, 0)->mode, 1); /* the lookup asks */
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 1));
+	house_result(h, run, 2, 2, NOT_FOUND, "{\"code\":\"not_found\"}");
+	h->now_ms += 600000;
+	house_tick(h);
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	house_gate(h, 1, "give_up", "");
+	assert_false(core_run_get(h->core, run, &info));
+}
+
 static unsigned add_key(struct house *h, struct core_caller by, const char *name, const char *grants)
 {
 	char body[200] = "{\"grants\":";
@@ -484,8 +513,8 @@ int main(void)
 		T(test_overrun_is_used_up), T(test_class_changes), T(test_class_of_the_release),
 		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
 		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
-		T(test_parked_children), T(test_signals_are_capped), T(test_keys_do_not_grow),
-		T(test_budget_of_an_agent)};
+		T(test_parked_children), T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
+		T(test_keys_do_not_grow), T(test_budget_of_an_agent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,7 +314,8 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 		return;
 	}
 	snprintf(action, sizeof(action), "api.%s", route->name);
-	if (route->auth != WIRE_AUTH_NONE && !core_may(e->core, &q->by, base_str_of(action), engine_wall_ms())) {
+	if (route->auth != WIRE_AUTH_NONE &&
+		!core_may(e->core, &q->by, base_str_of(action), engine_wall_ms())) {
 		deny(e, q, base_str_of(action));
 		return;
 	}

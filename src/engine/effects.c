@@ -22,8 +22,8 @@
  *
  * E3 The bytes that were judged are the bytes that are sent.
  *
- * E5 What has not been handed to a connector yet when aios is frozen, or when the configuration that it was judged
- * under has changed, goes back to the core.
+ * E5 What has not been handed to a connector yet when aios is frozen, when its run is cancelled, or when the
+ * configuration that it was judged under has changed, goes back to the core.
  *
  * E4 A secret goes sealed from the vault to aios-connect; aiosd cannot read it.
  */
@@ -38,6 +38,7 @@ struct engine_call {
 	uint8_t mode;
 	enum call_state state;
 	bool cancelled;
+	bool over;	 /* its run was over when it was released: somebody wants it all the same */
 	uint64_t config; /* which configuration it was judged under */
 	int64_t deadline;
 	struct base_str connector, action, key, args, route;
@@ -250,6 +251,14 @@ static void put_config(struct engine *e, const struct engine_call *c, struct bas
 	base_jw_end_obj(&w);
 }
 
+static bool run_is_over(const struct engine *e, uint64_t run)
+{
+	struct core_run_info info;
+
+	return !core_run_get(e->core, run, &info) ||
+	       (info.state == CORE_RUN_ENDED && info.outcome == CORE_CANCELLED);
+}
+
 /* True: it may not leave any more as it was released (E5), and c is gone. */
 static bool recalled(struct engine *e, struct engine_call *c)
 {
@@ -257,6 +266,8 @@ static bool recalled(struct engine *e, struct engine_call *c)
 		settle_problem(e, c, WIRE_RETRY, "busy", "aios was frozen before it left");
 	else if (c->config != e->config_count)
 		settle_problem(e, c, WIRE_RETRY, "busy", "the configuration changed before it left");
+	else if (c->mode == 0 && !c->over && run_is_over(e, c->run))
+		settle_problem(e, c, WIRE_RETRY, "busy", "its run was cancelled before it left");
 	else
 		return false;
 	return true;
@@ -500,6 +511,7 @@ void engine_effects_dispatch(struct engine *e, const struct core_act *act)
 	c->step = act->step;
 	c->attempt = act->attempt;
 	c->config = e->config_count;
+	c->over = run_is_over(e, act->run);
 	c->mode = (uint8_t)act->mode;
 	c->timeout_ms = act->timeout_ms ? act->timeout_ms : 60000;
 	c->action = copy(&at, act->action);

@@ -345,9 +345,6 @@ void engine_fold_check(
 	struct engine *e, bool quiet); /* starts one if the suffix has grown long (quiet: longish) */
 void engine_fold_up(struct engine *e, struct engine_proc *p);
 void engine_fold_down(struct engine *e);
-void engine_fold_pump(struct engine *e);
-bool engine_fold_more(struct engine *e);
-void engine_fold_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
 void engine_fold_settle(struct engine *e); /* waits for the thread that writes */
 void engine_fold_done(struct engine *e);
 

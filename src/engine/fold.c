@@ -1,36 +1,39 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/check.h"
 
 /*
- * Snapshots while aiosd runs: aios-fold gets the last one and the blocks behind it from the log, and gives
- * back the next; a thread writes the file. The loop does not wait for any of it. If anything fails, the old
- * snapshot stays.
+ * Snapshots while aiosd runs: aios-fold gets the last one and the blocks behind it from the log, and gives back the
+ * next. A thread with a reader of its own talks to it and writes the file; the loop starts both and is told of the end.
+ * If anything fails, the old snapshot stays, and the next attempt waits.
  */
 
-enum { PIECE = 1 << 20, FEED_HIGH = 2 << 20 };
-
-enum fold_state { FOLD_IDLE, FOLD_STARTS, FOLD_STATE, FOLD_EVENTS, FOLD_WAITS, FOLD_WRITES };
+enum { PIECE = 1 << 20, PENDING_HIGH = 1 << 20, PAUSE_MS = 300000, FOLD_NICE = 10 };
+static const size_t snapshot_max = (size_t)1 << 30;
 
 struct engine_fold {
-	enum fold_state state;
-	bool timer; /* the quiet moment is waited for */
-	uint64_t from, until, sent;
-	char *base; /* the last snapshot */
-	size_t base_len, base_at;
-	struct base_buf data; /* the next */
-	/* while a thread writes */
-	struct log *log;
+	bool timer;	    /* the quiet moment is waited for */
+	bool busy, running; /* one is being made; its thread runs */
+	int64_t not_before; /* after a failure */
 	pthread_t thread;
-	int efd, rc;
+	int efd;
 	struct engine_source source;
+	/* the thread's while it runs */
+	struct wire_conn *conn;
+	struct log *log;
+	struct log_reader *reader;
+	uint64_t usable, until; /* the last snapshot that this build could load; what the next one includes */
+	int rc;
 	struct base_err err;
 };
 
@@ -45,17 +48,14 @@ int engine_fold_init(struct engine *e)
 	if (!e->fold)
 		return -ENOMEM;
 	e->fold->efd = -1;
-	base_buf_init(&e->fold->data, (size_t)1 << 30);
 	return 0;
 }
 
-static void reset(struct engine_fold *f)
+static void failed(struct engine *e, struct engine_fold *f, const char *why)
 {
-	f->state = FOLD_IDLE;
-	free(f->base);
-	f->base = NULL;
-	f->base_len = f->base_at = 0;
-	base_buf_done(&f->data);
+	engine_note(2, "no snapshot: %s", why);
+	f->busy = false;
+	f->not_before = e->mono + PAUSE_MS;
 }
 
 void engine_fold_check(struct engine *e, bool quiet)
@@ -65,135 +65,135 @@ void engine_fold_check(struct engine *e, bool quiet)
 
 	if (quiet)
 		f->timer = false;
-	if (e->degraded || e->stopping || !e->proc_count || f->state != FOLD_IDLE)
+	if (e->degraded || e->stopping || !e->proc_count || f->busy || e->mono < f->not_before)
 		return;
 	if (behind >= e->opt.fold_after || (quiet && behind >= ENGINE_FOLD_QUIET)) {
-		f->state = FOLD_STARTS;
+		f->busy = true;
 		engine_proc_start(e, process(e));
 		if (process(e)->state == ENGINE_DOWN)
-			reset(f);
+			failed(e, f, "aios-fold does not start");
 	} else if (behind >= ENGINE_FOLD_QUIET && !f->timer) {
 		f->timer = true;
 		engine_timer_add(e, ENGINE_TIMER_SNAPSHOT, 0, ENGINE_QUIET_MS);
 	}
 }
 
-void engine_fold_up(struct engine *e, struct engine_proc *p)
-{
-	struct engine_fold *f = e->fold;
-	struct base_err err;
-	int rc = log_snapshot_get(e->log, e->durable, &f->from, &f->base, &f->base_len, &err);
+/* --- the thread --- */
 
-	(void)p;
-	if (rc < 0) {
-		f->base = NULL;
-		f->base_len = 0;
-		f->from = 0;
-	}
-	f->base_at = 0;
-	f->sent = f->from;
-	f->until = e->durable;
-	f->state = FOLD_STATE;
+static int room(struct wire_conn *c)
+{
+	int rc = wire_conn_end(c);
+
+	while (rc == 0 && wire_conn_pending(c) > PENDING_HIGH)
+		rc = wire_conn_wait(c, -1);
+	return rc;
 }
 
-void engine_fold_down(struct engine *e)
+static int send_state(struct engine_fold *f)
 {
-	if (e->fold->state != FOLD_WRITES)
-		reset(e->fold);
+	struct base_str piece;
+	uint64_t seq;
+	char *data;
+	size_t len;
+	int rc = 0;
+
+	/* One that could not be loaded at the start (another format) is no help: then from zero. */
+	if (!f->usable || log_snapshot_get(f->log, f->usable, &seq, &data, &len, &f->err) < 0)
+		return 0;
+	f->usable = seq;
+	for (size_t at = 0; rc == 0 && at < len; at += piece.len) {
+		piece = base_str_sub((struct base_str){data, len}, at, PIECE);
+		wire_fold_state_put(
+			wire_conn_begin(f->conn, WIRE_FOLD_STATE), &(struct wire_fold_state){.data = piece});
+		rc = room(f->conn);
+	}
+	free(data);
+	return rc;
 }
 
-static void feed_state(struct engine *e, struct engine_fold *f, struct engine_proc *p)
+static int send_block(void *userdata, const struct log_commit *c)
 {
-	struct base_str all = {f->base, f->base_len}, piece = base_str_sub(all, f->base_at, PIECE);
-	struct base_buf *b;
+	struct engine_fold *f = userdata;
+	int rc;
 
-	if (!piece.len) {
-		free(f->base);
-		f->base = NULL;
-		f->state = FOLD_EVENTS;
-		return;
-	}
-	b = engine_proc_begin(e, p, WIRE_FOLD_STATE);
-	if (!b)
-		return;
-	wire_fold_state_put(b, &(struct wire_fold_state){.data = piece});
-	engine_proc_send(e, p);
-	f->base_at += piece.len;
+	if (c->first_seq > f->until)
+		return 1;
+	wire_fold_block_put(wire_conn_begin(f->conn, WIRE_FOLD_BLOCK),
+		&(struct wire_fold_block){.first_seq = c->first_seq, .block = c->block});
+	rc = room(f->conn);
+	return rc < 0 ? rc : 0;
 }
 
-static void feed_events(struct engine *e, struct engine_fold *f, struct engine_proc *p)
+static int receive(struct engine_fold *f, struct base_buf *ret)
 {
-	struct log_commit c;
-	struct base_err err;
-	struct base_buf *b;
+	struct wire_fold_piece piece;
+	struct wire_fold_done done;
+	struct base_str body;
+	struct base_hash hash;
+	unsigned type = 0;
+	int rc;
 
-	if (f->sent >= f->until) {
-		b = engine_proc_begin(e, p, WIRE_FOLD_TAKE);
-		if (!b)
-			return;
-		f->until = f->sent;
-		wire_fold_take_put(b, &(struct wire_fold_take){.seq = f->until});
-		engine_proc_send(e, p);
-		f->state = FOLD_WAITS;
-		return;
-	}
-	e->commit.count = 0; /* the reader's view moves on */
-	if (log_read(e->reader, f->sent + 1, &c, &err) < 0) {
-		engine_note(3, "no snapshot: %s", err.text);
-		engine_proc_kill(e, p, "cannot be fed");
-		f->state = FOLD_WAITS;
-		return;
-	}
-	b = engine_proc_begin(e, p, WIRE_FOLD_BLOCK);
-	if (!b)
-		return;
-	wire_fold_block_put(b, &(struct wire_fold_block){.first_seq = c.first_seq, .block = c.block});
-	engine_proc_send(e, p);
-	f->sent = c.first_seq + c.count - 1;
-}
-
-void engine_fold_pump(struct engine *e)
-{
-	struct engine_fold *f = e->fold;
-	struct engine_proc *p;
-
-	if (f->state != FOLD_STATE && f->state != FOLD_EVENTS)
-		return;
-	p = process(e);
-	while (p->conn && !p->killed && wire_conn_pending(p->conn) < FEED_HIGH &&
-		(f->state == FOLD_STATE || f->state == FOLD_EVENTS))
-		if (f->state == FOLD_STATE)
-			feed_state(e, f, p);
+	while ((rc = wire_conn_next(f->conn, &type, &body)) >= 0) {
+		if (rc == 0)
+			rc = wire_conn_wait(f->conn, -1);
+		else if (type == WIRE_FOLD_PIECE)
+			rc = wire_fold_piece_get(body, &piece);
+		else if (type == WIRE_FOLD_DONE)
+			break;
 		else
-			feed_events(e, f, p);
+			rc = -EBADMSG;
+		if (rc < 0)
+			return rc;
+		if (type == WIRE_FOLD_PIECE) {
+			base_buf_str(ret, piece.data);
+			type = 0;
+		}
+	}
+	if (rc < 0 || wire_fold_done_get(body, &done) < 0)
+		return rc < 0 ? rc : -EBADMSG;
+	hash = base_hash_of(base_buf_view(ret));
+	if (base_buf_failed(ret) || done.seq != f->until || done.len != ret->len ||
+		!base_hash_eq(&hash, &done.hash))
+		return -EBADMSG;
+	return log_snapshot_put(f->log, f->until, &hash, base_buf_view(ret), &f->err);
 }
 
-bool engine_fold_more(struct engine *e)
+static int converse(struct engine_fold *f)
 {
-	struct engine_fold *f = e->fold;
-	const struct engine_proc *p;
+	struct base_buf data;
+	int rc = send_state(f);
 
-	if (f->state != FOLD_STATE && f->state != FOLD_EVENTS)
-		return false;
-	p = process(e);
-	return p->conn && !p->killed && wire_conn_pending(p->conn) < FEED_HIGH;
+	if (rc == 0)
+		rc = log_each(f->reader, f->usable + 1, send_block, f, &f->err);
+	if (rc < 0)
+		return rc;
+	wire_fold_take_put(
+		wire_conn_begin(f->conn, WIRE_FOLD_TAKE), &(struct wire_fold_take){.seq = f->until});
+	rc = wire_conn_end(f->conn);
+	base_buf_init(&data, snapshot_max);
+	if (rc == 0)
+		rc = receive(f, &data);
+	base_buf_done(&data);
+	return rc;
 }
 
-/* --- the answer --- */
-
-static void *write_main(void *arg)
+static void *fold_main(void *arg)
 {
 	struct engine_fold *f = arg;
-	struct base_hash hash = base_hash_of(base_buf_view(&f->data));
 	uint64_t one = 1;
 
-	f->rc = log_snapshot_put(f->log, f->until, &hash, base_buf_view(&f->data), &f->err);
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FOLD_NICE);
+	f->rc = converse(f);
+	wire_conn_free(f->conn); /* the process ends at the end of its stream */
+	f->conn = NULL;
 	if (write(f->efd, &one, sizeof(one)) < 0)
 		BASE_CHECK(errno == EAGAIN);
 	return NULL;
 }
 
-static void on_written(struct engine *e, struct engine_source *s, uint32_t events)
+/* --- its beginning and end --- */
+
+static void on_end(struct engine *e, struct engine_source *s, uint32_t events)
 {
 	struct engine_fold *f = s->owner;
 
@@ -202,74 +202,76 @@ static void on_written(struct engine *e, struct engine_source *s, uint32_t event
 	engine_unwatch(e, f->efd);
 	close(f->efd);
 	f->efd = -1;
-	if (f->rc < 0)
-		engine_note(2, "no snapshot: %s", f->err.text);
-	else if (f->until > e->snapshot_seq)
+	log_reader_free(f->reader);
+	f->reader = NULL;
+	f->running = f->busy = false;
+	if (f->rc < 0 && !e->stopping)
+		failed(e, f, f->err.text[0] ? f->err.text : strerror(-f->rc));
+	else if (f->rc >= 0 && f->until > e->snapshot_seq)
 		e->snapshot_seq = f->until;
-	reset(f);
+}
+
+/* It has said hello: its connection goes over to the thread. */
+void engine_fold_up(struct engine *e, struct engine_proc *p)
+{
+	struct engine_fold *f = e->fold;
+	sigset_t all, old;
+	int rc;
+
+	f->log = e->log;
+	f->until = e->durable;
+	f->usable = e->snapshot_seq;
+	f->err.text[0] = '\0';
+	f->source = (struct engine_source){on_end, f};
+	f->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = f->efd < 0 ? -errno : engine_watch(e, f->efd, &f->source, EPOLLIN);
+	if (rc == 0)
+		rc = log_reader_new(e->log, &f->reader, &f->err);
+	if (rc == 0) {
+		engine_procs_flush(e);
+		engine_unwatch(e, wire_conn_fd(p->conn));
+		f->conn = p->conn;
+		p->conn = NULL;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		rc = -pthread_create(&f->thread, NULL, fold_main, f);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	f->running = rc == 0;
+	if (rc == 0)
+		return;
+	wire_conn_free(f->conn);
+	f->conn = NULL;
+	log_reader_free(f->reader);
+	f->reader = NULL;
+	if (f->efd >= 0)
+		close(f->efd);
+	f->efd = -1;
+	failed(e, f, "out of memory or descriptors");
+	engine_proc_kill(e, p, "cannot be served");
+}
+
+void engine_fold_down(struct engine *e)
+{
+	if (e->fold->busy && !e->fold->running)
+		failed(e, e->fold, "aios-fold ended before it began");
 }
 
 void engine_fold_settle(struct engine *e)
 {
-	if (e->fold->state == FOLD_WRITES)
-		on_written(e, &e->fold->source, 0);
-}
+	struct engine_proc *p;
 
-static void write_file(struct engine *e, struct engine_fold *f)
-{
-	f->log = e->log;
-	f->source = (struct engine_source){on_written, f};
-	f->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->state = FOLD_WRITES;
-	if (f->efd >= 0 && engine_watch(e, f->efd, &f->source, EPOLLIN) == 0 &&
-		pthread_create(&f->thread, NULL, write_main, f) == 0)
+	if (!e->fold || !e->fold->running)
 		return;
-	if (f->efd >= 0)
-		close(f->efd);
-	f->efd = -1;
-	reset(f);
-}
-
-void engine_fold_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
-{
-	struct engine_fold *f = e->fold;
-	struct wire_fold_piece piece;
-	struct wire_fold_done done;
-	struct base_hash hash;
-	struct base_buf *b;
-
-	if (f->state != FOLD_WAITS)
-		return;
-	if (type == WIRE_FOLD_PIECE && wire_fold_piece_get(body, &piece) == 0) {
-		base_buf_str(&f->data, piece.data);
-		return;
-	}
-	if (type != WIRE_FOLD_DONE || wire_fold_done_get(body, &done) < 0)
-		return;
-	hash = base_hash_of(base_buf_view(&f->data));
-	if (base_buf_failed(&f->data) || done.seq != f->until || done.len != f->data.len ||
-		!base_hash_eq(&hash, &done.hash)) {
-		engine_proc_kill(e, p, "gave a snapshot that is not whole");
-		return;
-	}
-	write_file(e, f);
-	b = engine_proc_begin(e, p, WIRE_STOP);
-	if (b) {
-		wire_stop_put(b, &(struct wire_stop){0});
-		engine_proc_send(e, p);
-		p->state = ENGINE_STOPPING;
-	}
+	p = process(e);
+	if (p->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+	on_end(e, &e->fold->source, 0);
 }
 
 void engine_fold_done(struct engine *e)
 {
-	if (!e->fold)
-		return;
-	if (e->fold->efd >= 0) {
-		pthread_join(e->fold->thread, NULL);
-		close(e->fold->efd);
-	}
-	reset(e->fold);
+	engine_fold_settle(e);
 	free(e->fold);
 	e->fold = NULL;
 }

@@ -191,7 +191,6 @@ static void end_of_turn(struct engine *e)
 		engine_commit_one(e);
 	engine_views_pump(e);
 	engine_stream_pump(e);
-	engine_fold_pump(e);
 	engine_procs_flush(e);
 	if (e->stopping && engine_procs_gone(e, true) && !engine_effects_count(e) && engine_all_durable(e))
 		e->quit = true;
@@ -230,7 +229,7 @@ static void loop(struct engine *e)
 
 	end_of_turn(e);
 	while (!e->quit) {
-		bool more = engine_views_more(e) || engine_stream_more(e) || engine_fold_more(e);
+		bool more = engine_views_more(e) || engine_stream_more(e);
 		int n = epoll_wait(e->epfd, evs, 64, more ? 0 : -1);
 
 		e->mono = engine_mono_ms();
@@ -266,6 +265,7 @@ static void finish(struct engine *e)
 		}
 		engine_procs_flush(e);
 	}
+	engine_fold_settle(e);
 	engine_commit_wait(e);
 	if (!e->degraded && e->exit_code == 0 && engine_snapshot(e, &err) < 0)
 		engine_note(2, "no snapshot: %s", err.text);
@@ -273,9 +273,9 @@ static void finish(struct engine *e)
 
 static void close_all(struct engine *e)
 {
+	engine_fold_done(e);
 	engine_procs_done(e);
 	engine_verify_done(e);
-	engine_fold_done(e);
 	if (e->log)
 		engine_commit_done(e);
 	engine_api_done(e);

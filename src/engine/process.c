@@ -176,9 +176,6 @@ static void on_frame(struct engine *e, struct engine_proc *p, unsigned type, str
 	case ENGINE_DOOR:
 		engine_api_frame(e, p, type, body);
 		break;
-	case ENGINE_FOLD:
-		engine_fold_frame(e, p, type, body);
-		break;
 	default:
 		break;
 	}
@@ -230,6 +227,8 @@ static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
 	p->pid = 0;
 	proc_closed(e, p);
 	describe(status, why, sizeof(why));
+	/* aios-fold ends by itself when it has answered. */
+	asked |= p->kind == ENGINE_FOLD;
 	if (!asked || (!p->killed && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)))
 		engine_note(p->killed ? 1 : 2, "%s ended: %s", p->label, why);
 	p->fails = e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
@@ -510,9 +509,10 @@ void engine_procs_stop(struct engine *e, bool doors)
 		struct engine_proc *p = &e->procs[i];
 		struct base_buf *b;
 
-		if ((p->kind == ENGINE_DOOR) != doors || p->state == ENGINE_STOPPING)
+		if ((p->kind == ENGINE_DOOR) != doors || p->state == ENGINE_STOPPING ||
+			p->state == ENGINE_DOWN)
 			continue;
-		if (p->state == ENGINE_STARTING) {
+		if (p->state == ENGINE_STARTING || p->kind == ENGINE_FOLD) {
 			/* It has nothing in flight. */
 			p->state = ENGINE_STOPPING;
 			p->killed = true;

@@ -110,6 +110,19 @@ class Up(unittest.TestCase):
         self.assertEqual(self.a.get(f"/v1/runs/{run}?wait=30")["state"], "done")
         self.a.verify()
 
+    def test_cancel_holds_what_waits_for_a_connector(self):
+        for _ in range(5):
+            self.kill("aios-connect")
+        os.kill(self.a.pids()["aios-connect"], signal.SIGKILL)
+        until(lambda: not self.a.pids().get("aios-connect"), 10)
+        run = self.run_many("slow", wait=0, ms=1)["run"]
+        until(lambda: self.a.get("/v1/status")["calls_in_flight"] == 1, 10)
+        self.a.post(f"/v1/runs/{run}/cancel", {})
+        until(lambda: self.a.pids().get("aios-connect"), 20)
+        until(lambda: self.a.get("/v1/status")["calls_in_flight"] == 0, 10)
+        self.assertEqual(self.a.get(f"/v1/runs/{run}")["steps"][0]["status"], "failed")
+        self.a.verify()
+
     def test_gates_of_a_cancelled_run_are_closed(self):
         run = self.run_many("ask", wait=0)["run"]
         until(lambda: self.a.get("/v1/gates")["items"], 20)

@@ -278,6 +278,12 @@ void base_jw_cstr(struct base_jw *w, const char *s)
 	base_jw_str(w, base_str_of(s));
 }
 
+void base_jw_value(struct base_jw *w, struct base_jv v)
+{
+	separate(w);
+	base_jv_write(v, w->b);
+}
+
 void base_jw_int(struct base_jw *w, int64_t v)
 {
 	separate(w);

@@ -61,7 +61,8 @@ static void apply_outcome(struct core_apply *a, const struct core_outcome_record
 	struct core_experiment *x;
 
 	if (e->key.len)
-		BASE_CHECK(base_names_put(a->c->outcome_keys, e->key, (void *)(uintptr_t)a->seq) == 0);
+		BASE_CHECK(base_names_put(a->c->outcome_keys, e->key,
+				   (void *)core_fingerprint(e->name, e->customer)) == 0);
 	if (e->experiment.len == 0 || e->arm >= CORE_ARMS_MAX)
 		return;
 	x = experiment_of(a->c, e->experiment);

@@ -186,6 +186,9 @@ static void apply_signal(struct core_apply *a, const struct core_signal_sent *e)
 	while (*at)
 		at = &(*at)->next;
 	*at = s;
+	if (e->key.len)
+		BASE_CHECK(base_names_put(a->c->outcome_keys, e->key,
+				   (void *)core_fingerprint(e->name, e->payload.data)) == 0);
 }
 
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e)

@@ -91,8 +91,7 @@ int core_config_check(struct base_str json, struct base_err *err)
 		return r;
 	root = base_json_root(doc);
 	models = base_jv_get(root, "models");
-	if (base_jv_kind(root) != BASE_JSON_OBJ)
-		r = base_err_set(err, -EINVAL, "aios.yaml: the file must be a map of settings");
+	r = core_settings_check("config", "aios.yaml", root, err);
 	if (r == 0)
 		r = check_money(base_jv_get(root, "budgets"), "budgets", err);
 	if (r == 0)
@@ -191,8 +190,7 @@ int core_policy_check(struct base_str json, struct base_err *err)
 	if (r < 0)
 		return r;
 	rules = base_jv_get(base_json_root(doc), "rules");
-	if (base_jv_kind(rules) != BASE_JSON_ARR)
-		r = base_err_set(err, -EINVAL, "policy.yaml: `rules` must be a list");
+	r = core_settings_check("policy", "policy.yaml", base_json_root(doc), err);
 	for (size_t i = 0; r == 0 && i < base_jv_len(rules); i++) {
 		struct core_rule rule;
 

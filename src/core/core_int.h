@@ -287,6 +287,8 @@ struct base_str core_problem(struct base_arena *a, const char *code, const char 
 /* A buffer whose bytes move into the arena. */
 struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b);
 uint64_t core_entropy(struct core_turn *t);
+/* What an Idempotency-Key stood for, small enough to keep: never 0. */
+uintptr_t core_fingerprint(struct base_str a, struct base_str b);
 /* The fetched record at `seq`, or NULL. */
 const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq);
 
@@ -326,6 +328,12 @@ void core_rules_free(struct core *c);
 struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
 	uint64_t seq, struct base_str spec);
 
+/* --- settings.c --- */
+/* Against a schema of settings.json ("config", "policy"); the text names `file` and the place. */
+int core_settings_check(const char *which, const char *file, struct base_jv value, struct base_err *err);
+/* The configuration with the built-in providers and prices of what it names, canonical. */
+struct base_str core_settings_complete(struct base_jv config, struct base_arena *arena);
+
 /* --- policy.c --- */
 enum core_verdict { CORE_ALLOW, CORE_GATE, CORE_DENY };
 struct core_judged {
@@ -358,6 +366,7 @@ struct core_route {
 	struct base_str json; /* {"provider","model","tier","why"} */
 	struct base_str provider;
 	int64_t reserve;
+	uint32_t candidates;     /* models that could serve it */
 	struct base_str problem; /* not empty: no route, and why */
 };
 struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
@@ -379,6 +388,10 @@ void core_decide_signal(struct core_turn *t);
 void core_decide_fact_put(struct core_turn *t);
 void core_decide_doc_put(struct core_turn *t);
 void core_decide_outcome(struct core_turn *t);
+/* Value, money, experiment and arm of an outcome; its run and customer stand in *ev already. by_customer: the experiment of
+ * that run in which the customer was given an arm, where none is named. -EINVAL with a text. */
+int core_outcome_read(const struct core *c, struct base_jv from, bool by_customer, struct core_outcome_recorded *ev,
+	struct base_err *err) __attribute__((warn_unused_result));
 void core_decide_key(struct core_turn *t);
 
 /* A run_started event; parent may be NULL. Returns the new run's id. */

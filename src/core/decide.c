@@ -103,6 +103,15 @@ uint64_t core_entropy(struct core_turn *t)
 	return base_prng_next(&p);
 }
 
+uintptr_t core_fingerprint(struct base_str a, struct base_str b)
+{
+	struct base_hash h = base_hash_of2(a, b);
+	uintptr_t v;
+
+	memcpy(&v, h.b, sizeof(v));
+	return v | 1;
+}
+
 const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq)
 {
 	for (size_t i = 0; i < t->cmd->fetched_count; i++)

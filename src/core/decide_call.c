@@ -156,8 +156,7 @@ static struct base_str mismatch(struct core_turn *t, const struct core_gate *g, 
 		base_jw_str(&w, base_jv_str(base_jv_get(v, "text")));
 	base_jw_end_arr(&w);
 	base_jw_key(&w, "sent");
-	base_jv_write(sent, &b);
-	w.comma |= (uint64_t)1 << w.depth;
+	base_jw_value(&w, sent);
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
 }
@@ -235,30 +234,22 @@ static void emit_gated(struct core_turn *t, const struct core_call *call, struct
 }
 
 /* Allowed by policy: money, then the connector's limits. */
-static void send_or_hold(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
+static void send_or_hold(struct core_turn *t, const struct core_call *call, const struct core_route *route,
+	struct core_step_called *ev)
 {
-	const struct core_connector *k = core_connector_find(t->c, call->action->connector);
-	struct core_route route = {.reserve = 0};
+	const struct core_connector *k = core_connector_find(
+		t->c, call->action->model ? route->provider : call->action->connector);
 	struct base_str lacking;
 	int64_t slot;
 
-	if (call->action->model) {
-		route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
-		if (route.problem.len) {
-			core_emit_called_failed(t, call,
-				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)));
-			return;
-		}
-		k = core_connector_find(t->c, route.provider);
-		ev->route = route.json;
-	}
-	lacking = core_budget_short(t->c, call->run, route.reserve, t->cmd->now_ms, t->arena);
+	ev->route = route->json;
+	lacking = core_budget_short(t->c, call->run, route->reserve, t->cmd->now_ms, t->arena);
 	if (lacking.len) {
 		ev->rule = BASE_STR("budget");
 		emit_gated(t, call, ev, "budget",
 			base_arena_printf(
 				t->arena, "%.*s: %.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(lacking)),
-			route.reserve, 0);
+			route->reserve, 0);
 		return;
 	}
 	slot = core_slot(t->c, k, t->cmd->now_ms);
@@ -267,34 +258,27 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, stru
 		ev->due_ms = slot > t->cmd->now_ms ? slot : t->cmd->now_ms;
 	} else {
 		ev->status = CORE_STEP_SENT;
-		ev->reserved = route.reserve;
+		ev->reserved = route->reserve;
 	}
 	emit_called(t, call, ev);
 }
 
-static bool is_local_model(struct core_turn *t, const struct core_call *call)
+/* A dry run asks the outside nothing but reads that cost nothing, and shows what it would have sent. */
+static bool answered_dry(struct core_turn *t, const struct core_call *call, const struct core_route *route)
 {
-	struct core_route route;
-
-	if (!call->action->model)
-		return false;
-	route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
-	return base_str_is(route.provider, "local");
-}
-
-/* A dry run asks the outside nothing but reads, and shows what it would have sent. */
-static bool answered_dry(struct core_turn *t, const struct core_call *call)
-{
+	bool harmless = call->action->model ? base_str_is(route->provider, "local")
+					    : call->action->klass == CORE_READ || call->action->internal;
 	struct base_buf b;
 	struct base_jw w;
 
-	if (!(call->run->flags & CORE_RUN_DRY) || call->action->klass == CORE_READ ||
-		call->action->internal || is_local_model(t, call))
+	if (!(call->run->flags & CORE_RUN_DRY) || harmless)
 		return false;
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mbool(&w, "dry", true);
+	if (call->action->model)
+		base_jw_mcstr(&w, "text", "");
 	base_jw_mraw(&w, "would_send", shown_call(t, call));
 	base_jw_end_obj(&w);
 	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
@@ -327,10 +311,21 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 		.args = call->args,
 		.customer = call->customer,
 		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
-	struct core_judged j = core_judge(t->c, &q, t->arena);
 	struct base_str own_key = base_jv_str(base_jv_get(call->opts, "key")), problem;
+	struct core_route route = {.reserve = 0};
 	struct core_step_called ev;
+	struct core_judged j;
 
+	if (call->action->model) {
+		route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
+		if (route.problem.len) {
+			core_emit_called_failed(t, call,
+				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)));
+			return;
+		}
+		q.cost = route.reserve;
+	}
+	j = core_judge(t->c, &q, t->arena);
 	call->rule = j.rule;
 	ev = called(call, t->cmd->name);
 	ev.klass = (uint8_t)core_action_class(t->c, call->action);
@@ -348,7 +343,7 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 				BASE_STR_ARG(j.rule)));
 		return;
 	}
-	if (answered_dry(t, call))
+	if (answered_dry(t, call, &route))
 		return;
 	approval = (uint64_t)base_jv_int(base_jv_get(call->opts, "approval"), 0);
 	if (j.verdict == CORE_GATE && approval) {
@@ -364,7 +359,7 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 			0, j.expires_ms);
 		return;
 	}
-	send_or_hold(t, call, &ev);
+	send_or_hold(t, call, &route, &ev);
 }
 
 static void decide_known(struct core_turn *t, struct core_call *call)

@@ -94,8 +94,8 @@ static int deploy_settings(struct deployment *d, struct base_jv root)
 	struct base_err err;
 
 	if (base_jv_kind(config) == BASE_JSON_OBJ) {
-		text = written(t, config);
-		if (core_config_check(text, &err) < 0) {
+		text = core_settings_complete(config, t->arena);
+		if (core_config_check(written(t, config), &err) < 0) {
 			core_refuse(t, 422, "invalid", "%s", err.text);
 			return -1;
 		}

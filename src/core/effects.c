@@ -62,7 +62,7 @@ static uint8_t blame_of(struct core_turn *t, struct base_str problem)
 	if (base_str_is(code, "not_found"))
 		blame = 0;
 	else
-		blame = base_str_is(code, "lost") || base_str_is(code, "busy") ? 2 : 1;
+		blame = base_str_is(code, "lost") ? 2 : 1;
 	base_json_free(doc);
 	return blame;
 }
@@ -382,6 +382,22 @@ static int64_t cost_of(struct core_turn *t, const struct core_open *o)
 	return cost < 0 ? 0 : cost;
 }
 
+/* A model that refuses (no secret, a key that is not taken, a request it cannot serve) is not the end of its tier. */
+static bool has_next_model(struct core_turn *t, const struct core_step *s)
+{
+	struct judged_call call;
+	struct core_route route = {.candidates = 0};
+
+	if (!s->open->action->model)
+		return false;
+	call = recall(t, s);
+	if (call.found)
+		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len, s->open->failures + 1,
+			t->cmd->now_ms, t->arena);
+	base_json_free(call.args);
+	return !route.problem.len && s->open->failures + 1 < route.candidates;
+}
+
 void core_decide_effect_result(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
@@ -424,7 +440,10 @@ void core_decide_effect_result(struct core_turn *t)
 		no_answer(t, r, o, value, cost);
 		break;
 	default:
-		core_emit_step_failed(t, r->id, cmd->step, value, cost);
+		if (has_next_model(t, s) && !is_cancelled(r))
+			emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+		else
+			core_emit_step_failed(t, r->id, cmd->step, value, cost);
 		break;
 	}
 }

@@ -508,15 +508,18 @@ static void experiment_counts(struct core_turn *t, const struct core_call *call)
 
 static void outcome_record(struct core_turn *t, const struct core_call *call)
 {
-	struct base_jv v = base_jv_get(call->args, "value");
 	struct base_str own = arg_str(call, "customer"), key = arg_str(call, "key");
 	struct core_outcome_recorded ev = {.name = arg_str(call, "name"),
 		.run = call->run->id,
 		.by = call->run->as,
 		.customer = own.len ? own : call->customer,
-		.key = key,
-		.value = base_jv_kind(v) == BASE_JSON_NONE ? 1000 : (int64_t)(base_jv_real(v, 1) * 1000)};
+		.key = key};
+	struct base_err err;
 
+	if (core_outcome_read(t->c, call->args, false, &ev, &err) < 0) {
+		core_emit_called_failed(t, call, core_problem(t->arena, "invalid", "%s", err.text));
+		return;
+	}
 	if (!is_dry(call) && !(key.len && base_names_get(t->c->outcome_keys, key)))
 		core_outcome_recorded_emit(t->block, t->cmd->now_ms, &ev);
 	core_emit_called_done(t, call, BASE_STR("null"));

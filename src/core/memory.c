@@ -1,7 +1,10 @@
 /* Facts, documents, outcomes and signals that come from outside a run: the API and the command line. */
+#include <errno.h>
 #include <string.h>
 
 #include "core/core_int.h"
+
+#define OUTCOME_MAX 9e12 /* its thousandths fit */
 
 static int canonical(struct core_turn *t, struct base_str text, struct base_str *ret)
 {
@@ -83,12 +86,66 @@ static const struct core_experiment *experiment_of(
 	return NULL;
 }
 
+/* True, with the reply written, when this key was used before: for the same thing (nothing happens again) or not. */
+static bool known_key(struct core_turn *t, struct base_str key, uintptr_t fingerprint, const char *same)
+{
+	uintptr_t was = key.len ? (uintptr_t)base_names_get(t->c->outcome_keys, key) : 0;
+
+	if (!was)
+		return false;
+	if (was == fingerprint)
+		core_reply_json(t, 200, base_str_of(same));
+	else
+		core_refuse(t, 409, "key_reused", "this key was used for something else: use a new key");
+	return true;
+}
+
+/* The arm that this customer was given, or UINT32_MAX. */
+static uint32_t arm_of(const struct core *c, struct base_str experiment, struct base_str customer)
+{
+	const struct core_experiment *x = experiment.len ? base_names_get(c->experiments, experiment) : NULL;
+	uintptr_t unit = x && x->units && customer.len ? (uintptr_t)base_names_get(x->units, customer) : 0;
+
+	return unit ? (uint32_t)unit - 1 : UINT32_MAX;
+}
+
+int core_outcome_read(const struct core *c, struct base_jv from, bool by_customer,
+	struct core_outcome_recorded *ev, struct base_err *err)
+{
+	struct base_jv value = base_jv_get(from, "value"), money = base_jv_get(from, "money"),
+		       arm = base_jv_get(from, "arm");
+	const struct core_experiment *x;
+	double v = base_jv_real(value, 1);
+
+	if (base_jv_kind(value) != BASE_JSON_NONE && base_jv_kind(value) != BASE_JSON_INT &&
+		base_jv_kind(value) != BASE_JSON_REAL)
+		return base_err_set(err, -EINVAL, "the value of an outcome is a number");
+	if (!(v >= -OUTCOME_MAX && v <= OUTCOME_MAX))
+		return base_err_set(err, -EINVAL, "the value of an outcome is at most 9e12");
+	if (base_jv_kind(money) != BASE_JSON_NONE && base_jv_kind(money) != BASE_JSON_INT)
+		return base_err_set(err, -EINVAL, "the money of an outcome is a whole number of nano-USD");
+	ev->value = (int64_t)(v * 1000 + (v < 0 ? -0.5 : 0.5));
+	ev->money = base_jv_int(money, 0);
+	ev->experiment = base_jv_str(base_jv_get(from, "experiment"));
+	if (ev->experiment.len == 0 && by_customer && ev->run && ev->customer.len)
+		(void)experiment_of(c, ev->run, ev->customer, &ev->experiment);
+	if (base_jv_kind(arm) == BASE_JSON_NONE) {
+		ev->arm = arm_of(c, ev->experiment, ev->customer);
+		return 0;
+	}
+	x = ev->experiment.len ? base_names_get(c->experiments, ev->experiment) : NULL;
+	if (!x || base_jv_int(arm, -1) < 0 || base_jv_int(arm, -1) >= x->arms)
+		return base_err_set(err, -EINVAL, "there is no such arm of experiment %.*s",
+			BASE_STR_ARG(ev->experiment));
+	ev->arm = (uint32_t)base_jv_int(arm, 0);
+	return 0;
+}
+
 void core_decide_outcome(struct core_turn *t)
 {
-	const struct core_experiment *x = NULL;
 	struct core_outcome_recorded ev = {.by = t->cmd->by.id};
 	struct base_json *doc;
-	struct base_jv root, value;
+	struct base_jv root;
 	struct base_err err;
 
 	if (base_json_parse(t->cmd->body, &doc, &err) < 0) {
@@ -99,24 +156,14 @@ void core_decide_outcome(struct core_turn *t)
 	ev.name = base_jv_str(base_jv_get(root, "name"));
 	ev.run = (uint64_t)base_jv_int(base_jv_get(root, "run"), 0);
 	ev.customer = base_jv_str(base_jv_get(root, "customer"));
-	ev.experiment = base_jv_str(base_jv_get(root, "experiment"));
 	ev.key = base_jv_str(base_jv_get(root, "key"));
-	value = base_jv_get(root, "value");
-	ev.value = base_jv_kind(value) == BASE_JSON_NONE ? 1000 : (int64_t)(base_jv_real(value, 1) * 1000);
-	ev.money = base_jv_int(base_jv_get(root, "money_nusd"), 0);
-	if (ev.experiment.len)
-		x = base_names_get(t->c->experiments, ev.experiment);
-	else if (ev.run && ev.customer.len)
-		x = experiment_of(t->c, ev.run, ev.customer, &ev.experiment);
-	ev.arm = UINT32_MAX;
-	if (x && x->units && ev.customer.len) {
-		uintptr_t unit = (uintptr_t)base_names_get(x->units, ev.customer);
-
-		if (unit)
-			ev.arm = (uint32_t)unit - 1;
-	}
+	if (!ev.key.len && t->cmd->key.len)
+		ev.key = base_arena_printf(
+			t->arena, "%.*s:%.*s", BASE_STR_ARG(t->cmd->by.id), BASE_STR_ARG(t->cmd->key));
 	if (ev.name.len == 0)
 		core_refuse(t, 422, "invalid", "an outcome needs a name");
+	else if (core_outcome_read(t->c, root, true, &ev, &err) < 0)
+		core_refuse(t, 422, "invalid", "%s", err.text);
 	else if (ev.key.len && base_names_get(t->c->outcome_keys, ev.key))
 		core_reply_json(t, 200, BASE_STR("{\"counted\":false}"));
 	else {
@@ -130,7 +177,8 @@ void core_decide_signal(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
 	struct core_run *r = core_run_find(t->c, cmd->run);
-	struct base_str payload = BASE_STR("null");
+	struct base_str payload = BASE_STR("null"), key = BASE_STR_NONE;
+	struct core_signal_sent ev;
 	unsigned waiting = 0;
 
 	if (!r || r->state == CORE_RUN_ENDED) {
@@ -151,9 +199,17 @@ void core_decide_signal(struct core_turn *t)
 			core_refuse(t, 400, "invalid", "a signal needs a name");
 		return;
 	}
-	core_signal_sent_emit(t->block, cmd->now_ms,
-		&(struct core_signal_sent){
-			.run = r->id, .name = cmd->name, .payload = core_blob(t, payload), .by = cmd->by.id});
+	if (cmd->key.len)
+		key = base_arena_printf(t->arena, "signal:%llu:%.*s:%.*s", (unsigned long long)r->id,
+			BASE_STR_ARG(cmd->by.id), BASE_STR_ARG(cmd->key));
+	ev = (struct core_signal_sent){.run = r->id,
+		.name = cmd->name,
+		.payload = core_blob(t, payload),
+		.by = cmd->by.id,
+		.key = key};
+	if (known_key(t, key, core_fingerprint(cmd->name, ev.payload.data), "{}"))
+		return;
+	core_signal_sent_emit(t->block, cmd->now_ms, &ev);
 	core_reply_json(t, 202, BASE_STR("{}"));
 	for (struct core_open *o = t->c->open_first; o; o = o->next) {
 		if (o->run != r->id || !o->action || o->action->handler != CORE_H_SIGNAL_WAIT ||

@@ -179,7 +179,7 @@ struct core_route core_route_of(const struct core *c, struct base_jv args, size_
 	struct base_jv list =
 		base_jv_get_str(base_jv_get(models, "tiers"), tier.len ? tier : BASE_STR("draft"));
 	size_t count = direct.len || base_jv_kind(list) != BASE_JSON_ARR ? 1 : base_jv_len(list);
-	struct core_route route = {.reserve = 0};
+	struct core_route route = {.candidates = (uint32_t)count};
 
 	if (base_jv_kind(list) == BASE_JSON_NONE && tier.len && !direct.len &&
 		base_jv_kind(base_jv_get(models, "tiers")) != BASE_JSON_NONE) {

@@ -487,6 +487,86 @@ static void test_money(void **state)
 	assert_true(core_run_get(h->core, run, &info) && info.reserved == 0); /* local: free */
 }
 
+static void refused_deploy(struct house *h, const char *json, const char *why)
+{
+	house_do(h, (struct core_cmd){.type = CORE_CMD_DEPLOY, .body = base_str_of(json)});
+	assert_int_equal(h->reply.status, 422);
+	if (!strstr(h->reply_text, why))
+		fail_msg("%s does not say %s", h->reply_text, why);
+}
+
+static void test_settings(void **state)
+{
+	struct house *h = *state;
+	uint64_t before = core_seq(h->core);
+
+	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"allow\",\"wen\":\"false\"}]}}", "wen");
+	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"maybe\"}]}}", "policy.yaml");
+	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"a\",\"then\":\"deny\",\"when\":\"1 +\"}]}}", "rule 1");
+	refused_deploy(h, "{\"config\":{\"door\":7}}", "/door");
+	refused_deploy(h, "{\"config\":{\"mail\":{\"transport\":\"pigeon\"}}}", "/mail/transport");
+	refused_deploy(h, "{\"config\":{\"rates\":{\"mail\":\"fast\"}}}", "rates.mail");
+	refused_deploy(h, "{\"config\":{\"budgets\":{\"month\":\"-1 USD\"}}}", "budgets.month");
+	refused_deploy(h, "{\"config\":{\"colour\":\"red\"}}", "colour");
+	assert_int_equal(core_seq(h->core), before);
+	/* One line for a real model: provider and price are built in. */
+	house_deploy(h, "{\"config\":{\"models\":{\"tiers\":{\"quality\":[\"anthropic/claude-sonnet-4-5\",\"local/extract\"]}}}}");
+	assert_non_null(strstr(core_config(h->core).ptr, "api.anthropic.com"));
+	assert_non_null(strstr(core_config(h->core).ptr, "\"output\":\"15 USD\""));
+	assert_null(strstr(core_config(h->core).ptr, "gpt"));
+}
+
+static void test_refused_model_falls_back(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	const struct house_act *a;
+
+	house_call(h, run, 0, "model.generate",
+		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":\"draft\"}", "");
+	house_result(h, run, 0, 1, FAILED, "{\"code\":\"unknown_secret\"}");
+	house_tick(h);
+	a = house_act(h, CORE_ACT_DISPATCH, 0);
+	assert_true(a && a->attempt == 2);
+	house_result(h, run, 0, 2, FAILED, "{\"code\":\"invalid\"}"); /* the last of its tier */
+	expect_problem(h, "invalid");
+}
+
+static void test_dry(void **state)
+{
+	struct house *h = *state;
+	uint64_t run;
+
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("f"), .params = BASE_STR("{\"dry\":true}")});
+	run = h->reply.id;
+	house_call(h, run, 0, "mail.send", "{\"markdown\":\"x\",\"subject\":\"s\",\"to\":\"a@example.org\"}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "would_send"));
+	house_call(h, run, 1, "model.generate",
+		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":\"draft\"}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "would_send"));
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	house_call(h, run, 2, "test.echo", "{}", ""); /* a read that costs nothing is asked */
+	assert_non_null(house_act(h, CORE_ACT_DISPATCH, 0));
+}
+
+static void test_signal_key(void **state)
+{
+	struct house *h = *state;
+	struct core_cmd cmd = {.type = CORE_CMD_SIGNAL, .run = house_start(h, "f", "{}"), .name = BASE_STR("go"),
+		.key = BASE_STR("k"), .body = BASE_STR("1")};
+	uint64_t before;
+
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 202);
+	before = core_seq(h->core);
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 200);
+	cmd.body = BASE_STR("2");
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 409);
+	assert_int_equal(core_seq(h->core), before);
+}
+
 static void test_freeze(void **state)
 {
 	struct house *h = *state;
@@ -571,6 +651,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_children_and_cancel, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_divergence, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_money, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_settings, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_model_falls_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_dry, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_signal_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_freeze, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_keys, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_experiment, set_up, tear_down),

@@ -20,6 +20,13 @@ FLOWS = {
     "other": 'export default flow({ name: "other" }, async (ctx, input) => "other");\n',
     "waits": 'export default flow({ name: "waits" }, async (ctx) => (await ctx.signal("go")).payload);\n',
     "naps": 'export default flow({ name: "naps" }, async (ctx) => { await ctx.sleep("1s"); return "up"; });\n',
+    "earns": """export default flow({ name: "earns" }, async (ctx) => {
+  await ctx.experiment("subject", ["a", "b"], { mode: "even" });
+  await ctx.outcome("sale", 1.005, { money: 5000, experiment: "subject", arm: 1, customer: "c" });
+  const refused = await ctx.outcome("sale", 1, { experiment: "subject", arm: 7 }).then(() => null, (e) => e.code);
+  return { arms: await ctx.experiment.counts("subject"), refused };
+});
+""",
 }
 POLICY = 'rules: [{ name: tests, on: "test.*", then: allow }]\n'
 
@@ -253,13 +260,30 @@ def memory(c):
     assert [h["id"] for h in hits] == ["d1"], hits
 
 
+def outcomes(c):
+    r = c.ask("POST", "/v1/flows/earns/runs?wait=10", {})[2]
+    assert r["state"] == "done" and r["result"]["refused"] == "invalid", r
+    assert [a["wins"] for a in r["result"]["arms"]] == [0, 1], r
+    assert c.ask("POST", "/v1/outcomes", {"name": "sale", "value": 0.57, "money": 7})[0] == 201
+    for bad in ({"value": "much"}, {"value": 1e300}, {"money": 1.5}, {"arm": 1}, {"experiment": "none", "arm": 0}):
+        c.problem(422, "POST", "/v1/outcomes", {"name": "sale", **bad})
+    c.problem(422, "POST", "/v1/outcomes", {"value": 1})
+    # With an Idempotency-Key every call that changes something happens once and is answered as the first time.
+    same = {"Idempotency-Key": "o1"}
+    first = c.ask("POST", "/v1/outcomes", {"name": "seen"}, same)[2]
+    assert first == {"counted": True} and c.ask("POST", "/v1/outcomes", {"name": "seen"}, same)[2] == first
+    c.problem(409, "POST", "/v1/outcomes", {"name": "seen twice"}, same)
+    known = [(e["name"], e["value"], e["money"]) for e in c.aios.events() if e["type"] == "outcome.recorded" and e["name"] != "open"]
+    assert known == [("sale", 1005, 5000), ("sale", 570, 7), ("seen", 1000, 0)], known
+
+
 def main():
     files = {"aios.yaml": "name: api\n", "policy.yaml": POLICY, **{f"flows/{n}.js": HEAD + t for n, t in FLOWS.items()}}
     with Aios(files) as aios:
         aios.start()
         aios.deploy()
         c = Client(aios, aios.post("/v1/keys", {"name": "client", "grants": ["api.*"]})["key"])
-        for part in (openapi, idempotency, origins, limits, streams, waiting, memory):
+        for part in (openapi, idempotency, origins, limits, streams, waiting, memory, outcomes):
             part(c)
             print(f"{part.__name__}: ok", flush=True)
         try:

@@ -77,6 +77,15 @@ static struct base_str preview_blob(const struct base_blob *b)
 	return base_blob_is_inline(b) ? preview(b->data) : BASE_STR_NONE;
 }
 
+/* The answer of a dry run says what would have been sent, and is there for nothing but to be looked at: whole,
+ * if it is in the event. */
+static struct base_str preview_called(const struct base_blob *b)
+{
+	static const struct base_str dry = {"{\"dry\":true,", 12};
+
+	return base_blob_is_inline(b) && base_str_starts(b->data, dry) ? b->data : preview_blob(b);
+}
+
 static void audit(const struct at *at, const char *type, struct base_str by, struct base_str object,
 	struct base_str text)
 {
@@ -210,7 +219,7 @@ static void note_denied(const struct at *at, const struct core_step_called *e)
 static void step_called(const struct at *at, const struct core_step_called *e)
 {
 	bool ended = e->status == CORE_STEP_DONE || e->status == CORE_STEP_FAILED;
-	struct base_str result = preview_blob(&e->result);
+	struct base_str result = preview_called(&e->result);
 
 	views_run(at->v,
 		"INSERT OR REPLACE INTO "

@@ -160,11 +160,11 @@ async function refuseTwice(ctx, issue) {
   return entry;
 }
 
-/** Only one run may send an issue: the fact is taken by compare-and-set before the first mail. */
+/** Only one run may send an issue: the fact is taken by compare-and-set before the first mail. A dry run takes nothing. */
 async function claim(ctx, issue, plan) {
   const entry = await refuseTwice(ctx, issue);
   const fact = { run: ctx.run.id, notes: plan.map((s) => s.note), sent: 0 };
-  await ctx.memory.put(`issues/${issue}`, fact, { base: entry?.version ?? 0 });
+  if (!ctx.run.dry) await ctx.memory.put(`issues/${issue}`, fact, { base: entry?.version ?? 0 });
   return fact;
 }
 
@@ -247,7 +247,8 @@ export default flow({
 
   const fact = await claim(ctx, input.issue, plan);
   const { tally, arms, better } = await sendAll(ctx, letter, value.subjects, everyone, input);
-  await ctx.memory.put(`issues/${input.issue}`, { ...fact, sent: tally.sent.length, subject: value.subjects[better] });
+  if (!ctx.run.dry)
+    await ctx.memory.put(`issues/${input.issue}`, { ...fact, sent: tally.sent.length, subject: value.subjects[better] });
   await ctx.outcome("issue.sent", 1, { key: `issue/${input.issue}` });
   return {
     issue: input.issue, sent: tally.sent.length, skipped: tally.skipped.length, arms, subject: value.subjects[better],

@@ -53,6 +53,24 @@ void model_jw_value(struct base_jw *w, struct base_jv v)
 	base_jv_write(v, w->b);
 }
 
+void model_put_temperature(struct base_jw *w, struct base_jv args)
+{
+	struct base_jv temperature = base_jv_get(args, "temperature");
+
+	if (base_jv_kind(temperature) == BASE_JSON_NONE)
+		return;
+	base_jw_key(w, "temperature");
+	model_jw_value(w, temperature);
+}
+
+const char *model_stop(const char *const (*names)[2], size_t count, struct base_str reason)
+{
+	for (size_t i = 0; i < count; i++)
+		if (base_str_is(reason, names[i][0]))
+			return names[i][1];
+	return "other";
+}
+
 static void model_free(struct connect_call *call)
 {
 	struct model_call *m = call->state;

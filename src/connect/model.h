@@ -64,8 +64,11 @@ extern const struct model_api model_openai;
  * (model_local.c). */
 int model_local(struct base_jv args, struct model_reply *ret) __attribute__((warn_unused_result));
 
-/* For the APIs' files: a number of tokens; a tool call by its index (NULL: too many); a value behind a key.
- */
+/* For the APIs' files: a number of tokens; a tool call by its index (NULL: too many); a value behind a key; the
+ * member "temperature" where the request has one; our word for why the model stopped, from pairs of theirs and
+ * ours ("other" where there is none). */
 int64_t model_tokens(struct base_jv v);
 struct model_tool_call *model_tool(struct model_reply *r, size_t index);
 void model_jw_value(struct base_jw *w, struct base_jv v);
+void model_put_temperature(struct base_jw *w, struct base_jv args);
+const char *model_stop(const char *const (*names)[2], size_t count, struct base_str reason);

@@ -112,7 +112,6 @@ static void request(
 	struct base_jv args, struct base_str model, bool stream, struct base_jv provider, struct base_jw *w)
 {
 	struct base_str system = base_jv_str(base_jv_get(args, "system"));
-	struct base_jv temperature = base_jv_get(args, "temperature");
 
 	(void)provider;
 	base_jw_mstr(w, "model", model);
@@ -124,10 +123,7 @@ static void request(
 	put_messages(w, base_jv_get(args, "messages"));
 	base_jw_end_arr(w);
 	put_tools(w, base_jv_get(args, "tools"));
-	if (base_jv_kind(temperature) != BASE_JSON_NONE) {
-		base_jw_key(w, "temperature");
-		model_jw_value(w, temperature);
-	}
+	model_put_temperature(w, args);
 	if (stream)
 		base_jw_mbool(w, "stream", true);
 }
@@ -144,10 +140,7 @@ static const char *stop_of(struct base_str reason)
 		{"pause_turn", "pause"},
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (base_str_is(reason, names[i][0]))
-			return names[i][1];
-	return "other";
+	return model_stop(names, sizeof(names) / sizeof(*names), reason);
 }
 
 /* input_tokens is without what was written to or read from the cache. Members that are absent keep what came

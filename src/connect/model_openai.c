@@ -89,7 +89,7 @@ static void request(
 	struct base_jv args, struct base_str model, bool stream, struct base_jv provider, struct base_jw *w)
 {
 	struct base_str system = base_jv_str(base_jv_get(args, "system")), key;
-	struct base_jv temperature = base_jv_get(args, "temperature"), message;
+	struct base_jv message;
 	struct base_jv_iter it = {0};
 
 	base_jw_mstr(w, "model", model);
@@ -106,10 +106,7 @@ static void request(
 		put_message(w, message);
 	base_jw_end_arr(w);
 	put_tools(w, base_jv_get(args, "tools"));
-	if (base_jv_kind(temperature) != BASE_JSON_NONE) {
-		base_jw_key(w, "temperature");
-		model_jw_value(w, temperature);
-	}
+	model_put_temperature(w, args);
 	if (stream) {
 		base_jw_mbool(w, "stream", true);
 		base_jw_mraw(w, "stream_options", BASE_STR("{\"include_usage\":true}"));
@@ -126,10 +123,7 @@ static const char *stop_of(struct base_str reason)
 		{"content_filter", "refusal"},
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (base_str_is(reason, names[i][0]))
-			return names[i][1];
-	return "other";
+	return model_stop(names, sizeof(names) / sizeof(*names), reason);
 }
 
 /* prompt_tokens includes what came from the cache. xAI sends what it billed, in 10^-10 USD. */

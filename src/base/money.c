@@ -88,3 +88,21 @@ int base_duration_parse(struct base_str s, int64_t *ret_ms, struct base_err *err
 		"\"%.*s\" is not a duration: write it like 90s, 15m, 12h, 2d, 1w or 500ms",
 		(int)(s.len < 64 ? s.len : 64), s.len ? s.ptr : "");
 }
+
+void base_duration_put(struct base_buf *b, int64_t ms)
+{
+	if (ms < 0)
+		ms = 0;
+	if (ms < 1000)
+		base_buf_printf(b, "%lld ms", (long long)ms);
+	else if (ms < 60000)
+		base_buf_printf(b, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
+	else if (ms < 3600000)
+		base_buf_printf(b, "%lld min %lld s", (long long)(ms / 60000), (long long)(ms / 1000 % 60));
+	else if (ms < 86400000)
+		base_buf_printf(
+			b, "%lld h %lld min", (long long)(ms / 3600000), (long long)(ms / 60000 % 60));
+	else
+		base_buf_printf(
+			b, "%lld d %lld h", (long long)(ms / 86400000), (long long)(ms / 3600000 % 24));
+}

@@ -101,7 +101,6 @@ const char *cli_paint(const struct cli *c, const char *colour);
 const char *cli_mood(struct base_str state); /* the colour of a state */
 void cli_money(struct base_buf *b, int64_t nusd);
 void cli_time(struct base_buf *b, int64_t ms); /* local time */
-void cli_duration(struct base_buf *b, int64_t ms);
 int cli_fail(struct cli *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3))); /* says; returns CLI_FAILED */
 /* Any value for a person: members as lines, lists of objects as tables. */
@@ -189,6 +188,7 @@ int cmd_keys_list(struct cli *c);
 int cmd_keys_revoke(struct cli *c);
 int cmd_log_tail(struct cli *c);
 int cmd_log_verify(struct cli *c);
+int cmd_memory_forget(struct cli *c);
 int cmd_memory_get(struct cli *c);
 int cmd_memory_history(struct cli *c);
 int cmd_memory_list(struct cli *c);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/money.h"
 #include "cli/cli_int.h"
 
 /* run, runs, show, cancel, resume, signal. */
@@ -404,7 +405,7 @@ static void put_gate_line(struct cli *c, const char *what, struct base_jv g)
 	}
 	if (base_jv_int(base_jv_get(g, "waited_ms"), 0) > 0) {
 		cli_put(c, " after ");
-		cli_duration(&c->out, base_jv_int(base_jv_get(g, "waited_ms"), 0));
+		base_duration_put(&c->out, base_jv_int(base_jv_get(g, "waited_ms"), 0));
 	}
 	if (reason.len > 0) {
 		cli_put(c, ": ");
@@ -476,7 +477,7 @@ static void put_step(struct cli *c, struct span all, struct base_jv step)
 	cli_put(c, "%s ", cli_paint(c, "off"));
 	put_bar(c, all, step);
 	if (base_jv_kind(base_jv_get(step, "latency_ms")) == BASE_JSON_INT)
-		cli_duration(&text, base_jv_int(base_jv_get(step, "latency_ms"), 0));
+		base_duration_put(&text, base_jv_int(base_jv_get(step, "latency_ms"), 0));
 	cli_put(c, " %9.*s", BASE_STR_ARG(base_buf_view(&text)));
 	base_buf_clear(&text);
 	if (cost != 0)
@@ -506,7 +507,7 @@ static void put_run_head(struct cli *c, struct base_jv run)
 	cli_text(c, base_jv_str(base_jv_get(run, "by")));
 	if (base_jv_int(base_jv_get(run, "ended_ms"), 0) > 0) {
 		cli_put(c, ", took ");
-		cli_duration(&c->out, base_jv_int(base_jv_get(run, "ended_ms"), 0) -
+		base_duration_put(&c->out, base_jv_int(base_jv_get(run, "ended_ms"), 0) -
 					      base_jv_int(base_jv_get(run, "started_ms"), 0));
 	}
 	cli_put(c, ", cost ");

@@ -112,24 +112,6 @@ void cli_time(struct base_buf *b, int64_t ms)
 	base_buf_cstr(b, text);
 }
 
-void cli_duration(struct base_buf *b, int64_t ms)
-{
-	if (ms < 0)
-		ms = 0;
-	if (ms < 1000)
-		base_buf_printf(b, "%lld ms", (long long)ms);
-	else if (ms < 60000)
-		base_buf_printf(b, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
-	else if (ms < 3600000)
-		base_buf_printf(b, "%lld min %lld s", (long long)(ms / 60000), (long long)(ms / 1000 % 60));
-	else if (ms < 86400000)
-		base_buf_printf(
-			b, "%lld h %lld min", (long long)(ms / 3600000), (long long)(ms / 60000 % 60));
-	else
-		base_buf_printf(
-			b, "%lld d %lld h", (long long)(ms / 86400000), (long long)(ms / 3600000 % 24));
-}
-
 int cli_fail(struct cli *c, const char *fmt, ...)
 {
 	char text[1024];
@@ -191,7 +173,7 @@ void cli_cell(struct base_buf *b, struct base_str key, struct base_jv v)
 	if (number && is_money(key))
 		cli_money(b, n);
 	else if (number && is_duration(key))
-		cli_duration(b, n);
+		base_duration_put(b, n);
 	else if (number && (base_str_ends(key, BASE_STR("_ms")) || base_str_is(key, "at")) &&
 		 n > 100000000000)
 		cli_time(b, n);

@@ -195,7 +195,6 @@ void html_text(struct base_buf *b, struct base_str s); /* escaped, also fit for 
 void html_cstr(struct base_buf *b, const char *s);     /* markup, as it is */
 void html_money(struct base_buf *b, int64_t nusd);
 void html_time(struct base_buf *b, int64_t ms); /* a <time> element, UTC */
-void html_duration(struct base_buf *b, int64_t ms);
 const char *door_css(void);
 bool door_op_is_page(enum wire_op op);
 /* Renders what aiosd answered for a page operation. -EINVAL when it is no JSON object. */

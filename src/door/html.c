@@ -143,21 +143,3 @@ void html_time(struct base_buf *b, int64_t ms)
 		"<time datetime=\"%04lld-%02u-%02uT%02u:%02u:%02uZ\">%04lld-%02u-%02u %02u:%02u UTC</time>",
 		(long long)year, month, d, h, m, sec, (long long)year, month, d, h, m);
 }
-
-void html_duration(struct base_buf *b, int64_t ms)
-{
-	if (ms < 0)
-		ms = 0;
-	if (ms < 1000)
-		base_buf_printf(b, "%lld ms", (long long)ms);
-	else if (ms < 60000)
-		base_buf_printf(b, "%lld.%lld s", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
-	else if (ms < 3600000)
-		base_buf_printf(b, "%lld min %lld s", (long long)(ms / 60000), (long long)(ms / 1000 % 60));
-	else if (ms < 86400000)
-		base_buf_printf(
-			b, "%lld h %lld min", (long long)(ms / 3600000), (long long)(ms / 60000 % 60));
-	else
-		base_buf_printf(
-			b, "%lld d %lld h", (long long)(ms / 86400000), (long long)(ms / 3600000 % 24));
-}

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/money.h"
 #include "door/door_int.h"
 
 /* The plain pages: JSON from aiosd in, HTML without scripts out. Members that are not there are left out. */
@@ -114,7 +115,7 @@ static void put_scalar(struct base_buf *b, struct base_str key, struct base_jv v
 	if (number && is_money(key))
 		html_money(b, base_jv_int(v, 0));
 	else if (number && (base_str_is(key, "latency_ms") || base_str_is(key, "waited_ms")))
-		html_duration(b, base_jv_int(v, 0));
+		base_duration_put(b, base_jv_int(v, 0));
 	else if (number && base_str_ends(key, BASE_STR("_ms")))
 		html_time(b, base_jv_int(v, 0));
 	else if (base_jv_kind(v) == BASE_JSON_STR)
@@ -469,7 +470,7 @@ static void runs_table(struct base_buf *b, struct base_jv runs)
 			html_time(b, started);
 		html_cstr(b, "</td><td class=\"n\">");
 		if (ended > 0)
-			html_duration(b, ended - started);
+			base_duration_put(b, ended - started);
 		html_cstr(b, "</td><td class=\"n\">");
 		html_money(b, cost_of(r));
 		html_cstr(b, "</td></tr>");
@@ -614,7 +615,7 @@ static void step_row(struct base_buf *b, struct span all, struct base_jv step)
 	bar(b, all, step, mood(status));
 	html_cstr(b, "</td><td class=\"n\">");
 	if (there(base_jv_get(step, "latency_ms")))
-		html_duration(b, base_jv_int(base_jv_get(step, "latency_ms"), 0));
+		base_duration_put(b, base_jv_int(base_jv_get(step, "latency_ms"), 0));
 	html_cstr(b, "</td><td class=\"n\">");
 	if (cost_of(step) != 0)
 		html_money(b, cost_of(step));

@@ -140,6 +140,28 @@ static void check_money(const char *text, int64_t want)
 	base_buf_done(&b);
 }
 
+static void check_duration(int64_t ms, const char *want)
+{
+	struct base_buf b;
+
+	base_buf_init(&b, 64);
+	base_duration_put(&b, ms);
+	base_buf_char(&b, '\0');
+	assert_string_equal(b.ptr, want);
+	base_buf_done(&b);
+}
+
+static void test_duration_text(void **state)
+{
+	(void)state;
+	check_duration(-5, "0 ms");
+	check_duration(999, "999 ms");
+	check_duration(1250, "1.2 s");
+	check_duration(61500, "1 min 1 s");
+	check_duration(3600000, "1 h 0 min");
+	check_duration(86400000 + 3600000, "1 d 1 h");
+}
+
 static void test_money(void **state)
 {
 	static const char *const bad[] = {"", "1", "1USD", "1 EUR", "-1 USD", "1. USD", ".5 USD", "1.2.3 USD",
@@ -202,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_err),
 		cmocka_unit_test(test_money),
+		cmocka_unit_test(test_duration_text),
 		cmocka_unit_test(test_duration),
 	};
 

@@ -47,32 +47,51 @@ int cmd_memory_get(struct cli *c)
 	return CLI_OK;
 }
 
-int cmd_memory_put(struct cli *c)
+/* A new version of a fact: with a value, or removed where that is NULL. */
+static int put_version(struct cli *c, const struct base_buf *value)
 {
 	const char *path = cli_path_rest(c, "/v1/memory/facts/", c->args[0], "");
-	struct base_buf value, body;
+	struct base_buf body;
 	struct cli_answer a;
 	struct base_jw w;
 	int r;
 
-	base_buf_init(&value, CLI_BODY_MAX);
 	base_buf_init(&body, CLI_BODY_MAX);
-	r = cli_read_json(c, c->args[1], &value);
 	w = base_jw_of(&body);
 	base_jw_obj(&w);
-	base_jw_mraw(&w, "value", base_buf_view(&value));
+	if (value)
+		base_jw_mraw(&w, "value", base_buf_view(value));
+	else
+		base_jw_mbool(&w, "removed", true);
 	base_jw_mcstr(&w, "source", cli_opt(c, "source") ? cli_opt(c, "source") : "cli");
 	base_jw_end_obj(&w);
-	if (r == 0)
-		r = cli_call(c, "PUT", cli_query(c, path, "base", cli_opt(c, "base")), &body, &a);
-	base_buf_done(&value);
+	r = cli_call(c, "PUT", cli_query(c, path, "base", cli_opt(c, "base")), &body, &a);
 	base_buf_done(&body);
 	if (r != 0)
 		return r;
 	if (!cli_print_json(c, &a))
-		cli_put(c, "version %lld\n", (long long)base_jv_int(base_jv_get(a.root, "version"), 0));
+		cli_put(c, "%sversion %lld\n", value ? "" : "forgotten: ",
+			(long long)base_jv_int(base_jv_get(a.root, "version"), 0));
 	cli_answer_done(&a);
 	return CLI_OK;
+}
+
+int cmd_memory_put(struct cli *c)
+{
+	struct base_buf value;
+	int r;
+
+	base_buf_init(&value, CLI_BODY_MAX);
+	r = cli_read_json(c, c->args[1], &value);
+	if (r == 0)
+		r = put_version(c, &value);
+	base_buf_done(&value);
+	return r;
+}
+
+int cmd_memory_forget(struct cli *c)
+{
+	return put_version(c, NULL);
 }
 
 int cmd_memory_list(struct cli *c)
@@ -122,8 +141,8 @@ int cmd_costs(struct cli *c)
 	static const char *const spent[] = {"WHAT=key,name", ">COST=cost,cost_nusd", ">CALLS=calls",
 		">IN=input_tokens", ">OUT=output_tokens", ">CACHE READ=cache_read_tokens",
 		">CACHE WRITE=cache_write_tokens", NULL};
-	static const char *const people[] = {"CUSTOMER=key", ">EFFECTS=effects", ">COST=cost", ">SHARE=share",
-		">CALLS=calls", NULL};
+	static const char *const people[] = {
+		"CUSTOMER=key", ">EFFECTS=effects", ">COST=cost", ">SHARE=share", ">CALLS=calls", NULL};
 	static const char *const outcomes[] = {"OUTCOME=key,name", ">COUNT=count", ">VALUE=value",
 		">MONEY=money", ">RUNS=runs", ">COST=cost,cost_nusd", ">EACH=each", NULL};
 	const char *by = cli_opt(c, "by") ? cli_opt(c, "by") : "flow",

@@ -240,12 +240,13 @@ static void makes_workspaces(void **state)
 {
 	(void)state;
 	assert_exit(aios("init new --name 'My \"own\" letter' --json"), 0);
-	assert_out("\"files\":4");
+	assert_out("\"files\":5");
 	assert_exit(aios("--version; cat new/aios.yaml"), 0);
 	assert_out("name: \"My \\\"own\\\" letter\"");
 	assert_exit(aios("--version; ls new new/flows"), 0);
 	assert_out("policy.yaml");
 	assert_out("aios.d.ts");
+	assert_out("jsconfig.json");
 	assert_out("hello.js");
 	/* what is there stays */
 	assert_exit(aios("--version; echo 'name: mine' > new/aios.yaml"), 0);
@@ -334,6 +335,24 @@ static void follows_a_run(void **state)
 	asked(&g, 0, "{\"input\":{\"a\":1},\"dry\":true}");
 	assert_out("it broke");
 	fake_stop(&g, 2);
+}
+
+static void forgets_facts(void **state)
+{
+	struct fake f = {.answers = {"200 {\"version\":3}", "409 {\"detail\":\"it has version 3\"}"}};
+
+	(void)state;
+	fake_start(&f);
+	assert_exit(aios("-C ws memory forget issues/24"), 0);
+	assert_out("forgotten: version 3");
+	asked(&f, 0, "PUT /v1/memory/facts/issues/24 ");
+	asked(&f, 0, "{\"removed\":true,\"source\":\"cli\"}");
+	assert_exit(aios("-C ws memory forget issues/24 --base 2 --source 'sent anew'"), CLI_FAILED);
+	assert_out("it has version 3");
+	asked(&f, 1, "/issues/24?base=2 ");
+	asked(&f, 1, "\"source\":\"sent anew\"");
+	fake_stop(&f, 2);
+	assert_exit(aios("-C ws memory forget"), CLI_USAGE);
 }
 
 static void shows_problems(void **state)
@@ -454,6 +473,7 @@ int main(void)
 		cmocka_unit_test(knows_where_it_is),
 		cmocka_unit_test(binds_what_was_shown),
 		cmocka_unit_test(follows_a_run),
+		cmocka_unit_test(forgets_facts),
 		cmocka_unit_test(shows_problems),
 		cmocka_unit_test(cleans_text),
 		cmocka_unit_test(seals_secrets),

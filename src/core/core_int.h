@@ -366,7 +366,7 @@ struct core_route {
 	struct base_str json; /* {"provider","model","tier","why"} */
 	struct base_str provider;
 	int64_t reserve;
-	uint32_t candidates;     /* models that could serve it */
+	uint32_t candidates;	 /* models that could serve it */
 	struct base_str problem; /* not empty: no route, and why */
 };
 struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
@@ -390,8 +390,8 @@ void core_decide_doc_put(struct core_turn *t);
 void core_decide_outcome(struct core_turn *t);
 /* Value, money, experiment and arm of an outcome; its run and customer stand in *ev already. by_customer: the experiment of
  * that run in which the customer was given an arm, where none is named. -EINVAL with a text. */
-int core_outcome_read(const struct core *c, struct base_jv from, bool by_customer, struct core_outcome_recorded *ev,
-	struct base_err *err) __attribute__((warn_unused_result));
+int core_outcome_read(const struct core *c, struct base_jv from, bool by_customer,
+	struct core_outcome_recorded *ev, struct base_err *err) __attribute__((warn_unused_result));
 void core_decide_key(struct core_turn *t);
 
 /* A run_started event; parent may be NULL. Returns the new run's id. */

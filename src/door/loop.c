@@ -75,16 +75,13 @@ static void make_csp(struct door *d)
 	base_buf_done(&b64);
 }
 
+/* Handles what has been read. */
 static int take_frames(struct door *d)
 {
 	struct base_str body;
 	unsigned type;
-	int r = wire_conn_fill(d->wire);
+	int r;
 
-	if (r == -EAGAIN)
-		return 0;
-	if (r < 0)
-		return r;
 	while ((r = wire_conn_next(d->wire, &type, &body)) == 1) {
 		if (type == WIRE_STOP) {
 			d->stopping = true;
@@ -126,8 +123,10 @@ static int turn(struct door *d, int64_t *next_tick)
 	if (poll(fds, 3, timeout) < 0 && errno != EINTR)
 		return -errno;
 	if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
-		r = take_frames(d);
-		if (r < 0)
+		r = wire_conn_fill(d->wire);
+		if (r == 0)
+			r = take_frames(d);
+		if (r < 0 && r != -EAGAIN)
 			return r;
 	}
 	if (fds[2].revents)
@@ -149,7 +148,7 @@ static int turn(struct door *d, int64_t *next_tick)
 static int serve(struct door *d)
 {
 	int64_t next_tick = 0;
-	int r = 0;
+	int r = take_frames(d); /* what came in one read with setup: poll would not tell of it */
 
 	while (r == 0) {
 		if (d->stopping && (d->in_flight == 0 || door_now_ms() - d->stop_ms > STOP_MS))

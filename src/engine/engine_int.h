@@ -136,6 +136,7 @@ struct engine_spawn {
 	int listen_fd; /* becomes fd 4; -1: none */
 	int nice;
 	bool new_pidns;
+	bool files; /* as root it goes on reaching files of other users: no user namespace */
 };
 /* Starts a process with a cleared environment and only 0-2, 3 (its socket) and 4. Negative errno with a text.
  */

@@ -348,7 +348,9 @@ static void start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_PARSE || p->kind == ENGINE_FOLD;
+	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_PARSE || p->kind == ENGINE_FOLD ||
+		      p->kind == ENGINE_VIEWS;
+	s.files = p->kind == ENGINE_VIEWS;
 	s.nice = p->kind == ENGINE_FOLD ? 10 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE ? 5 : 0;
 	snprintf(path, sizeof(path), "%s/%s", e->paths.bin, p->exe);
 	rc = engine_spawn(&s, &p->pid, &p->pidfd, &fd, &err);

@@ -60,7 +60,8 @@ static void map_user(unsigned uid, unsigned gid)
 	put_file("/proc/self/gid_map", text);
 }
 
-static void child(const struct engine_spawn *s, int sock, pid_t parent, bool ns, unsigned uid, unsigned gid)
+static void child(
+	const struct engine_spawn *s, int sock, pid_t parent, unsigned long ns, unsigned uid, unsigned gid)
 {
 	static char tz[] = "TZ=UTC";
 	char *env[] = {tz, NULL};
@@ -68,9 +69,9 @@ static void child(const struct engine_spawn *s, int sock, pid_t parent, bool ns,
 	int null;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (ns)
+	if (ns & CLONE_NEWUSER)
 		map_user(uid, gid);
-	else if (getppid() != parent)
+	else if (!ns && getppid() != parent)
 		_exit(126);
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
@@ -90,11 +91,10 @@ static void child(const struct engine_spawn *s, int sock, pid_t parent, bool ns,
 	_exit(127);
 }
 
-static pid_t fork_into(bool ns, int *ret_pidfd)
+static pid_t fork_into(unsigned long ns, int *ret_pidfd)
 {
 	int pidfd = -1;
-	unsigned long flags = CLONE_PIDFD | SIGCHLD | (ns ? CLONE_NEWUSER | CLONE_NEWPID : 0);
-	pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, &pidfd, NULL, 0);
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD | ns, NULL, &pidfd, NULL, 0);
 
 	if (pid > 0)
 		*ret_pidfd = pidfd;
@@ -107,17 +107,19 @@ int engine_spawn(
 	int pair[2], pidfd = -1, code;
 	pid_t pid = -1, parent = getpid();
 	unsigned uid = geteuid(), gid = getegid();
-	bool ns = s->new_pidns;
+	unsigned long ns = !s->new_pidns	  ? 0
+			   : s->files && uid == 0 ? CLONE_NEWPID
+						  : CLONE_NEWUSER | CLONE_NEWPID;
 
 	if (access(s->exe, X_OK) < 0)
 		return base_err_set(err, -errno, "cannot start %s: %s", s->exe, strerror(errno));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return base_err_set(err, -errno, "cannot start %s: %s", s->exe, strerror(errno));
 	if (ns)
-		pid = fork_into(true, &pidfd);
+		pid = fork_into(ns, &pidfd);
 	if (pid < 0) {
-		ns = false;
-		pid = fork_into(false, &pidfd);
+		ns = 0;
+		pid = fork_into(ns, &pidfd);
 	}
 	if (pid == 0)
 		child(s, pair[1], parent, ns, uid, gid);

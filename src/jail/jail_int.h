@@ -19,6 +19,9 @@
 #define JAIL_SANITIZED 0
 #endif
 
+/* Files without which the C library's temporary names and SQLite's entropy fall back to worse. Ended by NULL. */
+extern const char *const jail_devices[];
+
 /* The ABI of this kernel's Landlock; 0: none. */
 int jail_landlock_abi(void);
 

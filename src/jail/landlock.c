@@ -54,8 +54,7 @@ static const char *const net_ro[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/hos
 	"/usr/local/share/ca-certificates", "/usr/share/zoneinfo", "/usr/lib", "/usr/lib64", "/usr/local/lib",
 	"/lib", "/lib64", "/run/systemd/resolve", "/dev/null", "/dev/urandom", NULL};
 
-/* Files without which the C library's temporary names and SQLite's entropy fall back to worse. */
-static const char *const file_ro[] = {"/dev/null", "/dev/urandom", NULL};
+const char *const jail_devices[] = {"/dev/null", "/dev/urandom", NULL};
 
 int jail_landlock_abi(void)
 {
@@ -122,7 +121,7 @@ static int add_rules(int ruleset, const struct jail_options *o, uint64_t handled
 	if (rc == 0 && o->profile == JAIL_NET)
 		rc = add_paths(ruleset, net_ro, ro, false, err);
 	if (rc == 0 && (o->profile == JAIL_VIEWS || o->profile == JAIL_VAULT))
-		rc = add_paths(ruleset, file_ro, ro, false, err);
+		rc = add_paths(ruleset, jail_devices, ro, false, err);
 	return rc;
 }
 

@@ -50,15 +50,87 @@ static bool map_ids(uid_t uid, gid_t gid)
 	return write_file("/proc/self/gid_map", text);
 }
 
-/* Makes an empty, read-only file system the root. Only with a mount namespace of our own. */
-static bool empty_root(void)
+/* What stays of the file system: each at the path that it has outside. */
+struct stay {
+	const char *path;
+	int fd;
+};
+
+enum { STAY_MAX = 8, STAGE_PATH_MAX = 4096 };
+
+/* Opens what stays before the stage hides it (it may lie below /tmp). False where a path is not one that can be
+ * made again in an empty folder. */
+static bool open_stay(const char *const *paths, bool must, struct stay *ret, size_t *n)
 {
+	for (size_t i = 0; paths && paths[i]; i++) {
+		if (paths[i][0] != '/' || strstr(paths[i], "/../") || *n == STAY_MAX)
+			return false;
+		int fd = open(paths[i], O_PATH | O_CLOEXEC);
+		if (fd < 0 && must)
+			return false;
+		if (fd >= 0)
+			ret[(*n)++] = (struct stay){paths[i], fd};
+	}
+	return true;
+}
+
+/* Makes the folders that lead to it, and it itself, below /tmp; binds the original there. */
+static bool put_on_stage(const struct stay *s)
+{
+	char at[STAGE_PATH_MAX], from[40];
+	struct stat st;
+	int len = snprintf(at, sizeof(at), "/tmp%s", s->path);
+	if (len >= (int)sizeof(at) || fstat(s->fd, &st) < 0)
+		return false;
+	for (char *slash = strchr(at + 5, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(at, 0555) < 0 && errno != EEXIST)
+			return false;
+		*slash = '/';
+	}
+	if (S_ISDIR(st.st_mode)) {
+		if (mkdir(at, 0555) < 0 && errno != EEXIST)
+			return false;
+	} else {
+		int fd = open(at, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+		if (fd < 0)
+			return false;
+		(void)close(fd);
+	}
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", s->fd);
+	return mount(from, at, NULL, MS_BIND | MS_REC, NULL) == 0;
+}
+
+/* An empty file system on /tmp, with what stays in it. What fails leaves nothing behind. */
+static bool set_stage(const struct stay *stay, size_t n)
+{
+	/* Inodes: its root, and for what stays the folders that lead there. */
+	const char *size = n ? "size=1m,nr_inodes=256,mode=0555" : "size=4k,nr_inodes=2,mode=0555";
+	bool ok = mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, size) == 0;
+	if (!ok)
+		return false;
+	for (size_t i = 0; ok && i < n; i++)
+		ok = put_on_stage(&stay[i]);
+	if (!ok)
+		(void)umount2("/tmp", MNT_DETACH);
+	return ok;
+}
+
+/* Makes a read-only file system the root that is empty but for the process's folders (and, where it has some, the
+ * devices that libraries look for). Only with a mount namespace of our own. */
+static bool bare_root(const struct jail_options *o)
+{
+	struct stay stay[STAY_MAX];
+	size_t n = 0;
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return false;
-	if (mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		    "size=4k,nr_inodes=2,mode=0555") < 0)
+	bool ok = open_stay(o->dirs_rw, true, stay, &n) && open_stay(o->dirs_ro, true, stay, &n) &&
+		  (n == 0 || open_stay(jail_devices, false, stay, &n)) && set_stage(stay, n);
+	while (n > 0)
+		(void)close(stay[--n].fd);
+	if (!ok)
 		return false;
-	/* pivot_root(".", ".") puts the old root on top of the new one; detaching it leaves the empty one. */
+	/* pivot_root(".", ".") puts the old root on top of the new one; detaching it leaves the new one. */
 	if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
 		return false;
 	if (chdir("/") < 0)
@@ -92,7 +164,7 @@ int jail_namespaces(
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	bool bare = o->profile == JAIL_PURE || o->profile == JAIL_DOOR;
+	bool bare = o->profile == JAIL_PURE || o->profile == JAIL_DOOR || o->profile == JAIL_VIEWS;
 	/* As the overflow user every stranger on a socket would look like ourselves. */
 	bool user = !foreign && uid != OVERFLOW_ID && !useless_for_users() && unshare(CLONE_NEWUSER) == 0;
 	if (user) {
@@ -109,7 +181,7 @@ int jail_namespaces(
 		left(ret_features, CLONE_NEWIPC, "ipcns");
 		left(ret_features, CLONE_NEWUTS, "utsns");
 		if (bare && unshare(CLONE_NEWNS) == 0)
-			base_buf_cstr(ret_features, empty_root() ? " mntns" : "");
+			base_buf_cstr(ret_features, bare_root(o) ? " mntns" : "");
 	}
 	if (getpid() == 1)
 		base_buf_cstr(ret_features, " pidns");

@@ -74,6 +74,19 @@ class Up(unittest.TestCase):
             self.assertEqual(self.run_many("steps")["result"], 90, name)
         self.a.verify()
 
+    def test_views_in_the_full_sandbox(self):
+        """aios-views gets what the kernel grants to aios-flow, in each of its lives, and still answers."""
+        def sandbox(name):
+            found = [p["sandbox"] for p in self.a.get("/v1/status")["processes"] if p["process"] == name]
+            return set(found[0].split())
+
+        self.a.ask("PUT", "/v1/memory/facts/a/b", {"value": "a needle"})
+        for _ in range(3):
+            until(lambda: sandbox("aios-views") and sandbox("aios-flow 1"), 20, what="both")
+            self.assertEqual(sandbox("aios-views"), sandbox("aios-flow 1"))
+            until(lambda: self.a.get("/v1/memory/search?q=needle")["hits"], 20, what="the hit")
+            self.kill("aios-views")
+
     def test_kill_aiosd(self):
         run = self.run_many("sleep", wait=0, ms=1500)["run"]
         before = self.a.pids()

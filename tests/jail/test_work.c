@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,14 +158,62 @@ static int do_sqlite(void *arg)
 	return unlink(path) == 0 ? 0 : 4;
 }
 
+/* Whether a mount namespace is granted at all is what the purest profile says. */
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static bool grants_mounts(unsigned uid)
+{
+	char features[CELL_FEATURES_MAX];
+	struct cell c = {.jail = {.profile = JAIL_PURE}, .act = do_nothing, .uid = uid};
+	assert_int_equal(cell_run(&c, features), 0);
+	return cell_has(features, "mntns");
+}
+
+/* Its folder is there, at its own path, and writable; nothing else is, and nothing can be made beside it. */
+static int do_look_around(void *arg)
+{
+	const char *dir = arg;
+	char path[300];
+	struct stat st;
+	static const char *const gone[] = {
+		"/etc", "/usr", "/proc", "/proc/self", "/dev/zero", "/root", "/home"};
+	for (size_t i = 0; i < sizeof(gone) / sizeof(*gone); i++) {
+		if (stat(gone[i], &st) == 0 || errno != ENOENT)
+			return 10 + (int)i;
+	}
+	if (stat("/dev/urandom", &st) < 0 || !S_ISCHR(st.st_mode) || stat(dir, &st) < 0)
+		return 1;
+	if (mkdir("/beside", 0700) == 0 || (errno != EROFS && errno != EACCES))
+		return 2;
+	snprintf(path, sizeof(path), "%s/%u.txt", dir, (unsigned)getuid());
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, "x", 1) != 1 || close(fd) < 0)
+		return 3;
+	return unlink(path) == 0 ? 0 : 4;
+}
+
 static void test_views(void **state)
 {
 	(void)state;
-	char dir[200];
+	char dir[200], features[CELL_FEATURES_MAX];
 	cell_make_dir(dir, sizeof(dir));
 	const char *dirs[] = {dir, NULL};
 	struct cell c = {.jail = {.profile = JAIL_VIEWS, .dirs_rw = dirs}, .act = do_sqlite, .arg = dir};
 	must_work(&c);
+	for (unsigned uid = 0; uid <= ORDINARY_USER; uid += ORDINARY_USER) {
+		if ((uid != 0 && geteuid() != 0) || !grants_mounts(uid))
+			continue;
+		c = (struct cell){.jail = {.profile = JAIL_VIEWS, .dirs_rw = dirs},
+			.act = do_look_around,
+			.arg = dir,
+			.uid = uid};
+		assert_int_equal(cell_run(&c, features), 0);
+		assert_true(cell_has(features, "mntns"));
+	}
 	cell_remove_dir(dir);
 }
 

@@ -29,6 +29,7 @@ FLOWS = {
 POLICY = 'rules: [{ name: tests, on: "test.*", then: allow }, { name: mail, on: "mail.*", then: allow }]\n'
 CODE = """#!%s
 import sys
+sys.dont_write_bytecode = True
 sys.path[:0] = [%r]
 import attack
 attack.standin(%r, sys.argv[1:], %r)

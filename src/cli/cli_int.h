@@ -159,6 +159,10 @@ int cli_write_file(const char *path, struct base_str text, int mode, struct base
 int cli_sources(struct cli *c, struct base_buf *ret, struct base_err *err)
 	__attribute__((warn_unused_result));
 
+/* --- port.c */
+/* door.port of an aios.yaml, -1 where it has none that can be read without a parser. */
+int cli_door_port(struct base_str yaml);
+
 /* --- generated: the files of a new workspace, ended by a NULL name */
 struct cli_template {
 	const char *name;

@@ -13,6 +13,8 @@
 
 /* up, down, deploy. */
 
+#define NEVER_DEPLOYED ".aios/run/never-deployed"
+
 static int64_t now_ms(void)
 {
 	struct timespec ts;
@@ -127,9 +129,14 @@ int cli_deploy(struct cli *c, bool check)
 
 int cmd_deploy(struct cli *c)
 {
+	int r;
+
 	if (!cli_flag(c, "check"))
 		cli_types(c);
-	return cli_deploy(c, cli_flag(c, "check"));
+	r = cli_deploy(c, cli_flag(c, "check"));
+	if (r == 0 && !cli_flag(c, "check"))
+		unlink(cli_in_workspace(c, NEVER_DEPLOYED));
+	return r;
 }
 
 /* --- up
@@ -143,10 +150,31 @@ static const char *aiosd_path(struct cli *c)
 	return path && access(path, X_OK) == 0 ? path : NULL;
 }
 
-static void become_aiosd(struct cli *c, const char *path)
+/* Until the first deploy aiosd knows no configuration: the port of aios.yaml is given to it. A mark tells a workspace
+ * that was never deployed from one that was, also after a first start that failed. NULL: let aiosd choose. */
+static const char *port_for(struct cli *c)
 {
-	const char *port = cli_opt(c, "port");
+	const char *mark = cli_in_workspace(c, NEVER_DEPLOYED);
+	struct base_buf text;
+	struct base_err err;
+	int port = -1, fd;
 
+	if (cli_opt(c, "port"))
+		return cli_opt(c, "port");
+	if (access(cli_in_workspace(c, ".aios/log"), F_OK) == 0 && access(mark, F_OK) < 0)
+		return NULL;
+	fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	base_buf_init(&text, 4 << 20);
+	if (cli_read_file(cli_in_workspace(c, "aios.yaml"), 1 << 20, &text, &err) == 0)
+		port = cli_door_port(base_buf_view(&text));
+	base_buf_done(&text);
+	return port < 0 ? NULL : base_arena_printf(c->arena, "%d", port).ptr;
+}
+
+static void become_aiosd(struct cli *c, const char *path, const char *port)
+{
 	if (port)
 		execl(path, "aiosd", "--workspace", c->workspace, "--port", port, (char *)NULL);
 	else
@@ -165,7 +193,7 @@ static int open_log(struct cli *c)
 	return fd < 0 ? -errno : fd;
 }
 
-static pid_t start_behind(struct cli *c, const char *path, int log)
+static pid_t start_behind(struct cli *c, const char *path, const char *port, int log)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	pid_t pid = fork();
@@ -181,7 +209,7 @@ static pid_t start_behind(struct cli *c, const char *path, int log)
 	dup2(log, 2);
 	if (chdir("/") < 0)
 		_exit(126);
-	become_aiosd(c, path);
+	become_aiosd(c, path, port);
 	_exit(127);
 }
 
@@ -300,7 +328,7 @@ static int report(struct cli *c, bool ran)
 
 int cmd_up(struct cli *c)
 {
-	const char *path = aiosd_path(c);
+	const char *path = aiosd_path(c), *port;
 	pid_t pid;
 	int log, r;
 
@@ -311,15 +339,17 @@ int cmd_up(struct cli *c)
 			return cli_fail(c, "aiosd runs already; aios down stops it");
 		return report(c, true);
 	}
-	if (cli_flag(c, "foreground")) {
-		become_aiosd(c, path);
-		return cli_fail(c, "%s: %s", path, strerror(errno));
-	}
-	unlink(cli_in_workspace(c, ".aios/run/door.json"));
 	log = open_log(c);
 	if (log < 0)
 		return cli_fail(c, "%s: %s", cli_in_workspace(c, ".aios/run"), strerror(-log));
-	pid = start_behind(c, path, log);
+	port = port_for(c);
+	if (cli_flag(c, "foreground")) {
+		close(log);
+		become_aiosd(c, path, port);
+		return cli_fail(c, "%s: %s", path, strerror(errno));
+	}
+	unlink(cli_in_workspace(c, ".aios/run/door.json"));
+	pid = start_behind(c, path, port, log);
 	close(log);
 	if (pid < 0)
 		return cli_fail(c, "cannot start aiosd: %s", strerror(errno));

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -265,6 +266,87 @@ static void makes_workspaces(void **state)
 	assert_exit(aios("init copy2 --from no-such-folder"), CLI_FAILED);
 }
 
+/* --- up --- */
+
+static void reads_the_port(void **state)
+{
+	static const struct {
+		const char *yaml;
+		int port;
+	} cases[] = {
+		{"name: x\ndoor: { port: 7800 }\n", 7800},
+		{"door: {port: 0}", 0},
+		{"door: { hosts: [a.example, b], limits: { x: 1, port: 5 }, port: 81 } # port: 82\n", 81},
+		{"# door\nname: x\ndoor:   # here\n\n  # port: 1\n  hosts: [a]\n  limits:\n    port: 2\n  "
+		 "port: 7801 # "
+		 "that\nmail: {}\n",
+			7801},
+		{"door:\r\n  port: 7802\r\n", 7802},
+		{"door:\n  hosts: [a]\nmail:\n  port: 25\n", -1},
+		{"mail: { port: 25 }\n", -1},
+		{"mail:\n  door: { port: 25 }\n", -1},
+		{"doors: { port: 1 }\n", -1},
+		{"door: { port: 70000 }\n", -1},
+		{"door: { port: 7x }\n", -1},
+		{"door: { port: }\n", -1},
+		{"door: { port: 1", -1},
+		{"door: { hosts: [\"a, port: 1\"], port: 2 }\n", -1}, /* not sure: nothing */
+		{"door: 7\n", -1},
+		{"door:\n", -1},
+		{"door:", -1},
+		{"", -1},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (cli_door_port(base_str_of(cases[i].yaml)) != cases[i].port)
+			fail_msg("%s gave %d", cases[i].yaml, cli_door_port(base_str_of(cases[i].yaml)));
+}
+
+/* A port on which nobody listens, as far as one can know. */
+static unsigned free_port(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	close(fd);
+	return ntohs(a.sin_port);
+}
+
+/* The first start listens where aios.yaml says, though nothing was deployed; also once it is changed; and from the
+ * first deploy on what is deployed counts. */
+static void starts_on_its_port(void **state)
+{
+	unsigned first = free_port(), second = free_port(), third = free_port();
+	char want[3][32];
+
+	(void)state;
+	snprintf(want[0], sizeof(want[0]), "\"port\":%u,", first);
+	snprintf(want[1], sizeof(want[1]), "\"port\":%u,", second);
+	snprintf(want[2], sizeof(want[2]), "\"port\":%u,", third);
+	assert_exit(aios("init up --name up"), 0);
+	assert_exit(aios("--version; echo 'door: { port: %u }' > up/aios.yaml", first), 0);
+	assert_exit(aios("-C up up --json"), 0);
+	assert_out(want[0]);
+	assert_exit(aios("-C up down"), 0);
+	assert_exit(aios("--version; printf 'door:\\n  port: %u\\n' > up/aios.yaml", second), 0);
+	assert_exit(aios("-C up up --json"), 0);
+	assert_out(want[1]);
+	assert_exit(aios("-C up deploy"), 0);
+	assert_exit(aios("-C up down"), 0);
+	assert_exit(aios("--version; echo 'door: { port: %u }' > up/aios.yaml", third), 0);
+	assert_exit(aios("-C up up --json"), 0);
+	assert_out(want[1]);
+	assert_exit(aios("-C up down"), 0);
+	assert_exit(aios("-C up up --json --port %u", third), 0);
+	assert_out(want[2]);
+	assert_exit(aios("-C up down"), 0);
+}
+
 static void knows_where_it_is(void **state)
 {
 	(void)state;
@@ -470,6 +552,8 @@ int main(void)
 		cmocka_unit_test(usage_errors),
 		cmocka_unit_test(completes),
 		cmocka_unit_test(makes_workspaces),
+		cmocka_unit_test(reads_the_port),
+		cmocka_unit_test(starts_on_its_port),
 		cmocka_unit_test(knows_where_it_is),
 		cmocka_unit_test(binds_what_was_shown),
 		cmocka_unit_test(follows_a_run),

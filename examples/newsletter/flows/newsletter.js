@@ -90,7 +90,7 @@ async function proposeSubjects(ctx, chosen, markdown) {
   const known = new Set(chosen.flatMap(({ note }) => figures([note.title, ...note.hooks, note.text].join(" "))));
   const proposed = asked.text.split("\n")
     .map((l) => l.replace(/^\s*(?:[-*]|\d+[.)])\s+/, "").replace(/^["“]|["”]$/g, ""))
-    .filter((l) => l.length <= 70 && !l.endsWith(".") && figures(l).every((f) => known.has(f)));
+    .filter((l) => l && l.length <= 70 && !l.endsWith(".") && figures(l).every((f) => known.has(f)));
   const own = chosen.flatMap(({ note }) => [note.title, ...note.hooks]);
   return { ranked: order(train(history), [...own, ...proposed]), test };
 }

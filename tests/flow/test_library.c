@@ -184,6 +184,12 @@ static void test_model(void **state)
 	peer_idle_is(p, run, 2);
 	peer_result(p, run, 1, true, "{\"text\":\"```json\\n{\\\"n\\\": 2}\\n```\"}");
 	peer_done_is(p, run, "{\"n\":2}");
+	/* a dry run asked nobody: not once more either */
+	run = start(p, FLOW("return (await ctx.model({ prompt: 'p', schema: { type: 'object' } })).value;"));
+	peer_call_is(p, run, 0, "model.generate", NULL);
+	peer_idle_is(p, run, 1);
+	peer_result(p, run, 0, true, "{\"dry\":true,\"text\":\"\",\"would_send\":{}}");
+	peer_done_is(p, run, "null");
 }
 
 static void test_verify(void **state)

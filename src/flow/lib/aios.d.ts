@@ -124,8 +124,10 @@ declare module "aios" {
 		/** The model that answered. */
 		model: string;
 		usage: { [key: string]: number };
-		/** With a schema: the answer as a value. */
+		/** With a schema: the answer as a value; null in a dry run that did not ask. */
 		value: T;
+		/** A dry run did not ask this model, since it costs: `text` is empty. */
+		dry?: true;
 	}
 
 	export interface AgentAnswer {

@@ -39,6 +39,8 @@ export async function generate(call, request) {
 	let fault;
 	for (let attempt = 0; attempt < 2; attempt++) {
 		const answer = await call("model.generate", args);
+		if (answer.dry)
+			return { ...answer, value: null }; // a dry run asked nobody: there is nothing to check
 		const read = readJson(answer.text ?? "");
 		fault = read ? check(schema, read.value) : "the answer is not JSON";
 		if (!fault)

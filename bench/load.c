@@ -105,7 +105,8 @@ static void on_answer(struct load *l, struct client *c)
 
 	if (!ok) {
 		if (!l->errors)
-			snprintf(l->first_error, sizeof(l->first_error), "%.*s", (int)(c->have < 250 ? c->have : 250), c->answer);
+			snprintf(l->first_error, sizeof(l->first_error), "%.*s",
+				(int)(c->have < 250 ? c->have : 250), c->answer);
 		l->errors++;
 	} else if (c->sent_ns >= l->count_from_ns && at <= l->end_ns) {
 		note(l, at - c->sent_ns);
@@ -194,7 +195,8 @@ static int load_main(char **argv)
 	}
 	run(&l, clients, count, ep);
 	qsort(l.latency, l.count, sizeof(*l.latency), by_value);
-	printf("{\"connections\":%zu,\"runs\":%zu,\"runs_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"errors\":%llu}\n",
+	printf("{\"connections\":%zu,\"runs\":%zu,\"runs_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
+	       "\"errors\":%llu}\n",
 		count, l.count, (double)l.count / seconds, quantile_ms(l.latency, l.count, 0.5),
 		quantile_ms(l.latency, l.count, 0.99), (unsigned long long)l.errors);
 	if (l.errors)
@@ -230,8 +232,8 @@ static int sync_main(char **argv)
 	close(fd);
 	unlink(argv[2]);
 	qsort(l.latency, l.count, sizeof(*l.latency), by_value);
-	printf("{\"syncs\":%zu,\"p50_ms\":%.4f,\"p99_ms\":%.4f}\n", l.count, quantile_ms(l.latency, l.count, 0.5),
-		quantile_ms(l.latency, l.count, 0.99));
+	printf("{\"syncs\":%zu,\"p50_ms\":%.4f,\"p99_ms\":%.4f}\n", l.count,
+		quantile_ms(l.latency, l.count, 0.5), quantile_ms(l.latency, l.count, 0.99));
 	free(l.latency);
 	return 0;
 }
@@ -242,6 +244,7 @@ int main(int argc, char **argv)
 		return sync_main(argv);
 	if (argc == 7 || argc == 8)
 		return load_main(argv);
-	fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS WARM_UP PATH TOKEN [BODY]\n       load --sync FILE SECONDS\n");
+	fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS WARM_UP PATH TOKEN [BODY]\n       load --sync "
+			"FILE SECONDS\n");
 	return 2;
 }

@@ -27,7 +27,8 @@ int base_buf_failed(const struct base_buf *b);	    /* 0, -ENOMEM or -EFBIG */
 void base_buf_u64(struct base_buf *b, uint64_t v);  /* decimal */
 void base_buf_i64(struct base_buf *b, int64_t v);   /* decimal */
 void base_buf_printf(struct base_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void base_buf_vprintf(struct base_buf *b, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+void base_buf_vprintf(struct base_buf *b, const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
 /* For the inline functions below: room for `len` more bytes, or false and the buffer has failed. */
 bool base_buf_grow(struct base_buf *b, size_t len) __attribute__((cold));
 /* Drops the first `len` bytes (moves the rest down). */

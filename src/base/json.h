@@ -85,7 +85,7 @@ void base_jw_uint(struct base_jw *w, uint64_t v);
 void base_jw_real(struct base_jw *w, double v); /* shortest form; not finite: null */
 void base_jw_bool(struct base_jw *w, bool v);
 void base_jw_null(struct base_jw *w);
-void base_jw_value(struct base_jw *w, struct base_jv v); /* a parsed value, as canonical JSON */
+void base_jw_value(struct base_jw *w, struct base_jv v);   /* a parsed value, as canonical JSON */
 void base_jw_raw(struct base_jw *w, struct base_str json); /* text that is JSON already; empty: null */
 /* "key": value in one call. */
 void base_jw_mstr(struct base_jw *w, const char *key, struct base_str s);

@@ -508,7 +508,7 @@ static void put_run_head(struct cli *c, struct base_jv run)
 	if (base_jv_int(base_jv_get(run, "ended_ms"), 0) > 0) {
 		cli_put(c, ", took ");
 		base_duration_put(&c->out, base_jv_int(base_jv_get(run, "ended_ms"), 0) -
-					      base_jv_int(base_jv_get(run, "started_ms"), 0));
+						   base_jv_int(base_jv_get(run, "started_ms"), 0));
 	}
 	cli_put(c, ", cost ");
 	cli_money(&c->out,

@@ -12,7 +12,7 @@
  * A body whose event names a subject (a person) is ciphertext under that subject's key; hashes are over these bytes.
  */
 struct core_record {
-	unsigned type;       /* enum core_event_type, or a newer number */
+	unsigned type; /* enum core_event_type, or a newer number */
 	int64_t time_ms;
 	struct base_str subject;
 	struct base_str nonce;

@@ -237,8 +237,8 @@ static void emit_gated(struct core_turn *t, const struct core_call *call, struct
 static void send_or_hold(struct core_turn *t, const struct core_call *call, const struct core_route *route,
 	struct core_step_called *ev)
 {
-	const struct core_connector *k = core_connector_find(
-		t->c, call->action->model ? route->provider : call->action->connector);
+	const struct core_connector *k =
+		core_connector_find(t->c, call->action->model ? route->provider : call->action->connector);
 	struct base_str lacking;
 	int64_t slot;
 

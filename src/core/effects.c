@@ -392,8 +392,8 @@ static bool has_next_model(struct core_turn *t, const struct core_step *s)
 		return false;
 	call = recall(t, s);
 	if (call.found)
-		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len, s->open->failures + 1,
-			t->cmd->now_ms, t->arena);
+		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len,
+			s->open->failures + 1, t->cmd->now_ms, t->arena);
 	base_json_free(call.args);
 	return !route.problem.len && s->open->failures + 1 < route.candidates;
 }

@@ -110,7 +110,8 @@ struct base_str core_settings_complete(struct base_jv config, struct base_arena 
 			base_jw_key(&w, "tiers");
 			base_jw_value(&w, base_jv_get(models, "tiers"));
 		}
-		put_merged(&w, "providers", base_jv_get(models, "providers"), base_jv_get(defaults, "providers"));
+		put_merged(&w, "providers", base_jv_get(models, "providers"),
+			base_jv_get(defaults, "providers"));
 		put_prices(&w, models, base_jv_get(defaults, "prices"));
 		base_jw_end_obj(&w);
 	}

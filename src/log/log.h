@@ -22,9 +22,10 @@ struct log_commit {
 	uint64_t first_seq;
 	uint32_t count;
 	int64_t time_ms;
-	struct base_str block;      /* see core/block.h; the log knows only that it is `count` length-prefixed events */
-	struct base_hash root;      /* read: as stored */
-	struct base_hash chain;     /* read: as stored */
+	struct base_str
+		block; /* see core/block.h; the log knows only that it is `count` length-prefixed events */
+	struct base_hash root;	/* read: as stored */
+	struct base_hash chain; /* read: as stored */
 };
 struct log_body { /* stored once under its hash */
 	struct base_hash hash;
@@ -32,11 +33,12 @@ struct log_body { /* stored once under its hash */
 };
 
 /* Opens (makes) the log in `dir`. Locks it: -EBUSY when another process holds it. -EUCLEAN when it is damaged. */
-int log_open_sqlite(const char *dir, struct log **ret, struct base_err *err) __attribute__((warn_unused_result));
+int log_open_sqlite(const char *dir, struct log **ret, struct base_err *err)
+	__attribute__((warn_unused_result));
 int log_open_memory(struct log **ret, struct base_err *err) __attribute__((warn_unused_result));
 void log_close(struct log *l);
 
-uint64_t log_last_seq(const struct log *l);               /* 0: empty */
+uint64_t log_last_seq(const struct log *l); /* 0: empty */
 struct base_hash log_last_chain(const struct log *l);
 
 /*
@@ -45,17 +47,19 @@ struct base_hash log_last_chain(const struct log *l);
  * -EIO: the log must be closed and reopened; what was appended last may or may not be there.
  */
 int log_append(struct log *l, const struct log_commit *c, const struct log_body *bodies, size_t body_count,
-	       struct base_err *err) __attribute__((warn_unused_result));
+	struct base_err *err) __attribute__((warn_unused_result));
 /* Work that may wait for a quiet moment (checkpoints). Called by the thread that appends. */
 void log_idle(struct log *l);
 
 /* Readers: for one thread each. */
-int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err) __attribute__((warn_unused_result));
+int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
+	__attribute__((warn_unused_result));
 void log_reader_free(struct log_reader *r);
 /* The commit that holds event `seq`. Its views stay valid until the next log_read of another commit on this reader, a
  * body's until the next log_read_body. 0, -ENOENT, -EIO, -EUCLEAN. */
 int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err);
-int log_read_body(struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err);
+int log_read_body(
+	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err);
 
 /* Calls fn for each commit from the one holding `from` on; stops when fn returns non-zero and returns that. */
 typedef int (*log_each_fn)(void *userdata, const struct log_commit *c);
@@ -63,12 +67,12 @@ int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata
 
 /* Recomputes every root and the chain, and every body's hash. 0, or -EUCLEAN with the first bad event or commit in
  * err and *ret_bad. progress may be NULL. */
-int log_verify(struct log_reader *r, uint64_t *ret_bad, void (*progress)(void *userdata, uint64_t seq), void *userdata,
-	       struct base_err *err) __attribute__((warn_unused_result));
+int log_verify(struct log_reader *r, uint64_t *ret_bad, void (*progress)(void *userdata, uint64_t seq),
+	void *userdata, struct base_err *err) __attribute__((warn_unused_result));
 
 /* Snapshots: files beside the log, written to a temporary name, synced, renamed. The newest two are kept. */
 int log_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state, struct base_str data,
-		     struct base_err *err) __attribute__((warn_unused_result));
+	struct base_err *err) __attribute__((warn_unused_result));
 /* The newest whose own hash is right and whose seq is <= max_seq: 0 and malloc'ed data that the caller frees; -ENOENT. */
 int log_snapshot_get(struct log *l, uint64_t max_seq, uint64_t *ret_seq, char **ret_data, size_t *ret_len,
-		     struct base_err *err) __attribute__((warn_unused_result));
+	struct base_err *err) __attribute__((warn_unused_result));

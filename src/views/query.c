@@ -308,8 +308,9 @@ int views_ask_run(struct views_ask *a)
 	views_bind(st, "i", run);
 	a->v->rc = sqlite3_step(st);
 	if (a->v->rc != SQLITE_ROW) {
-		r = a->v->rc == SQLITE_DONE ? base_err_set(a->err, -ENOENT, "there is no run %lld", (long long)run)
-					    : views_error(a->v, a->v->rc, a->err);
+		r = a->v->rc == SQLITE_DONE
+			    ? base_err_set(a->err, -ENOENT, "there is no run %lld", (long long)run)
+			    : views_error(a->v, a->v->rc, a->err);
 		sqlite3_reset(st);
 		return r;
 	}

@@ -22,10 +22,12 @@ static struct core *fresh(void)
 		if (core_catalogue_add(c, core_actions[i], &err) < 0)
 			fail_msg("%s", err.text);
 	/* An outside that forgets keys after an hour. */
-	assert_int_equal(core_catalogue_add(c,
-				 BASE_STR("{\"name\":\"test.forgets\",\"class\":\"idempotent\",\"connector\":\"other\","
-					  "\"key_life_ms\":3600000,\"args\":{\"type\":\"object\"}}"),
-				 &err),
+	assert_int_equal(
+		core_catalogue_add(c,
+			BASE_STR(
+				"{\"name\":\"test.forgets\",\"class\":\"idempotent\",\"connector\":\"other\","
+				"\"key_life_ms\":3600000,\"args\":{\"type\":\"object\"}}"),
+			&err),
 		0);
 	return c;
 }

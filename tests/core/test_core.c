@@ -15,7 +15,8 @@
 #include "wire/outcome.h"
 
 _Static_assert((int)CORE_WIRE_DONE == (int)WIRE_DONE && (int)CORE_WIRE_FAILED == (int)WIRE_FAILED &&
-		       (int)CORE_WIRE_RETRY == (int)WIRE_RETRY && (int)CORE_WIRE_UNKNOWN == (int)WIRE_UNKNOWN &&
+		       (int)CORE_WIRE_RETRY == (int)WIRE_RETRY &&
+		       (int)CORE_WIRE_UNKNOWN == (int)WIRE_UNKNOWN &&
 		       (int)CORE_WIRE_NOT_FOUND == (int)WIRE_NOT_FOUND,
 	"the numbers of outcomes are the same on both sides of a frame");
 
@@ -237,7 +238,7 @@ static void test_restart(void **state)
 	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
 	assert_non_null(house_act(h, CORE_ACT_GATE, 0));
 	assert_null(house_act(h, CORE_ACT_GATE, 1)); /* only the `once` is in doubt */
-	h->now_ms += 1000; /* the lookup comes after the settling time */
+	h->now_ms += 1000;			     /* the lookup comes after the settling time */
 	house_tick(h);
 	assert_int_equal(
 		house_act(h, CORE_ACT_DISPATCH, 0)->mode + house_act(h, CORE_ACT_DISPATCH, 1)->mode, 1);
@@ -500,9 +501,11 @@ static void test_settings(void **state)
 	struct house *h = *state;
 	uint64_t before = core_seq(h->core);
 
-	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"allow\",\"wen\":\"false\"}]}}", "wen");
+	refused_deploy(h,
+		"{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"allow\",\"wen\":\"false\"}]}}", "wen");
 	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"maybe\"}]}}", "policy.yaml");
-	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"a\",\"then\":\"deny\",\"when\":\"1 +\"}]}}", "rule 1");
+	refused_deploy(
+		h, "{\"policy\":{\"rules\":[{\"on\":\"a\",\"then\":\"deny\",\"when\":\"1 +\"}]}}", "rule 1");
 	refused_deploy(h, "{\"config\":{\"door\":7}}", "/door");
 	refused_deploy(h, "{\"config\":{\"mail\":{\"transport\":\"pigeon\"}}}", "/mail/transport");
 	refused_deploy(h, "{\"config\":{\"rates\":{\"mail\":\"fast\"}}}", "rates.mail");
@@ -510,7 +513,8 @@ static void test_settings(void **state)
 	refused_deploy(h, "{\"config\":{\"colour\":\"red\"}}", "colour");
 	assert_int_equal(core_seq(h->core), before);
 	/* One line for a real model: provider and price are built in. */
-	house_deploy(h, "{\"config\":{\"models\":{\"tiers\":{\"quality\":[\"anthropic/claude-sonnet-4-5\",\"local/extract\"]}}}}");
+	house_deploy(h, "{\"config\":{\"models\":{\"tiers\":{\"quality\":[\"anthropic/"
+			"claude-sonnet-4-5\",\"local/extract\"]}}}}");
 	assert_non_null(strstr(core_config(h->core).ptr, "api.anthropic.com"));
 	assert_non_null(strstr(core_config(h->core).ptr, "\"output\":\"15 USD\""));
 	assert_null(strstr(core_config(h->core).ptr, "gpt"));
@@ -523,7 +527,9 @@ static void test_refused_model_falls_back(void **state)
 	const struct house_act *a;
 
 	house_call(h, run, 0, "model.generate",
-		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":\"draft\"}", "");
+		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":"
+		"\"draft\"}",
+		"");
 	house_result(h, run, 0, 1, FAILED, "{\"code\":\"unknown_secret\"}");
 	house_tick(h);
 	a = house_act(h, CORE_ACT_DISPATCH, 0);
@@ -537,12 +543,17 @@ static void test_dry(void **state)
 	struct house *h = *state;
 	uint64_t run;
 
-	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("f"), .params = BASE_STR("{\"dry\":true}")});
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START,
+			    .name = BASE_STR("f"),
+			    .params = BASE_STR("{\"dry\":true}")});
 	run = h->reply.id;
-	house_call(h, run, 0, "mail.send", "{\"markdown\":\"x\",\"subject\":\"s\",\"to\":\"a@example.org\"}", "");
+	house_call(h, run, 0, "mail.send", "{\"markdown\":\"x\",\"subject\":\"s\",\"to\":\"a@example.org\"}",
+		"");
 	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "would_send"));
 	house_call(h, run, 1, "model.generate",
-		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":\"draft\"}", "");
+		"{\"max_tokens\":10,\"messages\":[{\"content\":\"hello\",\"role\":\"user\"}],\"tier\":"
+		"\"draft\"}",
+		"");
 	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "would_send"));
 	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
 	house_call(h, run, 2, "test.echo", "{}", ""); /* a read that costs nothing is asked */
@@ -552,8 +563,11 @@ static void test_dry(void **state)
 static void test_signal_key(void **state)
 {
 	struct house *h = *state;
-	struct core_cmd cmd = {.type = CORE_CMD_SIGNAL, .run = house_start(h, "f", "{}"), .name = BASE_STR("go"),
-		.key = BASE_STR("k"), .body = BASE_STR("1")};
+	struct core_cmd cmd = {.type = CORE_CMD_SIGNAL,
+		.run = house_start(h, "f", "{}"),
+		.name = BASE_STR("go"),
+		.key = BASE_STR("k"),
+		.body = BASE_STR("1")};
 	uint64_t before;
 
 	house_do(h, cmd);

@@ -32,7 +32,7 @@ static struct core *fresh(void)
 	return c;
 }
 
-void house_init(struct house *h)
+static void init(struct house *h)
 {
 	memset(h, 0, sizeof(*h));
 	h->core = fresh();
@@ -42,7 +42,7 @@ void house_init(struct house *h)
 	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
 }
 
-void house_done(struct house *h)
+static void done(struct house *h)
 {
 	core_free(h->core);
 	base_arena_free(h->arena);
@@ -265,4 +265,25 @@ void house_gate(struct house *h, uint64_t gate, const char *answer, const char *
 		assert_int_equal(core_gate_opened_get(rec.body, &ev), 0);
 	cmd.hash = ev.shown;
 	house_do(h, cmd);
+}
+
+int house_set_up(void **state, const char *deployment)
+{
+	struct house *h = calloc(1, sizeof(*h));
+
+	assert_non_null(h);
+	init(h);
+	house_deploy(h, deployment);
+	*state = h;
+	return 0;
+}
+
+int house_tear_down(void **state)
+{
+	struct house *h = *state;
+
+	house_check(h);
+	done(h);
+	free(h);
+	return 0;
 }

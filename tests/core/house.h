@@ -30,8 +30,9 @@ struct house {
 	uint64_t entropy;
 };
 
-void house_init(struct house *h);
-void house_done(struct house *h);
+/* For cmocka: a house in *state with this deployed; at the end house_check. */
+int house_set_up(void **state, const char *deployment);
+int house_tear_down(void **state);
 /* Fills in time and entropy, prefetches, decides, applies. The acts of this command replace those of the
  * last. */
 void house_do(struct house *h, struct core_cmd cmd);

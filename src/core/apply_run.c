@@ -132,7 +132,7 @@ static void close_gates(struct core_apply *a, struct core_run *r, bool all)
 	} while (count == 64);
 }
 
-static void retire(struct core_apply *a, struct core_run *r)
+void core_run_retire(struct core_apply *a, struct core_run *r)
 {
 	if (r->has_gates)
 		close_gates(a, r, r->open == 0);
@@ -173,7 +173,7 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 			    .blob = e->value,
 			    .seq = a->seq,
 			    .time_ms = a->time_ms});
-	retire(a, r);
+	core_run_retire(a, r);
 }
 
 static void apply_signal(struct core_apply *a, const struct core_signal_sent *e)

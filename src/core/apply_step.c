@@ -129,21 +129,8 @@ void core_finish_step(
 
 	r->step[step].seq_end = a->seq;
 	if (r->state == CORE_RUN_ENDED) {
-		if (r->open == 0) {
-			if (r->has_gates) {
-				size_t cursor = 0;
-				uint64_t id;
-				void *g;
-
-				while (base_idmap_next(a->c->gates, &cursor, &id, &g)) {
-					if (((struct core_gate *)g)->run != r->id)
-						continue;
-					core_gate_forget(a->c, g);
-					cursor = 0;
-				}
-			}
-			core_run_forget(a->c, r);
-		}
+		if (r->open == 0)
+			core_run_retire(a, r);
 		return;
 	}
 	if (base_blob_is_inline(value))
@@ -283,7 +270,7 @@ static void apply_retry(
 			o->uncertain = true;
 		if (e->blame == 1)
 			count_failure(a, o, true);
-		core_settle(a->c, r, o, e->cost, false);
+		core_settle(a->c, r, o, e->cost);
 		o->overrun = o->overrun > e->cost ? o->overrun - e->cost : 0;
 	}
 	move(s, CORE_STEP_HELD);
@@ -304,7 +291,7 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 		count_failure(a, o, false);
 	if (o->action->handler == CORE_H_SIGNAL_WAIT)
 		drop_signal(a->c, r, o->signal);
-	core_settle(a->c, r, o, cost, true);
+	core_settle(a->c, r, o, cost);
 	if (!ok)
 		free_key(a->c, o);
 	move(s, ok ? CORE_STEP_DONE : CORE_STEP_FAILED);

@@ -272,7 +272,7 @@ struct core_turn {
 	uint64_t next_run, next_gate; /* counters ahead of the state within this decision */
 	struct core_body *bodies;
 	size_t body_count, body_cap;
-	uint64_t entropy_used;
+	struct base_prng entropy; /* of the command */
 };
 
 /* Refuses: a reply with a status and a problem, no event. */
@@ -361,7 +361,7 @@ uint32_t core_month_of(int64_t time_ms);
 struct base_str core_budget_short(const struct core *c, const struct core_run *r, int64_t amount,
 	int64_t now_ms, struct base_arena *arena);
 void core_reserve(struct core *c, struct core_run *r, struct core_open *o, int64_t amount);
-void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost, bool final);
+void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost);
 struct core_route {
 	struct base_str json; /* {"provider","model","tier","why"} */
 	struct base_str provider;
@@ -442,7 +442,7 @@ int64_t core_list_limit(struct base_jv args);
 /* Releases an approved step: sends it, or holds it until a slot is free. */
 void core_release(struct core_turn *t, struct core_run *r, uint32_t step);
 /* When this connector may be called next: 0 now. */
-int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms);
+int64_t core_slot(const struct core_connector *k, int64_t now_ms);
 struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena);
 /* Opens the gate that asks about an effect in doubt. */
 void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence);
@@ -470,6 +470,8 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* A run that has ended: its gates go, and with its last open step the run itself. */
+void core_run_retire(struct core_apply *a, struct core_run *r);
 /* Hands a finished step's value to the flow. */
 void core_finish_step(
 	struct core_apply *a, struct core_run *r, uint32_t step, bool ok, const struct base_blob *value);

@@ -95,12 +95,7 @@ struct base_blob core_blob(struct core_turn *t, struct base_str data)
 
 uint64_t core_entropy(struct core_turn *t)
 {
-	struct base_prng p = base_prng_of(t->cmd->entropy);
-
-	t->entropy_used++;
-	for (uint64_t i = 1; i < t->entropy_used; i++)
-		(void)base_prng_next(&p);
-	return base_prng_next(&p);
+	return base_prng_next(&t->entropy);
 }
 
 uintptr_t core_fingerprint(struct base_str a, struct base_str b)
@@ -205,7 +200,8 @@ int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *a
 		.block = block,
 		.reply = &reply,
 		.next_run = c->next_run,
-		.next_gate = c->next_gate};
+		.next_gate = c->next_gate,
+		.entropy = base_prng_of(cmd->entropy)};
 	size_t before = block->len;
 
 	BASE_CHECK(cmd->now_ms >= c->time_ms);

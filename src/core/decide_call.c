@@ -252,7 +252,7 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, cons
 			route->reserve, 0);
 		return;
 	}
-	slot = core_slot(t->c, k, t->cmd->now_ms);
+	slot = core_slot(k, t->cmd->now_ms);
 	if ((t->c->frozen && !call->action->internal) || slot > t->cmd->now_ms) {
 		ev->status = CORE_STEP_HELD;
 		ev->due_ms = slot > t->cmd->now_ms ? slot : t->cmd->now_ms;

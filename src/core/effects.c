@@ -4,9 +4,9 @@
  *      step_called(GATED) ──gate──► step_sent ─┬─► step_done
  *      step_called(HELD) ──slot───►    ▲       ├─► step_failed
  *      step_called(SENT) ──────────────┤       ├─► step_retry (known not to have happened) ─► HELD
- *                                      │       └─► no answer: by class
- *                                      └────────────── read, idempotent: again · lookup: ask · once:
- * step_doubt
+ *                                      └───────┴─── no answer: by class
+ *
+ * No answer: `read` and `idempotent` are sent again, `lookup` asks first, `once` becomes step_doubt.
  */
 #include <string.h>
 
@@ -14,11 +14,10 @@
 
 enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000, UNREADABLE_MS = 1000 };
 
-int64_t core_slot(const struct core *c, const struct core_connector *k, int64_t now_ms)
+int64_t core_slot(const struct core_connector *k, int64_t now_ms)
 {
 	int64_t slot_us, ahead;
 
-	(void)c;
 	if (!k)
 		return 0;
 	if (k->open_until_ms > now_ms)

@@ -93,12 +93,11 @@ void core_reserve(struct core *c, struct core_run *r, struct core_open *o, int64
 		move_reserved(c, r, o, amount);
 }
 
-void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost, bool final)
+void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost)
 {
 	uint32_t month = core_month_of(c->time_ms);
 	struct core_flow *flow = r->payer;
 
-	(void) final;
 	if (cost > COST_MAX)
 		cost = COST_MAX;
 	if (o->reserved)

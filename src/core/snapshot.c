@@ -20,11 +20,6 @@ static struct base_str text(struct core *c, struct base_reader *r)
 	return base_slab_dup(c->slab, base_get_str(r));
 }
 
-static void put_hash_of(struct base_buf *b, const struct base_hash *h)
-{
-	base_put_hash(b, h);
-}
-
 static void put_patterns(struct base_buf *b, const struct core_patterns *p)
 {
 	base_put_u64(b, p->count);
@@ -149,7 +144,7 @@ static void put_flow(struct base_buf *b, struct base_str key, const void *value)
 	const struct core_flow *f = value;
 
 	(void)key;
-	put_hash_of(b, &f->current->hash);
+	base_put_hash(b, &f->current->hash);
 	put_meter(b, &f->meter);
 	base_put_i64(b, f->reserved);
 }
@@ -175,7 +170,7 @@ static void put_agent(struct base_buf *b, struct base_str key, const void *value
 
 	(void)key;
 	base_put_str(b, a->definition);
-	put_hash_of(b, &a->version);
+	base_put_hash(b, &a->version);
 }
 
 static void *get_agent(struct core *c, struct base_str key, struct base_reader *r)
@@ -238,7 +233,7 @@ static void put_key(struct base_buf *b, struct base_str key, const void *value)
 
 	(void)key;
 	base_put_u64(b, k->run);
-	put_hash_of(b, &k->input);
+	base_put_hash(b, &k->input);
 	base_put_u64(b, k->ended);
 }
 
@@ -323,7 +318,7 @@ static void put_open(struct base_buf *b, const struct core_open *o)
 	base_put_str(b, o->customer);
 	base_put_str(b, o->route);
 	base_put_str(b, o->opts);
-	put_hash_of(b, &o->args_hash);
+	base_put_hash(b, &o->args_hash);
 }
 
 static void get_open(struct core *c, struct base_reader *r, struct core_run *run, uint32_t step)
@@ -505,7 +500,7 @@ static void put_gate(struct base_buf *b, const struct core_gate *g)
 	base_put_str(b, g->rule);
 	base_put_str(b, g->on_expiry);
 	base_put_str(b, g->allows);
-	put_hash_of(b, &g->shown);
+	base_put_hash(b, &g->shown);
 	base_put_i64(b, g->opened_ms);
 	base_put_i64(b, g->expires_ms);
 	base_put_i64(b, g->cost);

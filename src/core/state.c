@@ -164,7 +164,7 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step)
 
 	BASE_CHECK(o && r->open > 0);
 	if (o->reserved)
-		core_settle(c, r, o, 0, true);
+		core_settle(c, r, o, 0);
 	if (o->prev)
 		o->prev->next = o->next;
 	else

@@ -353,13 +353,29 @@ static bool secret_of(
 	return ret_name->len > 0;
 }
 
+static uint64_t *boxed(uint64_t id)
+{
+	uint64_t *box = malloc(sizeof(*box));
+
+	BASE_CHECK(box);
+	*box = id;
+	return box;
+}
+
+/* The call that a question was asked for, NULL when it is gone; the box is freed. */
+static struct engine_call *unbox(struct engine *e, void *box)
+{
+	uint64_t id = *(uint64_t *)box;
+
+	free(box);
+	return base_idmap_get(e->calls, id);
+}
+
 static void on_secret(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
-	uint64_t *id = userdata;
-	struct engine_call *c = base_idmap_get(e->calls, *id);
+	struct engine_call *c = unbox(e, userdata);
 
-	free(id);
 	if (!c || c->state != CALL_SECRET)
 		return;
 	if (status == 1)
@@ -368,15 +384,6 @@ static void on_secret(
 		settle(e, c, WIRE_FAILED, value, BASE_STR_NONE, 0);
 	else
 		settle_problem(e, c, WIRE_RETRY, "vault", "the vault does not answer");
-}
-
-static uint64_t *boxed(uint64_t id)
-{
-	uint64_t *box = malloc(sizeof(*box));
-
-	BASE_CHECK(box);
-	*box = id;
-	return box;
 }
 
 static void to_connect(struct engine *e, struct engine_call *c)
@@ -412,11 +419,9 @@ static void to_connect(struct engine *e, struct engine_call *c)
 static void on_views(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
-	uint64_t *id = userdata;
-	struct engine_call *c = base_idmap_get(e->calls, *id);
+	struct engine_call *c = unbox(e, userdata);
 
 	(void)sealed;
-	free(id);
 	if (!c)
 		return;
 	if (status < 0)
@@ -527,11 +532,9 @@ void engine_effects_dispatch(struct engine *e, const struct core_act *act)
 static void on_parsed(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
-	uint64_t *id = userdata;
-	struct engine_call *c = base_idmap_get(e->calls, *id);
+	struct engine_call *c = unbox(e, userdata);
 
 	(void)sealed;
-	free(id);
 	if (!c)
 		return;
 	/* What is parsed has only been read: it may be read again. */

@@ -126,6 +126,8 @@ int cli_call(struct cli *c, const char *method, const char *path, const struct b
 /* The same with an Idempotency-Key. */
 int cli_call_key(struct cli *c, const char *method, const char *path, const struct base_buf *body,
 	const char *key, struct cli_answer *ret);
+/* POST with {"reason"} of --reason; says `done` where it went well. An exit code. */
+int cli_act(struct cli *c, const char *path, const char *done);
 /* Only asks: true when the door answers. Says nothing. */
 bool cli_answers(struct cli *c);
 void cli_answer_done(struct cli_answer *a);

@@ -298,25 +298,7 @@ int cmd_keys_add(struct cli *c)
 
 int cmd_keys_revoke(struct cli *c)
 {
-	struct base_buf body;
-	struct cli_answer a;
-	struct base_jw w;
-	int r;
-
-	base_buf_init(&body, 1 << 16);
-	w = base_jw_of(&body);
-	base_jw_obj(&w);
-	if (cli_opt(c, "reason"))
-		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
-	base_jw_end_obj(&w);
-	r = cli_call(c, "POST", cli_path(c, "/v1/keys/", c->args[0], "/revoke"), &body, &a);
-	base_buf_done(&body);
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a))
-		cli_put(c, "revoked\n");
-	cli_answer_done(&a);
-	return CLI_OK;
+	return cli_act(c, cli_path(c, "/v1/keys/", c->args[0], "/revoke"), "revoked");
 }
 
 int cmd_secrets_remove(struct cli *c)

@@ -576,48 +576,24 @@ int cmd_show(struct cli *c)
 
 /* --- small ones --- */
 
-/* POST with {"reason"}; says `done` where it went well. */
-static int act(struct cli *c, const char *path, const char *done)
-{
-	struct cli_answer a;
-	struct base_buf body;
-	struct base_jw w;
-	int r;
-
-	base_buf_init(&body, 1 << 16);
-	w = base_jw_of(&body);
-	base_jw_obj(&w);
-	if (cli_opt(c, "reason"))
-		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
-	base_jw_end_obj(&w);
-	r = cli_call(c, "POST", path, &body, &a);
-	base_buf_done(&body);
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a))
-		cli_put(c, "%s\n", done);
-	cli_answer_done(&a);
-	return CLI_OK;
-}
-
 int cmd_cancel(struct cli *c)
 {
-	return act(c, cli_path(c, "/v1/runs/", c->args[0], "/cancel"), "cancelled");
+	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/cancel"), "cancelled");
 }
 
 int cmd_resume(struct cli *c)
 {
-	return act(c, cli_path(c, "/v1/runs/", c->args[0], "/resume"), "resumed");
+	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/resume"), "resumed");
 }
 
 int cmd_freeze(struct cli *c)
 {
-	return act(c, "/v1/freeze", "frozen: nothing goes out until aios thaw");
+	return cli_act(c, "/v1/freeze", "frozen: nothing goes out until aios thaw");
 }
 
 int cmd_thaw(struct cli *c)
 {
-	return act(c, "/v1/thaw", "thawed");
+	return cli_act(c, "/v1/thaw", "thawed");
 }
 
 int cmd_signal(struct cli *c)

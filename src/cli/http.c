@@ -375,3 +375,26 @@ struct base_jv cli_list(struct base_jv root, const char *name)
 	}
 	return v;
 }
+
+int cli_act(struct cli *c, const char *path, const char *done)
+{
+	struct cli_answer a;
+	struct base_buf body;
+	struct base_jw w;
+	int r;
+
+	base_buf_init(&body, 1 << 16);
+	w = base_jw_of(&body);
+	base_jw_obj(&w);
+	if (cli_opt(c, "reason"))
+		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
+	base_jw_end_obj(&w);
+	r = cli_call(c, "POST", path, &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		cli_put(c, "%s\n", done);
+	cli_answer_done(&a);
+	return CLI_OK;
+}

@@ -33,6 +33,8 @@ enum core_run_state {
 	CORE_RUN_ACTIVE = 1, /* runs, or waits for a step */
 	CORE_RUN_PARKED = 2,
 	CORE_RUN_ENDED = 3,
+	CORE_RUN_QUEUED = 4, /* not begun: a delayed start, its lane or the cap on active runs is full */
+	CORE_RUN_PAUSED = 5, /* the operator holds it */
 };
 
 /* -ENOMEM. The caller frees *ret. */
@@ -77,6 +79,16 @@ enum core_cmd_type {
 	CORE_CMD_KEY_REVOKE,  /* name: principal id */
 	CORE_CMD_SECRET_NOTE, /* name; text: host; base: 1 removed */
 	CORE_CMD_DENIED, /* name: action; text: object; who asked is `by`: records an access denied outside */
+	CORE_CMD_RUN_PAUSE,    /* run; text: reason */
+	CORE_CMD_RUN_FORK,     /* run; step: first that is not taken over; body: other input or empty; params:
+				  {"version","restart"} */
+	CORE_CMD_RUN_ROLLBACK, /* run; name: checkpoint or empty; params: {"restart"}; text: reason */
+	CORE_CMD_RUN_MOVE,     /* run; hash: version */
+	CORE_CMD_RUN_PARK,     /* run; name: why; body: detail */
+	CORE_CMD_RUN_FORGET,   /* run: an ended one whose retention is over */
+	CORE_CMD_PUBLISH,      /* name: topic; body: payload; key */
+	CORE_CMD_SCHEDULE_PAUSE, /* name: schedule; base: 1 pause, 0 go on */
+	CORE_CMD_ARCHIVED,	 /* params: {"first_seq","last_seq","file","hash","bytes"} */
 };
 
 /* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */

@@ -47,7 +47,7 @@ MOVES = {"step.sent": 4, "step.done": 6, "step.failed": 7, "step.retry": 3, "ste
 def program(rng, name):
     steps = []
     for _ in range(rng.randint(3, 20)):
-        kind = rng.choice(["idempotent", "lookup", "once"] * 3 + ["feed", "fact", "search"])
+        kind = rng.choice(["idempotent", "lookup", "once"] * 3 + ["read", "feed", "fact", "search"])
         steps.append({"kind": kind, "delay": rng.choice([0, 30, 120, 300, 600]), "gated": rng.random() < 0.1})
     return {"id": name, "steps": steps, "parallel": rng.random() < 0.1}
 
@@ -58,8 +58,9 @@ class Crash:
     def __init__(self, aios, args):
         self.aios, self.args = aios, args
         self.rng = random.Random(args.seed)
-        self.kills = []
+        self.kills, self.pauses = [], 0
         self.doubts, self.wrong_doubts = 0, []
+        self.acknowledged, self.unanswered = {}, {}  # facts of the clerk: {number: version}
         self.over = False
         self.stopped = threading.Event()
 
@@ -94,7 +95,41 @@ class Crash:
         self.aios.post(f"/v1/gates/{gate['gate']}/settle", {"shown": gate["shown"], **answer})
         self.doubts += 1
 
+    # --- a clerk, whose every word that was acknowledged must stand
+
+    def write_facts(self):
+        n = 0
+        while not self.over:
+            n += 1
+            try:
+                got = self.aios.ask("PUT", f"/v1/memory/facts/clerk/{n}", {"value": n}, timeout=5)
+                self.acknowledged[n] = got["version"]
+            except Exception:  # nobody said yes: it may stand or not
+                self.unanswered[n] = True
+            self.stopped.wait(self.rng.uniform(0.01, 0.1))
+
+    def lost_facts(self):
+        faults, after, found = [], "", {}
+        while True:
+            page = self.aios.get(f"/v1/memory/facts?prefix=clerk/&limit=1000&after={after}")
+            found.update({int(f["key"].split("/")[1]): f for f in page["items"]})
+            after = page.get("next", "")
+            if not after:
+                break
+        for n, version in self.acknowledged.items():
+            if n not in found or found[n]["value"] != n or found[n]["version"] != version:
+                faults.append(f"fact {n} was acknowledged as version {version}, and is {found.get(n)}")
+        return faults + [f"fact {n} was never written" for n in found if n not in self.acknowledged and n not in self.unanswered]
+
     # --- violence
+
+    def pause_one(self):
+        """Stopped for a while and let go on: what it says then is late, and counts only if nobody took over."""
+        name, pid = self.rng.choice([("aiosd", self.aios.daemon.pid), *self.aios.pids().items()])
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(self.rng.uniform(0.05, 1.0))
+        os.kill(pid, signal.SIGCONT)
+        self.pauses += 1
 
     def kill_one(self, name):
         """At once, or stopped first for so long that what is in flight is answered while nobody listens."""
@@ -125,8 +160,10 @@ class Crash:
         misses = 0
         while todo and misses < 2000:
             name = todo.pop()
-            time.sleep(self.rng.uniform(0.03, 0.4))
+            time.sleep(self.rng.uniform(0.03, 0.4) * self.args.pace)
             try:
+                if self.rng.random() < 0.1:
+                    self.pause_one()
                 hit = self.kill_one(name)
             except (OSError, Problem, TimeoutError, ValueError) as e:
                 hit = False
@@ -152,12 +189,15 @@ class Crash:
                 steps[key]["moves"].append((e["at"], MOVES[e["type"]]))
         replied = self.replies()
         table = collections.defaultdict(collections.Counter)
-        for name, when in self.kills:
-            for s in steps.values():
-                status = None
-                for t, to in s["moves"]:
-                    if t <= when:
-                        status = to
+        # A sweep: both in order of time, so that a kill looks only at what was under way.
+        waiting = sorted(steps.values(), key=lambda s: s["moves"][0][0], reverse=True)
+        under_way = []
+        for name, when in sorted(self.kills, key=lambda k: k[1]):
+            while waiting and waiting[-1]["moves"][0][0] <= when:
+                under_way.append(waiting.pop())
+            under_way = [s for s in under_way if s["moves"][-1][0] > when or s["moves"][-1][1] < 6]
+            for s in under_way:
+                status = [to for t, to in s["moves"] if t <= when][-1]
                 if status == 4:
                     late = replied.get(s["key"], when + 1) <= when
                     table[name]["reply before its commit" if late else "sent before the reply"] += 1
@@ -228,11 +268,11 @@ class Programs(Crash):
             if not r or r["state"] != "done":
                 faults.append(f"{name} ended as {r}")
             for i, step in enumerate(p["steps"]):
-                if step["kind"] not in EFFECTS:
+                if step["kind"] not in (*EFFECTS, "read"):
                     continue
                 wanted += 1
                 n = count.pop(f"{name}:{i}", 0)
-                if n != 1:
+                if n < 1 or (n > 1 and step["kind"] != "read"):  # what only reads may be asked again
                     faults.append(f"{step['kind']} {name}:{i} happened {n} times")
         for value, n in count.items():
             faults.append(f"{value} happened {n} times and nobody asked for it")

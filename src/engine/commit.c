@@ -1,18 +1,12 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
 
 /*
- * Group commit on a thread of its own, or on the loop's where nothing else is under way.
+ * Group commit: on a thread of its own (committer.c), or on the loop's where nothing else is under way.
  *
  * Invariants
  *
@@ -26,13 +20,11 @@
  * is released.
  *
  * C4 The loop never touches a group while the committer has it, but to read its block (the tail cache).
- *
- * C5 One thread appends at a time: the committer, or the loop while the committer sees a job that is done.
  */
 
-enum { INLINE_MAX = 64 << 10, IDLE_NS = 200000000 };
+enum { INLINE_MAX = 64 << 10 };
 
-static int append(struct engine_committer *c, const struct engine_group *g)
+int engine_group_append(struct log *log, const struct engine_group *g, struct base_err *err)
 {
 	struct log_commit commit = {.first_seq = g->first_seq,
 		.count = (uint32_t)g->count,
@@ -45,63 +37,11 @@ static int append(struct engine_committer *c, const struct engine_group *g)
 		return -ENOMEM;
 	for (size_t i = 0; i < g->body_count; i++)
 		bodies[i] = (struct log_body){g->bodies[i].hash, {g->bodies[i].data, g->bodies[i].len}};
-	rc = log_append(c->log, &commit, bodies, g->body_count, &c->err);
+	engine_point("append");
+	rc = log_append(log, &commit, bodies, g->body_count, err);
+	engine_point("appended");
 	free(bodies);
 	return rc;
-}
-
-/* Nothing came for a while: what may wait is done now (checkpoints). Called and left with the lock held. */
-static void idle_a_while(struct engine_committer *c)
-{
-	struct timespec until;
-	uint64_t before = c->appended;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += IDLE_NS;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
-	if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT || c->job ||
-		c->appended != before)
-		return;
-	c->busy = false;
-	c->idling = true;
-	pthread_mutex_unlock(&c->lock);
-	log_idle(c->log);
-	pthread_mutex_lock(&c->lock);
-	c->idling = false;
-}
-
-static void *commit_main(void *arg)
-{
-	struct engine_committer *c = arg;
-
-	pthread_mutex_lock(&c->lock);
-	while (!c->stop || (c->job && !c->done)) {
-		struct engine_group *g = c->job;
-		uint64_t one = 1;
-		int rc;
-
-		if (!g || c->done) {
-			if (c->busy)
-				idle_a_while(c);
-			else
-				pthread_cond_wait(&c->wake, &c->lock);
-			continue;
-		}
-		pthread_mutex_unlock(&c->lock);
-		rc = append(c, g);
-		pthread_mutex_lock(&c->lock);
-		c->result = rc;
-		c->done = c->busy = true;
-		c->appended++;
-		if (write(c->efd, &one, sizeof(one)) < 0)
-			BASE_CHECK(errno == EAGAIN);
-		pthread_cond_broadcast(&c->wake);
-	}
-	pthread_mutex_unlock(&c->lock);
-	return NULL;
 }
 
 static void group_reset(struct engine_group *g)
@@ -150,22 +90,15 @@ static void discard(struct engine *e, struct engine_group *g, int code)
 	}
 }
 
-static void finish(struct engine *e)
+void engine_committed(struct engine *e)
 {
-	struct engine_committer *c = &e->committer;
 	struct engine_group *g = e->inflight;
 	struct engine_out *o, *next;
+	struct base_err err = {0};
 	int rc;
 
-	pthread_mutex_lock(&c->lock);
-	if (!c->done) {
-		pthread_mutex_unlock(&c->lock);
+	if (!engine_committer_take(e, &rc, &err))
 		return;
-	}
-	rc = c->result;
-	c->done = false;
-	c->job = NULL;
-	pthread_mutex_unlock(&c->lock);
 	BASE_CHECK(g);
 	if (rc < 0) {
 		discard(e, g, rc);
@@ -177,7 +110,7 @@ static void finish(struct engine *e)
 			group_free(g);
 		else
 			e->spare = g;
-		engine_degrade(e, rc, c->err.text);
+		engine_degrade(e, rc, err.text);
 		return;
 	}
 	e->durable = g->first_seq + g->count - 1;
@@ -188,9 +121,12 @@ static void finish(struct engine *e)
 		engine_commit_start(e, false);
 	o = g->outs;
 	g->outs = NULL;
+	engine_point("committed");
 	for (; o; o = next) {
 		next = o->next;
+		engine_point("release");
 		o->release(e, o);
+		engine_point("released");
 	}
 	engine_views_committed(e, g);
 	engine_fold_check(e, false);
@@ -202,19 +138,8 @@ static void finish(struct engine *e)
 	engine_commit_start(e, false);
 }
 
-static void on_event(struct engine *e, struct engine_source *s, uint32_t events)
-{
-	uint64_t n;
-
-	(void)s;
-	(void)events;
-	if (read(e->committer.efd, &n, sizeof(n)) > 0)
-		finish(e);
-}
-
 void engine_commit_start(struct engine *e, bool force)
 {
-	struct engine_committer *c = &e->committer;
 	struct engine_group *g = e->pending;
 
 	if (e->inflight || !g->count || e->degraded ||
@@ -227,10 +152,8 @@ void engine_commit_start(struct engine *e, bool force)
 	e->inflight = g;
 	e->pending = e->spare;
 	e->spare = NULL;
-	pthread_mutex_lock(&c->lock);
-	c->job = g;
-	pthread_mutex_unlock(&c->lock);
-	pthread_cond_signal(&c->wake);
+	engine_point("commit");
+	engine_committer_give(e, g);
 }
 
 /* True when nothing is under way inside the house: then nobody is kept waiting by a commit on this thread,
@@ -247,34 +170,16 @@ static bool is_quiet(const struct engine *e)
 
 void engine_commit_inline(struct engine *e)
 {
-	struct engine_committer *c = &e->committer;
 	struct engine_group *g = e->pending;
-	int rc;
 
-	if (!g->count || !g->outs || !is_quiet(e) || (!e->spare && !(e->spare = group_new())))
+	if (!g->count || !g->outs || !is_quiet(e) || (!e->spare && !(e->spare = group_new())) ||
+		!engine_committer_reserve(e, g))
 		return;
-	pthread_mutex_lock(&c->lock);
-	if (c->idling || c->job) {
-		pthread_mutex_unlock(&c->lock);
-		return;
-	}
-	/* The thread sees a job that is done: it touches nothing. */
 	e->inflight = g;
 	e->pending = e->spare;
 	e->spare = NULL;
-	c->job = g;
-	c->done = true;
-	pthread_mutex_unlock(&c->lock);
-	rc = append(c, g);
-	pthread_mutex_lock(&c->lock);
-	c->result = rc;
-	c->appended++;
-	/* The thread looks after checkpoints. */
-	if (!c->busy)
-		pthread_cond_broadcast(&c->wake);
-	c->busy = true;
-	pthread_mutex_unlock(&c->lock);
-	finish(e);
+	engine_committer_run(e, g);
+	engine_committed(e);
 }
 
 void engine_after_commit(struct engine *e, struct engine_out *o)
@@ -297,13 +202,8 @@ bool engine_all_durable(const struct engine *e)
 
 void engine_commit_one(struct engine *e)
 {
-	struct engine_committer *c = &e->committer;
-
-	pthread_mutex_lock(&c->lock);
-	while (!c->done)
-		pthread_cond_wait(&c->wake, &c->lock);
-	pthread_mutex_unlock(&c->lock);
-	finish(e);
+	engine_committer_wait(e);
+	engine_committed(e);
 }
 
 void engine_commit_wait(struct engine *e)
@@ -316,53 +216,16 @@ void engine_commit_wait(struct engine *e)
 
 int engine_commit_init(struct engine *e, struct base_err *err)
 {
-	struct engine_committer *c = &e->committer;
-	pthread_condattr_t attr;
-	sigset_t all, old;
-	int rc;
-
 	e->pending = group_new();
 	e->spare = group_new();
 	if (!e->pending || !e->spare)
 		return base_err_set(err, -ENOMEM, "out of memory");
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	c->log = e->log;
-	c->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->efd < 0)
-		return base_err_set(err, -errno, "no eventfd: %s", strerror(errno));
-	c->source = (struct engine_source){on_event, e};
-	rc = engine_watch(e, c->efd, &c->source, EPOLLIN);
-	if (rc < 0)
-		return base_err_set(err, rc, "cannot watch the committer");
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&c->thread, NULL, commit_main, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc < 0)
-		return base_err_set(err, rc, "cannot start the committer: %s", strerror(-rc));
-	c->started = true;
-	return 0;
+	return engine_committer_start(e, err);
 }
 
 void engine_commit_done(struct engine *e)
 {
-	struct engine_committer *c = &e->committer;
-
-	if (c->started) {
-		pthread_mutex_lock(&c->lock);
-		c->stop = true;
-		pthread_cond_broadcast(&c->wake);
-		pthread_mutex_unlock(&c->lock);
-		pthread_join(c->thread, NULL);
-		c->started = false;
-		close(c->efd);
-		pthread_mutex_destroy(&c->lock);
-		pthread_cond_destroy(&c->wake);
-	}
+	engine_committer_stop(e);
 	if (e->inflight)
 		discard(e, e->inflight, -ECANCELED);
 	if (e->pending)

@@ -72,6 +72,23 @@ enum engine_timer {
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
+/* --- the world (world.c): what the simulator has otherwise --- */
+
+int engine_world_open(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_world_done(struct engine *e);
+/* Waits for what is watched, the alarm or a signal, at most timeout_ms (-1: for ever), and handles what came. */
+void engine_wait(struct engine *e, int timeout_ms);
+/* Sets the alarm that wakes engine_wait: monotonic milliseconds. When it has rung, e->armed is INT64_MAX again. */
+void engine_arm(struct engine *e, int64_t when);
+void engine_entropy(void *ret, size_t len); /* at most 4096 bytes */
+/* Opens the event log of this workspace. */
+int engine_log_open(struct engine *e, struct log **ret, struct base_err *err)
+	__attribute__((warn_unused_result));
+/* A place where aiosd may die in the simulator; does nothing here. */
+void engine_point(const char *name);
+/* SIGTERM: the doors stop accepting, what is in flight has a moment. */
+void engine_stop(struct engine *e);
+
 /* --- processes --- */
 
 enum engine_kind {
@@ -143,6 +160,11 @@ struct engine_spawn {
 int engine_spawn(const struct engine_spawn *s, pid_t *ret_pid, int *ret_pidfd, int *ret_fd,
 	struct base_err *err) __attribute__((warn_unused_result));
 
+void engine_child_kill(int pidfd); /* SIGKILL */
+/* Whether it has ended (wait: waits until it has); then *ret_status (may be NULL) is as waitpid gives it. */
+bool engine_child_reap(pid_t pid, int pidfd, bool wait, int *ret_status);
+void engine_child_close(int fd); /* a pidfd or a listening socket; -1: nothing */
+
 /* The table of processes; the local door starts at once, while the log is opened. */
 int engine_procs_early(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
 /* The others, as configured. */
@@ -202,6 +224,20 @@ struct engine_committer {
 	struct engine_source source;
 	struct log *log;
 };
+/* The thread that appends (committer.c): one group at a time is given to it; it says engine_committed when it is done
+ * with it. reserve and run do the same on the calling thread, if the committer has nothing to do. */
+int engine_committer_start(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_committer_stop(struct engine *e); /* finishes what it was given */
+void engine_committer_give(struct engine *e, struct engine_group *g);
+bool engine_committer_take(struct engine *e, int *ret_rc, struct base_err *ret_err); /* true: it was done */
+bool engine_committer_reserve(struct engine *e, struct engine_group *g);
+void engine_committer_run(struct engine *e, struct engine_group *g);
+void engine_committer_wait(struct engine *e);
+/* Appends a group to the log. As log_append. */
+int engine_group_append(struct log *log, const struct engine_group *g, struct base_err *err)
+	__attribute__((warn_unused_result));
+void engine_committed(struct engine *e); /* releases what waited for the commit that is done */
+
 int engine_commit_init(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
 void engine_commit_done(struct engine *e);
 /* Releases o when everything decided so far is durable: now, or with a commit that this asks for. */

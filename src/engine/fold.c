@@ -265,7 +265,7 @@ void engine_fold_settle(struct engine *e)
 		return;
 	p = process(e);
 	if (p->pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+		engine_child_kill(p->pidfd);
 	on_end(e, &e->fold->source, 0);
 }
 

@@ -1,62 +1,15 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
 
 /*
- * The loop: everything waits in one epoll; nothing polls, so an idle aiosd is not woken at all.
+ * The loop: everything waits in one place (world.c); nothing polls, so an idle aiosd is not woken at all.
  *
- * epoll_wait → frames in (decide, apply, queue) → timers → loads → a commit if somebody waits → flush sockets
+ * engine_wait → frames in (decide, apply, queue) → timers → loads → a commit if somebody waits → flush sockets
  */
-
-void engine_note(unsigned level, const char *fmt, ...)
-{
-	static const char *const names[] = {"debug", "info", "warning", "error"};
-	struct timespec t;
-	struct tm tm;
-	char text[2048], when[32];
-	va_list ap;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	gmtime_r(&t.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = ' ';
-	fprintf(stderr, "%s.%03ldZ %s %s\n", when, t.tv_nsec / 1000000, names[level < 4 ? level : 3], text);
-}
-
-int engine_watch(struct engine *e, int fd, struct engine_source *s, uint32_t events)
-{
-	struct epoll_event ev = {.events = events, .data.ptr = s};
-
-	if (epoll_ctl(e->epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
-		return 0;
-	if (errno == EEXIST && epoll_ctl(e->epfd, EPOLL_CTL_MOD, fd, &ev) == 0)
-		return 0;
-	return -errno;
-}
-
-void engine_unwatch(struct engine *e, int fd)
-{
-	epoll_ctl(e->epfd, EPOLL_CTL_DEL, fd, NULL);
-}
 
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms)
 {
@@ -120,12 +73,11 @@ static void run_timers(struct engine *e)
 		engine_tick(e);
 }
 
-/* One timerfd for all; touched only when the next moment comes earlier than the one that is set. */
+/* One alarm for all; touched only when the next moment comes earlier than the one that is set. */
 static void arm(struct engine *e)
 {
 	struct base_heap_item t;
 	int64_t when = base_heap_peek(e->timers, &t) ? t.when : INT64_MAX, due;
-	struct itimerspec its = {0};
 
 	due = e->degraded || e->stopping ? INT64_MAX : core_next_due(e->core);
 	if (due != INT64_MAX) {
@@ -139,24 +91,10 @@ static void arm(struct engine *e)
 	if (when >= e->armed)
 		return;
 	e->armed = when;
-	its.it_value.tv_sec = when / 1000;
-	its.it_value.tv_nsec = when % 1000 * 1000000;
-	if (!its.it_value.tv_sec && !its.it_value.tv_nsec)
-		its.it_value.tv_nsec = 1;
-	timerfd_settime(e->timerfd, TFD_TIMER_ABSTIME, &its, NULL);
+	engine_arm(e, when);
 }
 
-static void on_timer(struct engine *e, struct engine_source *s, uint32_t events)
-{
-	uint64_t n;
-
-	(void)s;
-	(void)events;
-	if (read(e->timerfd, &n, sizeof(n)) > 0)
-		e->armed = INT64_MAX;
-}
-
-static void begin_stop(struct engine *e)
+void engine_stop(struct engine *e)
 {
 	if (e->stopping)
 		return;
@@ -164,17 +102,6 @@ static void begin_stop(struct engine *e)
 	e->stopping = true;
 	engine_procs_stop(e, true);
 	engine_timer_add(e, ENGINE_TIMER_STOP, 0, ENGINE_STOP_MS);
-}
-
-static void on_signal(struct engine *e, struct engine_source *s, uint32_t events)
-{
-	struct signalfd_siginfo info;
-
-	(void)s;
-	(void)events;
-	while (read(e->sigfd, &info, sizeof(info)) == sizeof(info))
-		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
-			begin_stop(e);
 }
 
 static void end_of_turn(struct engine *e)
@@ -199,57 +126,11 @@ static void end_of_turn(struct engine *e)
 	arm(e);
 }
 
-/* What aiosd itself can do without: no program that it starts gains rights, and its memory is never written to disk. */
-static void confine(void)
-{
-	struct rlimit none = {0, 0};
-
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	(void)setrlimit(RLIMIT_CORE, &none);
-}
-
-static int open_loop(struct engine *e, struct base_err *err)
-{
-	sigset_t set;
-
-	e->epfd = epoll_create1(EPOLL_CLOEXEC);
-	e->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	confine();
-	e->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (e->epfd < 0 || e->timerfd < 0 || e->sigfd < 0)
-		return base_err_set(err, -errno, "cannot open the loop: %s", strerror(errno));
-	e->armed = INT64_MAX;
-	e->sig_source = (struct engine_source){on_signal, e};
-	e->timer_source = (struct engine_source){on_timer, e};
-	if (engine_watch(e, e->sigfd, &e->sig_source, EPOLLIN) < 0 ||
-		engine_watch(e, e->timerfd, &e->timer_source, EPOLLIN) < 0 || base_heap_new(&e->timers) < 0 ||
-		base_arena_new((size_t)1 << 30, &e->arena) < 0)
-		return base_err_set(err, -ENOMEM, "out of memory");
-	base_buf_init(&e->scratch, 64 << 20);
-	return 0;
-}
-
 static void loop(struct engine *e)
 {
-	struct epoll_event evs[64];
-
 	end_of_turn(e);
 	while (!e->quit) {
-		bool more = engine_views_more(e) || engine_stream_more(e);
-		int n = epoll_wait(e->epfd, evs, 64, more ? 0 : -1);
-
-		e->mono = engine_mono_ms();
-		for (int i = 0; i < n; i++) {
-			struct engine_source *s = evs[i].data.ptr;
-
-			s->fn(e, s, evs[i].events);
-		}
+		engine_wait(e, engine_views_more(e) || engine_stream_more(e) ? 0 : -1);
 		end_of_turn(e);
 	}
 }
@@ -257,7 +138,6 @@ static void loop(struct engine *e)
 /* The rest of the processes stop; then the state goes into a snapshot, so that the next start is short. */
 static void finish(struct engine *e)
 {
-	struct epoll_event evs[16];
 	struct base_err err = {0};
 	int64_t until = engine_mono_ms() + 800;
 
@@ -267,14 +147,7 @@ static void finish(struct engine *e)
 	engine_procs_stop(e, false);
 	engine_procs_stop(e, true);
 	while (!(engine_procs_gone(e, true) && engine_procs_gone(e, false)) && engine_mono_ms() < until) {
-		int n = epoll_wait(e->epfd, evs, 16, 50);
-
-		e->mono = engine_mono_ms();
-		for (int i = 0; i < n; i++) {
-			struct engine_source *s = evs[i].data.ptr;
-
-			s->fn(e, s, evs[i].events);
-		}
+		engine_wait(e, 50);
 		engine_procs_flush(e);
 	}
 	engine_fold_settle(e);
@@ -307,12 +180,7 @@ static void close_all(struct engine *e)
 	base_arena_free(e->arena);
 	base_buf_done(&e->scratch);
 	base_heap_free(e->timers);
-	if (e->epfd >= 0)
-		close(e->epfd);
-	if (e->timerfd >= 0)
-		close(e->timerfd);
-	if (e->sigfd >= 0)
-		close(e->sigfd);
+	engine_world_done(e);
 	engine_workspace_done(&e->paths);
 }
 
@@ -338,16 +206,20 @@ static int open_all(struct engine *e, struct base_err *err)
 
 	if (rc < 0)
 		return rc;
-	rc = open_loop(e, err);
+	rc = engine_world_open(e, err);
 	if (rc < 0)
 		return rc;
+	e->armed = INT64_MAX;
+	if (base_heap_new(&e->timers) < 0 || base_arena_new((size_t)1 << 30, &e->arena) < 0)
+		return base_err_set(err, -ENOMEM, "out of memory");
+	base_buf_init(&e->scratch, 64 << 20);
 	if (engine_flows_init(e) < 0 || engine_effects_init(e) < 0 || base_idmap_new(&e->asks) < 0 ||
 		engine_api_init(e) < 0 || engine_fold_init(e) < 0)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	rc = engine_procs_early(e, err);
 	if (rc < 0)
 		return rc;
-	rc = log_open_sqlite(e->paths.log, &e->log, err);
+	rc = engine_log_open(e, &e->log, err);
 	if (rc < 0) {
 		e->log = NULL;
 		return rc;

@@ -1,14 +1,11 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/check.h"
 
@@ -99,7 +96,7 @@ void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why)
 		return;
 	engine_note(2, "%s: %s; it is ended", p->label, why);
 	p->killed = true;
-	syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+	engine_child_kill(p->pidfd);
 }
 
 static void on_hello(struct engine *e, struct engine_proc *p, struct base_str body)
@@ -215,14 +212,14 @@ static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
 	bool asked = p->state == ENGINE_STOPPING;
 
 	(void)events;
-	if (waitpid(p->pid, &status, WNOHANG) != p->pid)
+	if (!engine_child_reap(p->pid, p->pidfd, false, &status))
 		return;
 	/* What it managed to say before it died still counts. */
 	if (p->conn && (p->state == ENGINE_UP || asked))
 		while (wire_conn_fill(p->conn) == 0)
 			drain(e, p);
 	engine_unwatch(e, p->pidfd);
-	close(p->pidfd);
+	engine_child_close(p->pidfd);
 	p->pidfd = -1;
 	p->pid = 0;
 	proc_closed(e, p);
@@ -255,7 +252,7 @@ static void on_io(struct engine *e, struct engine_source *s, uint32_t events)
 		/* The end of the stream: its death follows; make sure of it. */
 		engine_unwatch(e, wire_conn_fd(p->conn));
 		if (p->pidfd >= 0 && p->state != ENGINE_STOPPING)
-			syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+			engine_child_kill(p->pidfd);
 	}
 }
 
@@ -518,7 +515,7 @@ void engine_procs_stop(struct engine *e, bool doors)
 			/* It has nothing in flight. */
 			p->state = ENGINE_STOPPING;
 			p->killed = true;
-			syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+			engine_child_kill(p->pidfd);
 			continue;
 		}
 		b = engine_proc_begin(e, p, WIRE_STOP);
@@ -545,15 +542,13 @@ void engine_procs_done(struct engine *e)
 		struct engine_proc *p = &e->procs[i];
 
 		if (p->pid > 0) {
-			syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
-			waitpid(p->pid, NULL, 0);
+			engine_child_kill(p->pidfd);
+			(void)engine_child_reap(p->pid, p->pidfd, true, NULL);
 		}
 		if (p->conn)
 			wire_conn_free(p->conn);
-		if (p->pidfd >= 0)
-			close(p->pidfd);
-		if (p->listen_fd >= 0)
-			close(p->listen_fd);
+		engine_child_close(p->pidfd);
+		engine_child_close(p->listen_fd);
 		free(p->worker.versions);
 		free(p->worker.unacked);
 	}

@@ -220,7 +220,7 @@ static int reload(struct engine *e, bool reopen, struct base_err *err)
 
 	if (reopen) {
 		close_log(e);
-		rc = log_open_sqlite(e->paths.log, &e->log, err);
+		rc = engine_log_open(e, &e->log, err);
 		if (rc == 0) {
 			e->committer.log = e->log;
 			rc = open_readers(e, err);

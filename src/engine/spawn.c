@@ -134,3 +134,20 @@ int engine_spawn(
 	*ret_fd = pair[0];
 	return 0;
 }
+
+void engine_child_kill(int pidfd)
+{
+	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
+bool engine_child_reap(pid_t pid, int pidfd, bool wait, int *ret_status)
+{
+	(void)pidfd;
+	return waitpid(pid, ret_status, wait ? 0 : WNOHANG) == pid;
+}
+
+void engine_child_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "base/check.h"
 
@@ -26,14 +24,6 @@
  *
  * T4 Acts never decide: a callback of core_apply only queues and sends.
  */
-
-static int64_t read_clock(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int64_t engine_clock_follow(struct engine_clock *k, int64_t wall, int64_t boot)
 {
@@ -57,33 +47,11 @@ int64_t engine_clock_follow(struct engine_clock *k, int64_t wall, int64_t boot)
 	return boot + k->skew;
 }
 
-int64_t engine_wall_ms(void)
-{
-	static struct engine_clock k;
-
-	return engine_clock_follow(&k, read_clock(CLOCK_REALTIME), read_clock(CLOCK_BOOTTIME));
-}
-
-int64_t engine_mono_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 void engine_random(struct engine *e, void *ret, size_t len)
 {
 	BASE_CHECK(len <= sizeof(e->entropy));
 	if (e->entropy_left < len) {
-		size_t have = 0;
-
-		while (have < sizeof(e->entropy)) {
-			ssize_t n = getrandom(e->entropy + have, sizeof(e->entropy) - have, 0);
-
-			BASE_CHECK(n > 0 || errno == EINTR);
-			have += n > 0 ? (size_t)n : 0;
-		}
+		engine_entropy(e->entropy, sizeof(e->entropy));
 		e->entropy_left = sizeof(e->entropy);
 	}
 	e->entropy_left -= len;
@@ -363,7 +331,9 @@ static void apply_new(struct engine *e, size_t mark, const struct core_reply *r)
 		BASE_CHECK(group_room(g) == 0 && before <= UINT32_MAX);
 		g->offs[g->count++] = (uint32_t)before;
 		g->time_ms = rec.time_ms;
+		engine_point("apply");
 		core_apply(e->core, ++e->seq, &rec, on_act, e);
+		engine_point("applied");
 	}
 	BASE_CHECK(at == g->block.len);
 }

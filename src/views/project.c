@@ -216,26 +216,54 @@ static void note_denied(const struct at *at, const struct core_step_called *e)
 	base_json_free(doc);
 }
 
-static void step_called(const struct at *at, const struct core_step_called *e)
+/* A row of a step; `done` is NULL, or its result, where that is known already. */
+static void insert_step(const struct at *at, const struct core_step_called *e, const struct views_done *done)
 {
-	bool ended = e->status == CORE_STEP_DONE || e->status == CORE_STEP_FAILED;
+	bool failed = e->status == CORE_STEP_FAILED;
+	bool ended = failed || e->status == CORE_STEP_DONE;
 	struct base_str result = preview_called(&e->result);
 
 	views_run(at->v,
 		"INSERT OR REPLACE INTO "
 		"steps(run,step,action,class,status,attempts,key,rule,route,customer,labels,args,"
 		" args_hash,result,problem,cost,reserved,gate,approval,called_ms,ended_ms,due_ms,seq,seq_"
-		"ended)"
-		" VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8,?9,0,?10,?11,?12,?13,0,?14,nullif(?15,0),nullif(?16,0),?"
-		"17,"
-		" nullif(?18,0),nullif(?19,0),?20,nullif(?21,0))",
-		"iisssssnsnhnniiiiiiii", (int64_t)e->run, (int64_t)e->step, e->action,
-		base_str_of(class_name(e->klass)), base_str_of(status_name(e->status)), e->key, e->rule,
-		e->route, e->customer, preview_blob(&e->args), &e->args_hash,
-		e->status == CORE_STEP_FAILED ? BASE_STR_NONE : result,
-		e->status == CORE_STEP_FAILED ? result : BASE_STR_NONE, e->reserved, (int64_t)e->gate,
-		(int64_t)e->approval, at->time_ms, ended ? at->time_ms : (int64_t)0, e->due_ms, at->seq,
-		ended ? at->seq : (int64_t)0);
+		"ended,usage)"
+		" VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8,?9,?22,?10,?11,?12,?13,?23,?14,nullif(?15,0),nullif(?16,0"
+		"),?17,"
+		" nullif(?18,0),nullif(?19,0),?20,nullif(?21,0),?24)",
+		"iisssssnsnhnniiiiiiiiiin", (int64_t)e->run, (int64_t)e->step, e->action,
+		base_str_of(class_name(e->klass)),
+		base_str_of(status_name(done ? CORE_STEP_DONE : e->status)), e->key, e->rule, e->route,
+		e->customer, preview_blob(&e->args), &e->args_hash,
+		done	 ? preview_blob(&done->event->result)
+		: failed ? BASE_STR_NONE
+			 : result,
+		failed ? result : BASE_STR_NONE, e->reserved, (int64_t)e->gate, (int64_t)e->approval,
+		at->time_ms,
+		done	? done->time_ms
+		: ended ? at->time_ms
+			: (int64_t)0,
+		done ? (int64_t)0 : e->due_ms, at->seq,
+		done	? done->seq
+		: ended ? at->seq
+			: (int64_t)0,
+		(int64_t)(done ? done->event->labels : 0), done ? done->event->cost : (int64_t)0,
+		done ? preview(done->event->usage) : BASE_STR_NONE);
+}
+
+void views_insert_called(struct views *v, const struct views_called *called, const struct views_done *done)
+{
+	const struct at at = {.v = v, .seq = (int64_t)called->seq, .time_ms = called->time_ms};
+
+	insert_step(&at, &called->event, done);
+}
+
+static void step_called(const struct at *at, const struct core_step_called *e, struct base_str body)
+{
+	/* Most calls are answered within the same transaction: their row is written once, when it is whole. */
+	if (e->status == CORE_STEP_SENT && views_hold(at->v, at->seq, at->time_ms, e, body))
+		return;
+	insert_step(at, e, NULL);
 	note_denied(at, e);
 }
 
@@ -279,6 +307,12 @@ static void charge(const struct at *at, uint64_t run, uint32_t step, int64_t cos
 
 static void step_done(const struct at *at, const struct core_step_done *e)
 {
+	struct views_done done = {.seq = at->seq, .time_ms = at->time_ms, .event = e};
+
+	if (views_held_done(at->v, &done)) {
+		charge(at, e->run, e->step, e->cost, e->usage);
+		return;
+	}
 	views_run(at->v,
 		"UPDATE steps SET status='done', ended_ms=?3, result=?4, usage=?5, cost=cost+?6, labels=?7, "
 		"problem=NULL,"
@@ -482,7 +516,7 @@ static void company(const struct at *at, unsigned type, const union core_event_a
 	}
 }
 
-static void work(const struct at *at, unsigned type, const union core_event_any *e)
+static void work(const struct at *at, unsigned type, const union core_event_any *e, struct base_str body)
 {
 	switch (type) {
 	case CORE_EV_RUN_STARTED:
@@ -498,7 +532,7 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		run_resumed(at, &e->run_resumed);
 		break;
 	case CORE_EV_STEP_CALLED:
-		step_called(at, &e->step_called);
+		step_called(at, &e->step_called, body);
 		break;
 	case CORE_EV_STEP_SENT:
 		step_sent(at, &e->step_sent);
@@ -552,6 +586,23 @@ static void rest(const struct at *at, unsigned type, const union core_event_any 
 	}
 }
 
+/* Events that neither read nor change the row of a step that is sent; before any other, held rows are written. */
+static bool leaves_sent_steps(unsigned type)
+{
+	switch (type) {
+	case CORE_EV_RUN_STARTED:
+	case CORE_EV_RUN_ENDED:
+	case CORE_EV_STEP_CALLED:
+	case CORE_EV_STEP_DONE:
+	case CORE_EV_FACT_PUT:
+	case CORE_EV_OUTCOME_RECORDED:
+	case CORE_EV_RUN_LOGGED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int views_project(struct views *v, uint64_t seq, const struct core_record *rec)
 {
 	const struct at at = {.v = v, .seq = (int64_t)seq, .time_ms = rec->time_ms};
@@ -562,10 +613,12 @@ int views_project(struct views *v, uint64_t seq, const struct core_record *rec)
 		return 0;
 	if (core_event_get(rec->type, rec->body, &e) < 0)
 		return -EBADMSG;
+	if (!leaves_sent_steps(rec->type))
+		views_hold_flush(v);
 	if (rec->type < CORE_EV_RUN_STARTED)
 		company(&at, rec->type, &e);
 	else if (rec->type < CORE_EV_GATE_OPENED)
-		work(&at, rec->type, &e);
+		work(&at, rec->type, &e, rec->body);
 	else
 		rest(&at, rec->type, &e);
 	return 0;

@@ -482,6 +482,7 @@ int views_query(struct views *v, struct base_str query, struct base_str params, 
 	struct base_json *doc;
 	int before = v->rc, r;
 
+	views_hold_flush(v);
 	if (params.len == 0)
 		params = BASE_STR("{}");
 	r = base_json_parse(params, &doc, err);

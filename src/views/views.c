@@ -302,7 +302,9 @@ int views_open(const char *dir, struct views **ret, struct base_err *err)
 	struct views *v = calloc(1, sizeof(*v));
 	int rc;
 
-	if (!v || asprintf(&v->path, "%s/views.db", dir) < 0) {
+	if (!v || views_hold_new(&v->hold) < 0 || asprintf(&v->path, "%s/views.db", dir) < 0) {
+		if (v)
+			views_hold_free(v->hold);
 		free(v);
 		return base_err_set(err, -ENOMEM, "out of memory for the views");
 	}
@@ -321,6 +323,7 @@ int views_open(const char *dir, struct views **ret, struct base_err *err)
 	if (rc != SQLITE_OK) {
 		rc = views_error(v, rc, err);
 		close_db(v);
+		views_hold_free(v->hold);
 		free(v->path);
 		free(v);
 		return rc;
@@ -340,6 +343,7 @@ static void roll_back(struct views *v)
 	if (!sqlite3_get_autocommit(v->db))
 		exec(v->db, "ROLLBACK");
 	v->open = false;
+	views_hold_drop(v);
 }
 
 void views_close(struct views *v)
@@ -355,6 +359,7 @@ void views_close(struct views *v)
 	close_db(v);
 	drop_bodies(v);
 	free(v->bodies);
+	views_hold_free(v->hold);
 	free(v->path);
 	free(v);
 }
@@ -499,6 +504,7 @@ int views_commit(struct views *v, struct base_err *err)
 
 	if (!v->open)
 		return v->rc == SQLITE_OK ? 0 : views_error(v, v->rc, err);
+	views_hold_flush(v);
 	put_meta(v, "seq", (int64_t)v->seq);
 	if (v->rc == SQLITE_OK)
 		v->rc = exec(v->db, "COMMIT");

@@ -6,6 +6,7 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "core/block.h"
+#include "core/events.h"
 #include "views/views.h"
 
 /* What the files of this folder share. */
@@ -22,7 +23,10 @@ struct views_pending {
 	size_t len;
 };
 
+struct views_hold; /* rows that are not written yet (hold.c) */
+
 struct views {
+	struct views_hold *hold;
 	char *path;
 	sqlite3 *db;
 	uint64_t seq;
@@ -62,6 +66,32 @@ void views_keep_body(struct views *v, const struct base_blob *blob, struct base_
 
 /* One event into the tables (project.c). -EBADMSG when it does not decode. */
 int views_project(struct views *v, uint64_t seq, const struct core_record *rec);
+
+/*
+ * Steps that were sent and whose rows are not written yet (hold.c): an answer that comes within the same
+ * transaction is written together with its call, in one statement instead of two.
+ */
+struct views_called {
+	int64_t seq, time_ms;
+	struct core_step_called event;
+};
+struct views_done {
+	int64_t seq, time_ms;
+	const struct core_step_done *event;
+};
+int views_hold_new(struct views_hold **ret) __attribute__((warn_unused_result)); /* -ENOMEM */
+void views_hold_free(struct views_hold *h);
+/* Keeps a call back; `body` is the event that `e` was decoded from, and is copied. False: there is no room. */
+bool views_hold(struct views *v, int64_t seq, int64_t time_ms, const struct core_step_called *e,
+	struct base_str body);
+/* Writes the row of a call that was kept back, with its result. False: none was. */
+bool views_held_done(struct views *v, const struct views_done *done);
+/* Writes all that is kept back; must be called before anything else reads or changes these rows. */
+void views_hold_flush(struct views *v);
+/* Forgets all that is kept back: the transaction is rolled back. */
+void views_hold_drop(struct views *v);
+/* The row of a step (project.c); `done` may be NULL. */
+void views_insert_called(struct views *v, const struct views_called *called, const struct views_done *done);
 
 /* Text for search (text.c): replaces what is known under (kind, key). */
 void views_text_put(struct views *v, struct base_str kind, struct base_str key, struct base_str title,

@@ -209,16 +209,16 @@ bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret)
 		return false;
 	*ret = (struct core_run_info){.run = run,
 		.state = (enum core_run_state)r->state,
-		.outcome = r->outcome,
+		.outcome = core_run_extra(r)->outcome,
 		.flow = r->flow ? r->flow->name : BASE_STR("aios:agent"),
-		.as = r->as,
+		.as = core_word_text(r->as),
 		.seq_started = r->seq_started,
-		.seq_ended = r->seq_ended,
+		.seq_ended = core_run_extra(r)->seq_ended,
 		.started_ms = r->started_ms,
 		.steps = r->steps,
 		.cost = r->spent,
 		.reserved = r->reserved,
-		.parent = r->parent};
+		.parent = core_run_extra(r)->parent};
 	if (r->version)
 		ret->version = r->version->hash;
 	return true;
@@ -231,7 +231,7 @@ size_t core_run_journal(const struct core *c, uint64_t run, struct core_journal_
 	size_t count = 0;
 
 	for (uint32_t i = 0; r && i < r->steps; i++) {
-		struct core_journal_entry e = {.seq = r->step[i].seq_end, .step = i};
+		struct core_journal_entry e = {.seq = core_step_end(&r->step[i]), .step = i};
 		size_t at = count;
 
 		if (!e.seq)

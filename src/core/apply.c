@@ -72,7 +72,7 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata)
 			continue;
 		/* A run all of whose steps wait needs no worker until one of them ends. */
 		for (uint32_t i = 0; i < r->steps && !waits; i++)
-			waits = r->step[i].open != NULL;
+			waits = core_step_open(&r->step[i]) != NULL;
 		core_act(&a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = id, .mode = waits});
 	}
 }
@@ -173,9 +173,12 @@ static void apply_agent(struct core_apply *a, const struct core_agent_deployed *
 static void apply_thaw(struct core_apply *a)
 {
 	a->c->frozen = false;
-	for (struct core_open *o = a->c->open_first; o; o = o->next)
+	for (struct core_effect *x = a->c->effect_first; x; x = x->next) {
+		const struct core_open *o = x->open;
+
 		if (o->due_ms && core_run_find(a->c, o->run)->step[o->step].status == CORE_STEP_HELD)
 			core_timer_add(a->c, CORE_TIMER_STEP, o->run, o->step, o->due_ms);
+	}
 }
 
 void core_apply_company(struct core_apply *a, unsigned type, const union core_event_any *e)

@@ -29,7 +29,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	g->edit = e->edit != 0;
 	BASE_CHECK(base_idmap_put(c->gates, g->id, g) == 0);
 	r->has_gates = true;
-	if (s && s->open) {
+	if (core_step_open(s)) {
 		s->open->gate = g->id;
 		if (s->status ==
 			CORE_STEP_HELD) { /* budget, or attempts used up: held by a person, not by time */
@@ -37,7 +37,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 			s->open->due_ms = 0;
 		}
 	} else {
-		r->park_gate = g->id;
+		core_run_extend(c, r)->park_gate = g->id;
 	}
 	if (g->expires_ms)
 		core_timer_add(c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
@@ -63,19 +63,21 @@ static void set_allowance(struct core *c, struct core_gate *g, struct base_str f
 static void release_held(
 	struct core_apply *a, const struct core_gate *g, struct core_run *r, struct core_step *s)
 {
+	struct core_effect *x = s->open->effect;
+
 	s->status = CORE_STEP_HELD;
 	s->open->gate = 0;
 	s->open->due_ms = a->time_ms;
 	if (base_str_is(g->kind, "policy"))
-		s->open->cleared = true;
+		x->cleared = true;
 	if (base_str_is(g->kind, "budget"))
-		s->open->overrun = g->cost;
+		x->overrun = g->cost;
 	if (base_str_is(g->kind, "retry"))
-		s->open->failures = 0;
+		x->failures = 0;
 	if (base_str_is(g->kind, "doubt")) { /* a person has looked: it did not happen */
-		s->open->mode = 0;
-		s->open->uncertain = false;
-		s->open->sent_ms = 0;
+		x->mode = 0;
+		x->uncertain = false;
+		x->sent_ms = 0;
 	}
 	core_timer_add(a->c, CORE_TIMER_STEP, r->id, g->step, a->time_ms);
 }
@@ -99,10 +101,10 @@ static void apply_decided(struct core_apply *a, const struct core_gate_decided *
 			set_allowance(c, g, e->fixed);
 		if (g->left)
 			return; /* stays for the calls to come, until the run ends */
-	} else if (yes && s && s->open) {
+	} else if (yes && core_step_open(s)) {
 		release_held(a, g, r, s);
 	}
-	if (r && r->park_gate == g->id)
+	if (r && core_run_extra(r)->park_gate == g->id)
 		return; /* run_resumed or run_ended follows and closes it */
 	core_gate_forget(c, g);
 }

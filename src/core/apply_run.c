@@ -15,24 +15,25 @@ static void set_limits(struct core *c, struct core_run *r, struct base_str grant
 	BASE_CHECK(base_json_parse(grants, &doc, NULL) == 0);
 	n = base_jv_len(base_json_root(doc));
 	if (n) {
-		r->limits = base_slab_alloc(c->slab, n * sizeof(*r->limits));
+		struct core_run_extra *x = core_run_extend(c, r);
+
+		x->limits = base_slab_alloc(c->slab, n * sizeof(*x->limits));
 		for (size_t i = 0; i < n; i++)
-			r->limits[i] = core_patterns_of(c, base_jv_at(base_json_root(doc), i));
-		r->limit_count = (uint32_t)n;
+			x->limits[i] = core_patterns_of(c, base_jv_at(base_json_root(doc), i));
+		x->limit_count = (uint32_t)n;
 	}
 	base_json_free(doc);
 }
 
-static void set_key(struct core *c, const struct core_run_started *e)
+static void set_key(struct core *c, struct core_run *r, const struct core_run_started *e)
 {
-	struct core_key *k;
+	void *value;
 
 	if (e->key.len == 0)
 		return;
-	k = base_slab_alloc(c->slab, sizeof(*k));
-	k->run = e->run;
-	k->input = e->input_hash;
-	BASE_CHECK(base_names_put(c->keys, e->key, k) == 0);
+	r->key = core_key_new(c, e->run, e->input_hash.b);
+	BASE_CHECK(base_names_put(c->keys, e->key, r->key) == 0 &&
+		   base_names_seek(c->keys, e->key, true, &r->key->name, &value));
 }
 
 /* What the agent's own file lets one run of it cost: an amount, or {"run": amount}. -1: it does not say. */
@@ -56,13 +57,29 @@ static int64_t agent_budget(const struct core *c, struct base_str name)
 
 static int64_t budget_of(const struct core *c, const struct core_run *r)
 {
-	int64_t own = r->agent.len ? agent_budget(c, r->agent) : -1;
+	struct base_str agent = core_word_text(core_run_extra(r)->agent);
+	int64_t own = agent.len ? agent_budget(c, agent) : -1;
 
 	if (own >= 0)
 		return own;
 	if (r->version && r->version->budget_run >= 0)
 		return r->version->budget_run;
 	return c->budget_run;
+}
+
+static void set_extra(
+	struct core *c, struct core_run *r, const struct core_run *parent, const struct core_run_started *e)
+{
+	struct core_run_extra *x;
+
+	if (!e->parent && !e->customer.len && !e->agent.len)
+		return;
+	x = core_run_extend(c, r);
+	x->parent = e->parent;
+	x->parent_step = e->parent_step;
+	x->payer = !r->flow && parent ? core_run_payer(parent) : NULL;
+	x->customer = base_slab_dup(c->slab, e->customer);
+	x->agent = core_word_take(c, e->agent);
 }
 
 static void apply_started(struct core_apply *a, const struct core_run_started *e)
@@ -81,23 +98,18 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	r->flags = e->flags;
 	r->flow = base_names_get(c->flows, e->flow);
 	r->version = r->flow ? base_names_get(c->versions, version) : NULL;
-	r->parent = e->parent;
-	r->parent_step = e->parent_step;
 	r->seq_started = a->seq;
 	r->started_ms = a->time_ms;
 	memcpy(r->salt, salt.b, sizeof(r->salt));
-	r->as = base_slab_dup(c->slab, e->as);
-	r->by = base_slab_dup(c->slab, e->by);
-	r->origin = base_slab_dup(c->slab, e->origin.len ? e->origin : e->by);
-	r->payer = r->flow ? r->flow : parent ? parent->payer : NULL;
-	r->key = base_slab_dup(c->slab, e->key);
-	r->customer = base_slab_dup(c->slab, e->customer);
-	r->agent = base_slab_dup(c->slab, e->agent);
+	r->as = core_word_take(c, e->as);
+	r->by = core_word_take(c, e->by);
+	r->origin = core_word_take(c, e->origin.len ? e->origin : e->by);
+	set_extra(c, r, parent, e);
 	r->budget = budget_of(c, r);
 	set_limits(c, r, e->grants);
-	set_key(c, e);
+	set_key(c, r, e);
 	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
-	if (waiting && waiting->open)
+	if (core_step_open(waiting))
 		waiting->open->child = r->id;
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
 }
@@ -118,7 +130,7 @@ static void close_gates(struct core_apply *a, struct core_run *r, bool all)
 			const struct core_gate *g = value;
 			const struct core_step *s = core_step_find(r, g->step);
 
-			if (g->run == r->id && (all || !((s && s->open) || g->decided)))
+			if (g->run == r->id && (all || !(core_step_open(s) || g->decided)))
 				gone[count++] = id;
 		}
 		for (size_t i = 0; i < count; i++) {
@@ -143,7 +155,7 @@ void core_run_retire(struct core_apply *a, struct core_run *r)
 static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 {
 	struct core_run *r = core_run_find(a->c, e->run);
-	struct core_key *k;
+	struct core_run_extra *x;
 
 	BASE_CHECK(r && r->state != CORE_RUN_ENDED);
 	for (uint32_t i = 0; i < r->steps && r->open; i++) {
@@ -152,19 +164,19 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 			    (e->outcome == CORE_CANCELLED &&
 				    (s->status == CORE_STEP_GATED || s->status == CORE_STEP_HELD));
 
-		if (!s->open || !drop)
-			continue;
-		core_open_drop(a->c, r, i);
-		s->status = CORE_STEP_FAILED;
-		s->seq_end = a->seq;
+		if (drop)
+			core_open_drop(a->c, r, i, CORE_STEP_FAILED, a->seq);
 	}
 	r->state = CORE_RUN_ENDED;
-	r->outcome = e->outcome;
-	r->seq_ended = a->seq;
-	r->park_gate = 0;
-	k = r->key.len ? base_names_get(a->c->keys, r->key) : NULL;
-	if (k)
-		k->ended = true;
+	if (r->open) { /* it stays until they are settled */
+		x = core_run_extend(a->c, r);
+		x->outcome = e->outcome;
+		x->seq_ended = a->seq;
+	}
+	if (r->extra)
+		r->extra->park_gate = 0;
+	if (r->key)
+		r->key->ended = true;
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_ENDED,
 			    .run = r->id,
@@ -179,9 +191,10 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 static void apply_signal(struct core_apply *a, const struct core_signal_sent *e)
 {
 	struct core_run *r = core_run_find(a->c, e->run);
-	struct core_signal *s = base_slab_alloc(a->c->slab, sizeof(*s)), **at = &r->signals;
+	struct core_signal *s = base_slab_alloc(a->c->slab, sizeof(*s)),
+			   **at = &core_run_extend(a->c, r)->signals;
 
-	s->name = base_slab_dup(a->c->slab, e->name);
+	s->name = core_word_take(a->c, e->name);
 	s->seq = a->seq;
 	while (*at)
 		at = &(*at)->next;
@@ -212,7 +225,8 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r = core_run_find(a->c, e->run_resumed.run);
 		BASE_CHECK(r && r->state == CORE_RUN_PARKED);
 		r->state = CORE_RUN_ACTIVE;
-		r->park_gate = 0;
+		if (r->extra)
+			r->extra->park_gate = 0;
 		if (r->has_gates)
 			close_gates(a, r, false);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});

@@ -32,9 +32,9 @@ static struct core_connector *connector_of(struct core *c, const struct core_ope
 	struct core_connector *k;
 	struct base_json *doc;
 
-	if (!o->action->model || o->route.len == 0)
+	if (!o->action->model || o->effect->route.len == 0)
 		return core_connector_of(c, o->action->connector);
-	BASE_CHECK(base_json_parse(o->route, &doc, NULL) == 0);
+	BASE_CHECK(base_json_parse(o->effect->route, &doc, NULL) == 0);
 	k = core_connector_of(c, base_jv_str(base_jv_get(base_json_root(doc), "provider")));
 	base_json_free(doc);
 	return k;
@@ -75,12 +75,12 @@ static void dispatch(
 	struct core_act act = {.type = CORE_ACT_DISPATCH,
 		.run = o->run,
 		.step = o->step,
-		.attempt = o->attempt,
-		.mode = o->mode,
+		.attempt = o->effect->attempt,
+		.mode = o->effect->mode,
 		.connector = o->action->connector,
 		.action = o->action->name,
-		.key = o->key,
-		.route = o->route,
+		.key = o->effect->key,
+		.route = o->effect->route,
 		.timeout_ms = o->action->timeout_ms,
 		.seq = seq,
 		.time_ms = a->time_ms};
@@ -92,13 +92,15 @@ static void dispatch(
 
 static void drop_signal(struct core *c, struct core_run *r, struct base_str name)
 {
-	for (struct core_signal **at = &r->signals; *at; at = &(*at)->next) {
+	if (!r->extra)
+		return;
+	for (struct core_signal **at = &r->extra->signals; *at; at = &(*at)->next) {
 		struct core_signal *s = *at;
 
-		if (!base_str_eq(s->name, name))
+		if (!base_str_eq(s->name->text, name))
 			continue;
 		*at = s->next;
-		base_slab_str_release(c->slab, s->name);
+		core_word_drop(c, s->name);
 		base_slab_release(c->slab, s, sizeof(*s));
 		return;
 	}
@@ -127,7 +129,6 @@ void core_finish_step(
 		.seq = a->seq,
 		.time_ms = a->time_ms};
 
-	r->step[step].seq_end = a->seq;
 	if (r->state == CORE_RUN_ENDED) {
 		if (r->open == 0)
 			core_run_retire(a, r);
@@ -141,15 +142,19 @@ void core_finish_step(
 static void fill_open(struct core *c, struct core_open *o, const struct core_action *action,
 	const struct core_step_called *e)
 {
+	struct core_effect *x = o->effect;
+
 	o->action = action;
 	o->due_ms = e->due_ms;
 	o->gate = e->gate;
-	o->approval = e->approval;
-	o->key = base_slab_dup(c->slab, e->key);
-	o->customer = base_slab_dup(c->slab, e->customer);
-	o->route = base_slab_dup(c->slab, e->route);
-	o->opts = base_slab_dup(c->slab, e->opts);
-	o->args_hash = e->args_hash;
+	if (!x)
+		return;
+	x->approval = e->approval;
+	x->key = base_slab_dup(c->slab, e->key);
+	x->customer = base_slab_dup(c->slab, e->customer);
+	x->route = base_slab_dup(c->slab, e->route);
+	x->opts = base_slab_dup(c->slab, e->opts);
+	x->args_hash = e->args_hash;
 }
 
 static void use_approval(struct core *c, uint64_t gate)
@@ -169,9 +174,7 @@ static void note_key(struct core *c, const struct core_step_called *e)
 	 * remembered. */
 	if (!base_str_cut(e->key, ':', &head, &tail) || base_names_get(c->effect_keys, e->key))
 		return;
-	k = base_slab_alloc(c->slab, sizeof(*k));
-	k->run = e->run;
-	k->input = e->args_hash;
+	k = core_key_new(c, e->run, e->args_hash.b);
 	BASE_CHECK(base_names_put(c->effect_keys, e->key, k) == 0);
 }
 
@@ -180,9 +183,9 @@ static void free_key(struct core *c, const struct core_open *o)
 {
 	struct core_key *k;
 
-	if (!o->key.len)
+	if (!o->effect || !o->effect->key.len)
 		return;
-	k = base_names_remove(c->effect_keys, o->key);
+	k = base_names_remove(c->effect_keys, o->effect->key);
 	base_slab_release(c->slab, k, sizeof(*k));
 }
 
@@ -196,15 +199,8 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 
 	BASE_CHECK(
 		r && e->step == r->steps && e->status >= CORE_STEP_WAITING && e->status <= CORE_STEP_FAILED);
-	if (r->steps == r->steps_cap) {
-		uint32_t cap = r->steps_cap ? r->steps_cap * 2 : 4;
-
-		r->step = base_slab_grow(c->slab, r->step, r->steps_cap, cap, sizeof(*r->step));
-		r->steps_cap = cap;
-	}
-	s = &r->step[r->steps++];
+	s = core_step_new(c, r);
 	s->seq = a->seq;
-	s->status = e->status;
 	s->klass = e->klass;
 	s->action = core_action_intern(c, e->action);
 	memcpy(s->hash, e->args_hash.b, sizeof(s->hash));
@@ -212,23 +208,25 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	if (e->key.len)
 		note_key(c, e);
 	if (e->status >= CORE_STEP_DONE) {
+		s->status = e->status;
+		s->seq_end = a->seq;
 		if (action && action->handler == CORE_H_SIGNAL_WAIT)
 			drop_signal(c, r, signal_name(c, e->args.data));
 		core_finish_step(a, r, e->step, e->status == CORE_STEP_DONE, &e->result);
 		return;
 	}
 	BASE_CHECK(action); /* an open step is of a known action; the catalogue never loses one */
-	o = core_open_add(c, r, e->step);
+	o = core_open_add(c, r, e->step, e->status);
 	fill_open(c, o, action, e);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
-		o->signal = base_slab_dup(c->slab, signal_name(c, e->args.data));
+		o->signal = core_word_take(c, signal_name(c, e->args.data));
 	if (e->due_ms)
 		core_timer_add(c, CORE_TIMER_STEP, r->id, e->step, e->due_ms);
 	if (e->status == CORE_STEP_HELD || e->status == CORE_STEP_SENT)
 		take_slot(a, o);
 	if (e->status == CORE_STEP_SENT) {
-		o->attempt = 1;
-		o->sent_ms = a->time_ms;
+		o->effect->attempt = 1;
+		o->effect->sent_ms = a->time_ms;
 		s->attempt = 1;
 		core_reserve(c, r, o, e->reserved);
 		dispatch(a, o, a->seq, &e->args);
@@ -239,19 +237,20 @@ static void apply_sent(
 	struct core_apply *a, struct core_run *r, struct core_step *s, const struct core_step_sent *e)
 {
 	struct core_open *o = s->open;
+	struct core_effect *x = o->effect;
 	bool slot_taken = s->status == CORE_STEP_HELD;
 
 	move(s, CORE_STEP_SENT);
-	o->attempt = e->attempt;
-	if (!o->sent_ms)
-		o->sent_ms = a->time_ms;
+	x->attempt = e->attempt;
+	if (!x->sent_ms)
+		x->sent_ms = a->time_ms;
 	s->attempt = (uint8_t)(e->attempt < 255 ? e->attempt : 255);
-	o->mode = e->mode;
+	x->mode = e->mode;
 	o->due_ms = 0;
 	if (e->klass)
 		s->klass = e->klass;
 	if (e->route.len)
-		core_set_str(a->c, &o->route, e->route);
+		core_set_str(a->c, &x->route, e->route);
 	if (!slot_taken)
 		take_slot(a, o);
 	core_reserve(a->c, r, o, e->reserved);
@@ -262,19 +261,20 @@ static void apply_retry(
 	struct core_apply *a, struct core_run *r, struct core_step *s, const struct core_step_retry *e)
 {
 	struct core_open *o = s->open;
+	struct core_effect *x = o->effect;
 
 	if (e->attempt) {
 		if (e->blame)
-			o->failures++;
+			x->failures++;
 		if (e->unknown)
-			o->uncertain = true;
+			x->uncertain = true;
 		if (e->blame == 1)
 			count_failure(a, o, true);
 		core_settle(a->c, r, o, e->cost);
-		o->overrun = o->overrun > e->cost ? o->overrun - e->cost : 0;
+		x->overrun = x->overrun > e->cost ? x->overrun - e->cost : 0;
 	}
 	move(s, CORE_STEP_HELD);
-	o->mode = e->mode;
+	x->mode = e->mode;
 	o->due_ms = e->at_ms;
 	take_slot(a, o);
 	core_timer_add(a->c, CORE_TIMER_STEP, r->id, o->step, o->due_ms);
@@ -284,20 +284,20 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	const struct base_blob *value, int64_t cost, uint8_t labels)
 {
 	struct core_step *s = &r->step[step];
-	struct core_open *o = s->open;
+	struct core_open *o = core_step_open(s);
+	uint8_t to = ok ? CORE_STEP_DONE : CORE_STEP_FAILED;
 
-	BASE_CHECK(o);
+	BASE_CHECK(o && may_follow[s->status] & (1u << to));
 	if (s->status == CORE_STEP_SENT)
 		count_failure(a, o, false);
 	if (o->action->handler == CORE_H_SIGNAL_WAIT)
-		drop_signal(a->c, r, o->signal);
+		drop_signal(a->c, r, core_word_text(o->signal));
 	core_settle(a->c, r, o, cost);
 	if (!ok)
 		free_key(a->c, o);
-	move(s, ok ? CORE_STEP_DONE : CORE_STEP_FAILED);
 	s->labels = labels;
 	r->labels |= labels;
-	core_open_drop(a->c, r, step);
+	core_open_drop(a->c, r, step, to, a->seq);
 	core_finish_step(a, r, step, ok, value);
 }
 

@@ -92,6 +92,7 @@ struct core_version {
 	struct base_schema *input;	  /* derived from the spec */
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
 	struct base_str spec;
+	uint32_t number; /* in the snapshot that is being written */
 };
 
 struct core_meter {	/* money of one month */
@@ -104,6 +105,7 @@ struct core_flow {
 	struct core_version *current;
 	struct core_meter meter;
 	int64_t reserved;
+	uint32_t number; /* in the snapshot that is being written */
 };
 
 struct core_agent {
@@ -120,36 +122,52 @@ struct core_connector { /* a connector, or a model provider */
 	int64_t open_until_ms; /* the breaker */
 };
 
-/* What is kept of a step only while it is not finished. */
+/* A text that many runs share (principals, agents, signals): kept once and counted. */
+struct core_word {
+	struct base_str text;
+	uint32_t refs;
+	uint32_t number; /* in the snapshot that is being written */
+};
+
+/* What is kept of a step only while it is not finished. A million runs sleep in one of these each: 64 bytes. */
 struct core_open {
-	struct core_open *prev, *next; /* all open steps, oldest first */
 	uint64_t run;
 	uint32_t step;
+	int64_t due_ms; /* 0: no timer */
+	uint64_t gate;
+	uint64_t child; /* run that it waits for */
+	const struct core_action *action;
+	struct core_word *signal;
+	struct core_effect *effect; /* of a step that was not only WAITING, else NULL */
+};
+
+/* The part of an open step that may reach outside. */
+struct core_effect {
+	struct core_effect *prev, *next; /* all of them, oldest first */
+	struct core_open *open;
 	uint32_t attempt; /* of the last that was sent */
 	uint32_t failures;
-	uint8_t mode;	 /* of the next or current attempt */
-	int64_t due_ms;	 /* 0: no timer */
-	int64_t sent_ms; /* when its key first left the house, 0: not yet */
-	uint64_t gate;
-	uint64_t child;	  /* run that it waits for */
+	uint8_t mode;	  /* of the next or current attempt */
+	bool uncertain;	  /* an attempt may have happened */
+	bool cleared;	  /* the operator let it pass the policy's gate */
+	int64_t sent_ms;  /* when its key first left the house, 0: not yet */
 	int64_t reserved; /* nano-USD */
-	uint32_t reserved_month;
-	int64_t overrun; /* nano-USD beyond the budgets that the operator let it cost */
-	bool uncertain;	 /* an attempt may have happened */
-	bool cleared;	 /* the operator let it pass the policy's gate */
-	const struct core_action *action;
-	struct base_str key, signal, customer, route, opts;
+	int64_t overrun;  /* nano-USD beyond the budgets that the operator let it cost */
+	struct base_str key, customer, route, opts;
 	uint64_t approval;
 	struct base_hash args_hash;
 };
 
+/* 40 bytes: a run may have 100,000 of them. */
 struct core_step {
-	uint64_t seq;	  /* of step_called */
-	uint64_t seq_end; /* of the event that finished it, 0: open */
-	struct core_open *open;
-	uint32_t action; /* index into names of actions */
+	uint64_t seq; /* of step_called */
+	union {
+		struct core_open *open; /* status below CORE_STEP_DONE: core_step_open */
+		uint64_t seq_end;	/* else, the event that finished it: core_step_end */
+	};
 	uint8_t hash[CORE_HASH_SHORT];
-	uint8_t status; /* enum core_step_status */
+	uint32_t action; /* index into names of actions */
+	uint8_t status;	 /* enum core_step_status */
 	uint8_t klass;
 	uint8_t labels;
 	uint8_t attempt;
@@ -157,33 +175,43 @@ struct core_step {
 
 struct core_signal {
 	struct core_signal *next;
-	struct base_str name;
+	struct core_word *name;
 	uint64_t seq;
 };
 
-struct core_run {
-	uint64_t id;
-	uint8_t state; /* enum core_run_state */
-	uint8_t outcome;
-	uint8_t flags;
-	uint8_t labels;
-	uint32_t steps, steps_cap, open;
-	uint32_t parent_step;
-	struct core_step *step;
-	struct core_version *version; /* NULL: built-in agent flow */
-	struct core_flow *flow;
-	struct core_flow *payer; /* whose month its money falls under: its own, or its parent's (agents) */
+/* What few runs have: read through core_run_extra, made by core_run_extend. */
+struct core_run_extra {
 	uint64_t parent;
-	uint64_t seq_started, seq_ended;
-	int64_t started_ms;
-	uint8_t salt[CORE_HASH_SHORT]; /* idempotency keys of its effects come from it */
-	int64_t spent, reserved, budget;
-	struct base_str as, by, origin, key, customer, agent;
-	bool has_gates;
+	uint32_t parent_step;
+	uint8_t outcome; /* ended, but a step of it is not settled */
+	uint64_t seq_ended;
+	struct core_flow *payer; /* of an agent's run: whose month its money falls under */
+	struct core_word *agent;
+	struct base_str customer;
 	struct core_patterns *limits; /* further lists that all must allow (agents) */
 	uint32_t limit_count;
 	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint64_t park_gate;
+};
+
+/* What every run has, also one that only sleeps: at most 144 bytes (tests/core). */
+struct core_run {
+	uint64_t id;
+	uint8_t state; /* enum core_run_state */
+	uint8_t flags;
+	uint8_t labels;
+	bool has_gates;
+	uint32_t steps, steps_cap, open;
+	struct core_step *step;
+	struct core_version *version; /* NULL: built-in agent flow */
+	struct core_flow *flow;
+	uint64_t seq_started;
+	int64_t started_ms;
+	uint8_t salt[CORE_HASH_SHORT]; /* idempotency keys of its effects come from it */
+	int64_t spent, reserved, budget;
+	struct core_word *as, *by, *origin;
+	struct core_key *key; /* of its start, or NULL */
+	struct core_run_extra *extra;
 };
 
 struct core_gate {
@@ -204,9 +232,10 @@ struct core_fact {
 	uint8_t labels;
 };
 
-struct core_key { /* what a start key stands for */
+struct core_key {	      /* what a start key, or a key that a flow chose for an effect, stands for */
+	struct base_str name; /* in its map */
 	uint64_t run;
-	struct base_hash input;
+	uint8_t input[CORE_HASH_SHORT];
 	bool ended;
 };
 
@@ -243,8 +272,9 @@ struct core {
 		*outcome_keys;
 	struct base_names *effect_keys;
 	struct base_names *versions; /* by hash bytes */
+	struct base_names *words;    /* to struct core_word */
 	struct base_idmap *runs, *gates;
-	struct core_open *open_first, *open_last;
+	struct core_effect *effect_first, *effect_last;
 	struct core_meter meter; /* the workspace's month */
 	int64_t reserved;
 	/* interned names of actions, in order of first use */
@@ -305,8 +335,28 @@ struct core_step *core_step_find(const struct core_run *r, uint32_t step);
 struct core_connector *core_connector_of(struct core *c, struct base_str name);
 struct core_connector *core_connector_find(const struct core *c, struct base_str name);
 uint32_t core_action_intern(struct core *c, struct base_str name);
-struct core_open *core_open_add(struct core *c, struct core_run *r, uint32_t step);
-void core_open_drop(struct core *c, struct core_run *r, uint32_t step);
+/* The word for a text, counted once more; NULL for an empty one. */
+struct core_word *core_word_take(struct core *c, struct base_str text);
+void core_word_drop(struct core *c, struct core_word *w); /* NULL is fine */
+struct base_str core_word_text(const struct core_word *w);
+/* The rare members of a run: all zero if it has none. */
+const struct core_run_extra *core_run_extra(const struct core_run *r);
+struct core_run_extra *core_run_extend(struct core *c, struct core_run *r); /* to write them */
+struct core_flow *core_run_payer(const struct core_run *r);		    /* or NULL */
+/* The run that waits for it, or NULL. */
+struct core_run *core_run_parent(const struct core *c, const struct core_run *r);
+/* Room for one more step; the new one is zeroed and counted. */
+struct core_step *core_step_new(struct core *c, struct core_run *r);
+struct core_open *core_step_open(const struct core_step *s); /* NULL: finished, or no such step */
+uint64_t core_step_end(const struct core_step *s);	     /* 0: open */
+/* The open steps of a run, the latest first: start with *i = r->steps. NULL at the end. */
+struct core_open *core_open_before(const struct core_run *r, uint32_t *i);
+bool core_key_is(const struct core_key *k, const struct base_hash *input);
+struct core_key *core_key_new(struct core *c, uint64_t run, const uint8_t *input);
+/* An open step of `status`, which the caller sets in the step too. */
+struct core_open *core_open_add(struct core *c, struct core_run *r, uint32_t step, uint8_t status);
+/* The step is finished: `status` is CORE_STEP_DONE or CORE_STEP_FAILED, `seq` the event that did it. */
+void core_open_drop(struct core *c, struct core_run *r, uint32_t step, uint8_t status, uint64_t seq);
 void core_run_forget(struct core *c, struct core_run *r);
 void core_gate_forget(struct core *c, struct core_gate *g);
 struct core_patterns core_patterns_of(struct core *c, struct base_jv list);
@@ -475,3 +525,11 @@ void core_run_retire(struct core_apply *a, struct core_run *r);
 /* Hands a finished step's value to the flow. */
 void core_finish_step(
 	struct core_apply *a, struct core_run *r, uint32_t step, bool ok, const struct base_blob *value);
+
+/* --- snapshot --- */
+void core_put_patterns(struct base_buf *b, const struct core_patterns *p);
+void core_get_patterns(struct core *c, struct base_reader *r, struct core_patterns *p);
+/* Words, the runs of `ids` (ascending), their steps and what is open of them. */
+void core_put_runs(const struct core *c, const uint64_t *ids, size_t count, struct base_buf *b);
+/* After flows, versions and keys; a fault stands in the reader. */
+void core_get_runs(struct core *c, struct base_reader *r);

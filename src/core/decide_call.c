@@ -294,7 +294,7 @@ static bool refused_by_key(struct core_turn *t, const struct core_call *call, st
 		return false;
 	core_emit_called_failed(t, call,
 		core_problem(t->arena, "key_reused",
-			base_hash_eq(&k->input, &call->args_hash)
+			core_key_is(k, &call->args_hash)
 				? "run %llu has asked for exactly this with the same key: it is not done "
 				  "twice"
 				: "run %llu used this key with other arguments",
@@ -339,7 +339,7 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 	if (j.verdict == CORE_DENY) {
 		core_emit_called_failed(t, call,
 			core_problem(t->arena, "denied", "%.*s may not do %.*s (%.*s)",
-				BASE_STR_ARG(call->run->as), BASE_STR_ARG(t->cmd->name),
+				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name),
 				BASE_STR_ARG(j.rule)));
 		return;
 	}
@@ -354,8 +354,8 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 		ev.approval = approval;
 	} else if (j.verdict == CORE_GATE) {
 		emit_gated(t, call, &ev, "policy",
-			base_arena_printf(t->arena, "%.*s wants to do %.*s", BASE_STR_ARG(call->run->as),
-				BASE_STR_ARG(t->cmd->name)),
+			base_arena_printf(t->arena, "%.*s wants to do %.*s",
+				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name)),
 			0, j.expires_ms);
 		return;
 	}
@@ -381,7 +381,7 @@ static void decide_known(struct core_turn *t, struct core_call *call)
 			core_problem(t->arena, "denied",
 				"%.*s may not do %.*s: it has no grant for it (add it to `grants` and "
 				"deploy)",
-				BASE_STR_ARG(call->run->as), BASE_STR_ARG(t->cmd->name)));
+				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name)));
 		return;
 	}
 	call->rule = BASE_STR("grant");
@@ -429,7 +429,7 @@ static void decide_new(struct core_turn *t, struct core_run *r)
 					BASE_STR_ARG(t->cmd->name), CORE_NAME_MAX));
 		} else {
 			if (call.customer.len == 0)
-				call.customer = r->customer;
+				call.customer = core_run_extra(r)->customer;
 			decide_known(t, &call);
 		}
 	}

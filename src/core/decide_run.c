@@ -93,7 +93,7 @@ static bool answered_by_key(struct core_turn *t, struct base_str key, struct bas
 
 	if (!k)
 		return false;
-	if (base_hash_eq(&k->input, &hash))
+	if (core_key_is(k, &hash))
 		reply_run(t, 200, k->run, true);
 	else
 		core_refuse(t, 409, "key_reused",
@@ -156,9 +156,10 @@ void core_decide_run_start(struct core_turn *t)
 /* The step of the parent that waits for this run, or NULL. */
 static struct core_open *waiting_parent(const struct core *c, const struct core_run *r)
 {
-	struct core_step *s = core_step_find(core_run_find(c, r->parent), r->parent_step);
+	const struct core_run_extra *x = core_run_extra(r);
+	struct core_open *o = core_step_open(core_step_find(core_run_find(c, x->parent), x->parent_step));
 
-	return r->parent && s && s->open && s->open->child == r->id ? s->open : NULL;
+	return x->parent && o && o->child == r->id ? o : NULL;
 }
 
 static void end_run(
@@ -207,7 +208,7 @@ static void cancel_children(
 	struct core_turn *t, const struct core_run *r, struct base_str problem, unsigned depth)
 {
 	for (uint32_t i = 0; i < r->steps; i++) {
-		const struct core_open *o = r->step[i].open;
+		const struct core_open *o = core_step_open(&r->step[i]);
 		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
 
 		if (!child || child->state == CORE_RUN_ENDED)

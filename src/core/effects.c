@@ -89,8 +89,8 @@ static enum core_class class_now(const struct core_turn *t, const struct core_st
 {
 	int64_t life = s->open->action->key_life_ms;
 
-	if (s->klass == CORE_IDEMPOTENT && life && s->open->sent_ms &&
-		t->cmd->now_ms - s->open->sent_ms > life)
+	if (s->klass == CORE_IDEMPOTENT && life && s->open->effect->sent_ms &&
+		t->cmd->now_ms - s->open->effect->sent_ms > life)
 		return CORE_ONCE;
 	return (enum core_class)s->klass;
 }
@@ -123,16 +123,17 @@ static struct judged_call recall(struct core_turn *t, const struct core_step *s)
 static bool still_allowed(
 	struct core_turn *t, struct core_run *r, const struct core_open *o, struct judged_call *call)
 {
-	uint64_t seq = core_customer_seq(t->c, o->customer);
+	uint64_t seq = core_customer_seq(t->c, o->effect->customer);
 	const struct core_fetched *fact = seq ? core_fetched_at(t, seq) : NULL;
 	struct core_question q = {.run = r,
 		.action = o->action,
 		.args = base_json_root(call->args),
-		.customer = o->customer,
+		.customer = o->effect->customer,
 		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
 	struct core_judged j = core_judge(t->c, &q, t->arena);
 
-	if (j.verdict == CORE_ALLOW || (j.verdict == CORE_GATE && (o->cleared || o->approval)))
+	if (j.verdict == CORE_ALLOW ||
+		(j.verdict == CORE_GATE && (o->effect->cleared || o->effect->approval)))
 		return true;
 	core_emit_step_failed(t, r->id, o->step,
 		core_problem(t->arena, "denied", "%.*s was not sent: %.*s", BASE_STR_ARG(o->action->name),
@@ -159,18 +160,18 @@ static void ask_for_money(struct core_turn *t, const struct core_open *o, struct
 
 static void send_now(struct core_turn *t, struct core_run *r, struct core_open *o, struct judged_call *call)
 {
-	struct core_route route = {.json = o->route};
+	struct core_route route = {.json = o->effect->route};
 	struct base_str lacking = BASE_STR_NONE;
 
 	if (o->action->model && call->found) {
-		route = core_route_of(t->c, base_json_root(call->args), call->ev.args.len, o->failures,
-			t->cmd->now_ms, t->arena);
+		route = core_route_of(t->c, base_json_root(call->args), call->ev.args.len,
+			o->effect->failures, t->cmd->now_ms, t->arena);
 		if (route.problem.len) {
 			core_emit_step_failed(t, r->id, o->step,
 				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)), 0);
 			return;
 		}
-		if (route.reserve > o->overrun)
+		if (route.reserve > o->effect->overrun)
 			lacking = core_budget_short(t->c, r, route.reserve, t->cmd->now_ms, t->arena);
 	}
 	if (lacking.len) {
@@ -180,10 +181,10 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 	core_step_sent_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_sent){.run = r->id,
 			.step = o->step,
-			.attempt = o->attempt + 1,
+			.attempt = o->effect->attempt + 1,
 			.reserved = route.reserve,
 			.route = route.json,
-			.mode = o->mode,
+			.mode = o->effect->mode,
 			.klass = (uint8_t)core_action_class(t->c, o->action)});
 }
 
@@ -191,27 +192,28 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
  * it safe to repeat is gone, so a person says whether it happened. */
 static bool class_is_gone(struct core_turn *t, const struct core_step *s, const struct core_open *o)
 {
-	return o->uncertain && (s->klass == CORE_IDEMPOTENT || s->klass == CORE_LOOKUP) &&
+	return o->effect->uncertain && (s->klass == CORE_IDEMPOTENT || s->klass == CORE_LOOKUP) &&
 	       core_action_class(t->c, o->action) != (enum core_class)s->klass;
 }
 
 void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 {
-	struct core_open *o = r->step[step].open;
+	struct core_open *o = core_step_open(&r->step[step]);
 	struct judged_call call = recall(t, &r->step[step]);
 	const struct core_connector *k = core_connector_find(t->c, o->action->connector);
 
-	if (o->uncertain && class_now(t, &r->step[step]) == CORE_ONCE && r->step[step].klass != CORE_ONCE)
+	if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE &&
+		r->step[step].klass != CORE_ONCE)
 		core_emit_doubt(t, r, step,
 			evidence_of(t, o,
 				core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
 	else if (t->c->frozen && !o->action->internal)
-		emit_retry(t, o, 0, t->cmd->now_ms, o->mode, BASE_STR_NONE, 0);
+		emit_retry(t, o, 0, t->cmd->now_ms, o->effect->mode, BASE_STR_NONE, 0);
 	else if (k &&
 		 k->open_until_ms > t->cmd->now_ms) /* its slot is taken, but the breaker opened meanwhile */
-		emit_retry(t, o, 0, k->open_until_ms, o->mode, BASE_STR_NONE, 0);
+		emit_retry(t, o, 0, k->open_until_ms, o->effect->mode, BASE_STR_NONE, 0);
 	else if (!call.found) /* what was judged cannot be read: nothing is sent on trust */
-		emit_retry(t, o, 0, t->cmd->now_ms + UNREADABLE_MS, o->mode, BASE_STR_NONE, 0);
+		emit_retry(t, o, 0, t->cmd->now_ms + UNREADABLE_MS, o->effect->mode, BASE_STR_NONE, 0);
 	else if (class_is_gone(t, &r->step[step], o))
 		core_emit_doubt(t, r, step,
 			evidence_of(t, o,
@@ -226,7 +228,7 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 
 void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence)
 {
-	const struct core_open *o = r->step[step].open;
+	const struct core_open *o = core_step_open(&r->step[step]);
 	struct core_gate_open g = {.run = r->id,
 		.step = step,
 		.kind = "doubt",
@@ -238,7 +240,7 @@ void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, str
 	core_step_doubt_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_doubt){.run = r->id,
 			.step = step,
-			.attempt = o->attempt,
+			.attempt = o->effect->attempt,
 			.gate = t->next_gate,
 			.evidence = evidence});
 	(void)core_emit_gate(t, &g);
@@ -257,8 +259,8 @@ static struct base_str evidence_of(struct core_turn *t, const struct core_open *
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "action", o->action->name);
-	base_jw_mint(&w, "attempt", o->attempt);
-	base_jw_mstr(&w, "key", o->key);
+	base_jw_mint(&w, "attempt", o->effect->attempt);
+	base_jw_mstr(&w, "key", o->effect->key);
 	if (f && core_step_called_get(f->record.body, &ev) == 0 && base_blob_is_inline(&ev.args))
 		base_jw_mraw(&w, "args", ev.args.data);
 	if (base_json_parse(problem, &doc, NULL) == 0)
@@ -276,7 +278,7 @@ static uint32_t attempts_max(const struct core_open *o)
 	struct base_json *doc;
 	int64_t n = o->action->attempts;
 
-	if (o->opts.len && base_json_parse(o->opts, &doc, NULL) == 0) {
+	if (o->effect->opts.len && base_json_parse(o->effect->opts, &doc, NULL) == 0) {
 		struct base_jv retry = base_jv_get(base_json_root(doc), "retry");
 
 		n = base_jv_int(
@@ -308,26 +310,27 @@ static void retry_or_park(
 		.kind = "retry",
 		.rule = BASE_STR("attempts used up"),
 		.show = evidence_of(t, o, problem)};
-	bool own = o->opts.len > 0 && attempts_max(o) != o->action->attempts;
+	bool own = o->effect->opts.len > 0 && attempts_max(o) != o->action->attempts;
 	bool maybe = t->cmd->outcome == CORE_WIRE_UNKNOWN && o->action->klass != CORE_READ;
 
-	if (o->failures + 1 < attempts_max(o)) {
-		emit_retry(t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), mode, problem, cost);
+	if (o->effect->failures + 1 < attempts_max(o)) {
+		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + backoff(t, o->effect->failures), mode,
+			problem, cost);
 		return;
 	}
 	if ((own && !maybe) || o->action->internal) { /* the flow said how often: it deals with it itself */
 		core_emit_step_failed(t, o->run, o->step, problem, cost);
 		return;
 	}
-	emit_retry(t, o, o->attempt, t->cmd->now_ms, mode, problem, cost);
+	emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, mode, problem, cost);
 	g.title = base_arena_printf(t->arena, "%.*s of run %llu failed %u times",
-		BASE_STR_ARG(o->action->name), (unsigned long long)o->run, o->failures + 1);
+		BASE_STR_ARG(o->action->name), (unsigned long long)o->run, o->effect->failures + 1);
 	(void)core_emit_gate(t, &g);
 }
 
 static bool is_cancelled(const struct core_run *r)
 {
-	return r->state == CORE_RUN_ENDED && r->outcome == CORE_CANCELLED;
+	return r->state == CORE_RUN_ENDED && core_run_extra(r)->outcome == CORE_CANCELLED;
 }
 
 /* Nothing is sent again for a run that was cancelled: what did not happen has failed, what may have happened is
@@ -337,10 +340,10 @@ static void settle_cancelled(struct core_turn *t, struct core_run *r, const stru
 {
 	enum core_class klass = class_now(t, &r->step[o->step]);
 
-	if ((!maybe && !o->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL)
+	if ((!maybe && !o->effect->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL)
 		core_emit_step_failed(t, r->id, o->step, problem, cost);
 	else if (klass == CORE_LOOKUP)
-		emit_retry(t, o, o->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
+		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
 	else
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 }
@@ -356,7 +359,7 @@ static void no_answer(struct core_turn *t, struct core_run *r, const struct core
 	else if (klass == CORE_ONCE)
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 	else if (klass == CORE_LOOKUP)
-		emit_retry(t, o, o->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
+		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
 	else
 		retry_or_park(t, o, 0, problem, cost);
 }
@@ -371,12 +374,12 @@ static int64_t cost_of(struct core_turn *t, const struct core_open *o)
 
 		/* Charged until the truth is known. */
 		cost = base_jv_int(base_jv_get(root, "cost_nusd"),
-			t->cmd->outcome == CORE_WIRE_UNKNOWN ? o->reserved : 0);
+			t->cmd->outcome == CORE_WIRE_UNKNOWN ? o->effect->reserved : 0);
 		if (base_jv_bool(base_jv_get(root, "unknown"), false))
-			cost = o->reserved;
+			cost = o->effect->reserved;
 		base_json_free(doc);
 	} else if (t->cmd->outcome == CORE_WIRE_UNKNOWN) {
-		cost = o->reserved;
+		cost = o->effect->reserved;
 	}
 	return cost < 0 ? 0 : cost;
 }
@@ -392,9 +395,9 @@ static bool has_next_model(struct core_turn *t, const struct core_step *s)
 	call = recall(t, s);
 	if (call.found)
 		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len,
-			s->open->failures + 1, t->cmd->now_ms, t->arena);
+			s->open->effect->failures + 1, t->cmd->now_ms, t->arena);
 	base_json_free(call.args);
-	return !route.problem.len && s->open->failures + 1 < route.candidates;
+	return !route.problem.len && s->open->effect->failures + 1 < route.candidates;
 }
 
 void core_decide_effect_result(struct core_turn *t)
@@ -402,11 +405,11 @@ void core_decide_effect_result(struct core_turn *t)
 	const struct core_cmd *cmd = t->cmd;
 	struct core_run *r = core_run_find(t->c, cmd->run);
 	struct core_step *s = core_step_find(r, cmd->step);
-	struct core_open *o = s ? s->open : NULL;
+	struct core_open *o = core_step_open(s);
 	struct base_str value = cmd->body.len ? cmd->body : BASE_STR("null");
 	int64_t cost;
 
-	if (!o || s->status != CORE_STEP_SENT || o->attempt != cmd->attempt) {
+	if (!o || s->status != CORE_STEP_SENT || o->effect->attempt != cmd->attempt) {
 		core_refuse(t, 409, "late", "attempt %u of step %u of run %llu is not awaited", cmd->attempt,
 			cmd->step, (unsigned long long)cmd->run);
 		return;
@@ -417,21 +420,21 @@ void core_decide_effect_result(struct core_turn *t)
 		core_emit_step_done(t, r->id, cmd->step, value, cost, cmd->params, o->action->labels);
 		break;
 	case CORE_WIRE_RETRY:
-		if (o->mode == 1)
-			emit_retry(
-				t, o, o->attempt, t->cmd->now_ms + backoff(t, o->failures), 1, value, cost);
+		if (o->effect->mode == 1)
+			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + backoff(t, o->effect->failures),
+				1, value, cost);
 		else if (is_cancelled(r))
 			settle_cancelled(t, r, o, false, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;
 	case CORE_WIRE_NOT_FOUND:
-		if (o->mode == 0) /* an answer to another question */
+		if (o->effect->mode == 0) /* an answer to another question */
 			no_answer(t, r, o, value, cost);
 		else if (is_cancelled(r)) /* it did not happen, and will not */
 			core_emit_step_failed(t, r->id, cmd->step, value, cost);
-		else if (o->failures + 1 < attempts_max(o))
-			emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+		else if (o->effect->failures + 1 < attempts_max(o))
+			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, 0, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;
@@ -440,7 +443,7 @@ void core_decide_effect_result(struct core_turn *t)
 		break;
 	default:
 		if (has_next_model(t, s) && !is_cancelled(r))
-			emit_retry(t, o, o->attempt, t->cmd->now_ms, 0, value, cost);
+			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, 0, value, cost);
 		else
 			core_emit_step_failed(t, r->id, cmd->step, value, cost);
 		break;
@@ -456,20 +459,21 @@ void core_decide_start(struct core_turn *t)
 
 	core_engine_started_emit(t->block, t->cmd->now_ms,
 		&(struct core_engine_started){.epoch = t->c->epoch + 1, .version = t->cmd->text});
-	for (struct core_open *o = t->c->open_first; o; o = o->next) {
+	for (struct core_effect *x = t->c->effect_first; x; x = x->next) {
+		struct core_open *o = x->open;
 		struct core_run *r = core_run_find(t->c, o->run);
 		struct core_step *s = &r->step[o->step];
 
 		if (s->status != CORE_STEP_SENT)
 			continue;
 		if (is_cancelled(r))
-			settle_cancelled(t, r, o, true, problem, o->reserved);
+			settle_cancelled(t, r, o, true, problem, o->effect->reserved);
 		else if (class_now(t, s) == CORE_ONCE)
 			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 		else
-			emit_retry(t, o, o->attempt,
+			emit_retry(t, o, o->effect->attempt,
 				t->cmd->now_ms + (s->klass == CORE_LOOKUP ? o->action->settle_ms : 0),
-				s->klass == CORE_LOOKUP ? 1 : 0, problem, o->reserved);
+				s->klass == CORE_LOOKUP ? 1 : 0, problem, o->effect->reserved);
 	}
 }
 

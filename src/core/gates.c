@@ -295,7 +295,8 @@ static bool may_decide(struct core_turn *t, const struct core_gate *g)
 	const struct core_run *r = core_run_find(t->c, g->run);
 
 	if (base_str_is(t->cmd->by.id, "operator") ||
-		!(r && (base_str_eq(r->by, t->cmd->by.id) || base_str_eq(r->origin, t->cmd->by.id))))
+		!(r && (base_str_eq(core_word_text(r->by), t->cmd->by.id) ||
+			       base_str_eq(core_word_text(r->origin), t->cmd->by.id))))
 		return true;
 	core_refuse(t, 403, "denied", "%.*s started this run: somebody else must decide its gates",
 		BASE_STR_ARG(t->cmd->by.id));

@@ -124,8 +124,8 @@ static void memory_put(struct core_turn *t, const struct core_call *call)
 				(unsigned long long)version, (long long)base));
 		return;
 	}
-	core_emit_fact(t, key, arg_text(t, call, "value"), false, call->run->id, call->step, call->run->as,
-		arg_str(call, "source"), call->run->labels);
+	core_emit_fact(t, key, arg_text(t, call, "value"), false, call->run->id, call->step,
+		core_word_text(call->run->as), arg_str(call, "source"), call->run->labels);
 	core_emit_called_done(
 		t, call, base_arena_printf(t->arena, "{\"version\":%llu}", (unsigned long long)version + 1));
 }
@@ -139,8 +139,8 @@ static void memory_forget(struct core_turn *t, const struct core_call *call)
 		core_emit_called_done(t, call, BASE_STR("null"));
 		return;
 	}
-	core_emit_fact(
-		t, key, BASE_STR_NONE, true, call->run->id, call->step, call->run->as, BASE_STR_NONE, 0);
+	core_emit_fact(t, key, BASE_STR_NONE, true, call->run->id, call->step, core_word_text(call->run->as),
+		BASE_STR_NONE, 0);
 	core_emit_called_done(t, call,
 		base_arena_printf(t->arena, "{\"version\":%llu}", (unsigned long long)f->version + 1));
 }
@@ -154,7 +154,7 @@ static void memory_document(struct core_turn *t, const struct core_call *call)
 		.hash = base_hash_of(text),
 		.run = call->run->id,
 		.step = call->step,
-		.by = call->run->as,
+		.by = core_word_text(call->run->as),
 		.labels = call->run->labels};
 
 	core_document_put_emit(t->block, t->cmd->now_ms, &ev);
@@ -215,8 +215,8 @@ static void signal_wait(struct core_turn *t, const struct core_call *call)
 	int64_t timeout = base_jv_int(base_jv_get(call->args, "timeout_ms"), -1);
 	const struct core_fetched *got;
 
-	for (const struct core_signal *s = call->run->signals; s; s = s->next) {
-		if (!base_str_eq(s->name, name))
+	for (const struct core_signal *s = core_run_extra(call->run)->signals; s; s = s->next) {
+		if (!base_str_eq(s->name->text, name))
 			continue;
 		got = core_fetched_at(t, s->seq);
 		core_emit_called_done(t, call,
@@ -237,9 +237,8 @@ static bool too_deep(struct core_turn *t, const struct core_call *call)
 {
 	unsigned depth = 1;
 
-	for (const struct core_run *r = call->run; r->parent; depth++)
-		if (!(r = core_run_find(t->c, r->parent)))
-			break;
+	for (const struct core_run *r = call->run; (r = core_run_parent(t->c, r)) != NULL;)
+		depth++;
 	if (depth < CORE_DEPTH_MAX)
 		return false;
 	core_emit_called_failed(t, call,
@@ -278,8 +277,8 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	struct core_start s = {.flow = flow,
 		.parent = waits ? call->run : NULL,
 		.parent_step = call->step,
-		.by = call->run->as,
-		.origin = call->run->origin,
+		.by = core_word_text(call->run->as),
+		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
 		.dry = is_dry(call)};
 	uint64_t run;
@@ -296,9 +295,10 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		const struct core_key *k;
 		struct base_hash hash = base_hash_of(s.input);
 
-		s.key = core_start_key(t->arena, call->run->as, flow->name, s.dry, arg_str(call, "key"));
+		s.key = core_start_key(
+			t->arena, core_word_text(call->run->as), flow->name, s.dry, arg_str(call, "key"));
 		k = base_names_get(t->c->keys, s.key);
-		if (k && !base_hash_eq(&k->input, &hash)) {
+		if (k && !core_key_is(k, &hash)) {
 			core_emit_called_failed(t, call,
 				core_problem(t->arena, "key_reused",
 					"run %llu was started with this key and another input",
@@ -329,7 +329,8 @@ static void put_patterns(struct base_jw *w, const struct core_patterns *p)
  * limits. */
 static struct base_str limits_of(struct core_turn *t, const struct core_run *r)
 {
-	const struct core_principal *p = base_names_get(t->c->principals, r->as);
+	const struct core_principal *p = base_names_get(t->c->principals, core_word_text(r->as));
+	const struct core_run_extra *x = core_run_extra(r);
 	struct core_patterns none = {NULL, 0};
 	struct base_buf b;
 	struct base_jw w;
@@ -338,8 +339,8 @@ static struct base_str limits_of(struct core_turn *t, const struct core_run *r)
 	w = base_jw_of(&b);
 	base_jw_arr(&w);
 	put_patterns(&w, p ? &p->grants : &none);
-	for (uint32_t i = 0; i < r->limit_count; i++)
-		put_patterns(&w, &r->limits[i]);
+	for (uint32_t i = 0; i < x->limit_count; i++)
+		put_patterns(&w, &x->limits[i]);
 	base_jw_end_arr(&w);
 	return core_buf_to_arena(t->arena, &b);
 }
@@ -350,8 +351,8 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 	struct core_start s = {.agent = agent,
 		.parent = call->run,
 		.parent_step = call->step,
-		.by = call->run->as,
-		.origin = call->run->origin,
+		.by = core_word_text(call->run->as),
+		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
 		.dry = is_dry(call)};
 
@@ -511,7 +512,7 @@ static void outcome_record(struct core_turn *t, const struct core_call *call)
 	struct base_str own = arg_str(call, "customer"), key = arg_str(call, "key");
 	struct core_outcome_recorded ev = {.name = arg_str(call, "name"),
 		.run = call->run->id,
-		.by = call->run->as,
+		.by = core_word_text(call->run->as),
 		.customer = own.len ? own : call->customer,
 		.key = key};
 	struct base_err err;

@@ -173,11 +173,24 @@ void core_decide_outcome(struct core_turn *t)
 	base_json_free(doc);
 }
 
+/* The step of the run that has waited longest for this signal, or NULL. */
+static const struct core_open *first_waiting(const struct core_run *r, struct base_str name)
+{
+	const struct core_open *o, *first = NULL;
+	uint32_t i = r->steps, seen = 0;
+
+	while (seen++ < r->open && (o = core_open_before(r, &i)) != NULL)
+		if (o->action->handler == CORE_H_SIGNAL_WAIT && base_str_eq(core_word_text(o->signal), name))
+			first = o;
+	return first;
+}
+
 void core_decide_signal(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
 	struct core_run *r = core_run_find(t->c, cmd->run);
 	struct base_str payload = BASE_STR("null"), key = BASE_STR_NONE;
+	const struct core_open *hears;
 	struct core_signal_sent ev;
 	unsigned waiting = 0;
 
@@ -187,7 +200,7 @@ void core_decide_signal(struct core_turn *t)
 			(unsigned long long)cmd->run);
 		return;
 	}
-	for (const struct core_signal *s = r->signals; s; s = s->next)
+	for (const struct core_signal *s = core_run_extra(r)->signals; s; s = s->next)
 		waiting++;
 	if (waiting >= CORE_SIGNALS_MAX) {
 		core_refuse(t, 429, "too_many", "run %llu has %u signals that it has not waited for yet",
@@ -211,13 +224,9 @@ void core_decide_signal(struct core_turn *t)
 		return;
 	core_signal_sent_emit(t->block, cmd->now_ms, &ev);
 	core_reply_json(t, 202, BASE_STR("{}"));
-	for (struct core_open *o = t->c->open_first; o; o = o->next) {
-		if (o->run != r->id || !o->action || o->action->handler != CORE_H_SIGNAL_WAIT ||
-			!base_str_eq(o->signal, cmd->name))
-			continue;
-		core_emit_step_done(t, r->id, o->step,
+	hears = first_waiting(r, cmd->name);
+	if (hears)
+		core_emit_step_done(t, r->id, hears->step,
 			base_arena_printf(t->arena, "{\"payload\":%.*s}", BASE_STR_ARG(payload)), 0,
 			BASE_STR_NONE, 0);
-		return;
-	}
 }

@@ -55,12 +55,12 @@ struct base_str core_budget_short(const struct core *c, const struct core_run *r
 	int64_t now_ms, struct base_arena *arena)
 {
 	uint32_t month = core_month_of(now_ms);
-	const struct core_flow *flow = r->payer;
+	const struct core_flow *flow = core_run_payer(r);
 	int64_t used;
 
 	if (amount <= 0)
 		return BASE_STR_NONE;
-	for (const struct core_run *at = r; at; at = at->parent ? core_run_find(c, at->parent) : NULL)
+	for (const struct core_run *at = r; at; at = core_run_parent(c, at))
 		if (at->budget >= 0 && at->spent + at->reserved + amount > at->budget)
 			return short_text(arena, "this run", at->spent + at->reserved, at->budget);
 	if (flow && flow->current && flow->current->budget_month >= 0) {
@@ -77,13 +77,13 @@ struct base_str core_budget_short(const struct core *c, const struct core_run *r
 
 static void move_reserved(struct core *c, struct core_run *r, struct core_open *o, int64_t amount)
 {
-	struct core_flow *flow = r->payer;
+	struct core_flow *flow = core_run_payer(r);
 
-	o->reserved += amount;
+	o->effect->reserved += amount;
 	c->reserved += amount;
 	if (flow)
 		flow->reserved += amount;
-	for (struct core_run *at = r; at; at = at->parent ? core_run_find(c, at->parent) : NULL)
+	for (struct core_run *at = r; at; at = core_run_parent(c, at))
 		at->reserved += amount;
 }
 
@@ -96,18 +96,18 @@ void core_reserve(struct core *c, struct core_run *r, struct core_open *o, int64
 void core_settle(struct core *c, struct core_run *r, struct core_open *o, int64_t cost)
 {
 	uint32_t month = core_month_of(c->time_ms);
-	struct core_flow *flow = r->payer;
+	struct core_flow *flow = core_run_payer(r);
 
 	if (cost > COST_MAX)
 		cost = COST_MAX;
-	if (o->reserved)
-		move_reserved(c, r, o, -o->reserved);
+	if (o->effect && o->effect->reserved)
+		move_reserved(c, r, o, -o->effect->reserved);
 	if (cost <= 0)
 		return;
 	meter_add(&c->meter, month, cost);
 	if (flow)
 		meter_add(&flow->meter, month, cost);
-	for (struct core_run *at = r; at; at = at->parent ? core_run_find(c, at->parent) : NULL)
+	for (struct core_run *at = r; at; at = core_run_parent(c, at))
 		at->spent += cost;
 }
 

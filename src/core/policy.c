@@ -5,12 +5,13 @@
 
 bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action)
 {
-	const struct core_principal *p = base_names_get(c->principals, r->as);
+	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
+	const struct core_run_extra *x = core_run_extra(r);
 
 	if (!p || p->revoked || !core_patterns_match(&p->grants, action))
 		return false;
-	for (uint32_t i = 0; i < r->limit_count; i++)
-		if (!core_patterns_match(&r->limits[i], action))
+	for (uint32_t i = 0; i < x->limit_count; i++)
+		if (!core_patterns_match(&x->limits[i], action))
 			return false;
 	return true;
 }
@@ -102,7 +103,7 @@ static void scene_init(struct scene *s, const struct core_question *q, struct ba
 	struct base_jw w;
 
 	*s = (struct scene){0};
-	bind(s, "principal", cel_string(q->run->as));
+	bind(s, "principal", cel_string(core_word_text(q->run->as)));
 	bind(s, "action", cel_string(q->action->name));
 	bind(s, "args", cel_json(q->args, arena));
 	bind(s, "cost", cel_int(q->cost));
@@ -114,7 +115,7 @@ static void scene_init(struct scene *s, const struct core_question *q, struct ba
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "flow", q->run->flow ? q->run->flow->name : BASE_STR("aios:agent"));
-	base_jw_mstr(&w, "agent", q->run->agent);
+	base_jw_mstr(&w, "agent", core_word_text(core_run_extra(q->run)->agent));
 	base_jw_mint(&w, "id", (int64_t)q->run->id);
 	base_jw_end_obj(&w);
 	if (base_json_parse(base_buf_view(&b), &s->run, NULL) == 0)

@@ -43,8 +43,8 @@ static void want_list(const struct core *c, struct wants *w, struct base_jv args
 
 static void want_signal(struct wants *w, const struct core_run *r, struct base_str name)
 {
-	for (const struct core_signal *s = r ? r->signals : NULL; s; s = s->next) {
-		if (base_str_eq(s->name, name)) {
+	for (const struct core_signal *s = r ? core_run_extra(r)->signals : NULL; s; s = s->next) {
+		if (base_str_eq(s->name->text, name)) {
 			want(w, s->seq);
 			return;
 		}
@@ -102,7 +102,7 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 		want(w, core_customer_seq(c, base_jv_str(base_jv_get(base_json_root(opts), "customer"))));
 		base_json_free(opts);
 	}
-	want(w, core_customer_seq(c, r->customer));
+	want(w, core_customer_seq(c, core_run_extra(r)->customer));
 }
 
 static void want_for_tick(const struct core *c, struct wants *w)
@@ -120,7 +120,7 @@ static void want_for_tick(const struct core *c, struct wants *w)
 	if (s->status != CORE_STEP_HELD)
 		return;
 	want(w, s->seq);
-	want(w, core_customer_seq(c, s->open->customer));
+	want(w, core_customer_seq(c, s->open->effect->customer));
 }
 
 /* A gate may follow that shows what was asked for. */
@@ -128,13 +128,14 @@ static void want_for_result(const struct core *c, const struct core_cmd *cmd, st
 {
 	const struct core_step *s = core_step_find(core_run_find(c, cmd->run), cmd->step);
 
-	if (s && s->open && cmd->outcome != CORE_WIRE_DONE)
+	if (core_step_open(s) && cmd->outcome != CORE_WIRE_DONE)
 		want(w, s->seq);
 }
 
 static void want_for_start(const struct core *c, struct wants *w)
 {
-	for (const struct core_open *o = c->open_first; o; o = o->next) {
+	for (const struct core_effect *x = c->effect_first; x; x = x->next) {
+		const struct core_open *o = x->open;
 		const struct core_step *s = core_step_find(core_run_find(c, o->run), o->step);
 
 		if (s->status == CORE_STEP_SENT && s->klass == CORE_ONCE)

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { FORMAT = 2 };
+enum { FORMAT = 3 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -18,25 +18,6 @@ static uint64_t u(struct base_reader *r)
 static struct base_str text(struct core *c, struct base_reader *r)
 {
 	return base_slab_dup(c->slab, base_get_str(r));
-}
-
-static void put_patterns(struct base_buf *b, const struct core_patterns *p)
-{
-	base_put_u64(b, p->count);
-	for (uint32_t i = 0; i < p->count; i++)
-		base_put_str(b, p->item[i]);
-}
-
-static void get_patterns(struct core *c, struct base_reader *r, struct core_patterns *p)
-{
-	uint64_t n = base_get_uint(r, 1 << 20);
-
-	if (n == 0 || r->failed)
-		return;
-	p->item = base_slab_alloc(c->slab, n * sizeof(*p->item));
-	p->count = (uint32_t)n;
-	for (uint64_t i = 0; i < n; i++)
-		p->item[i] = text(c, r);
 }
 
 /* --- named things --- */
@@ -80,7 +61,7 @@ static void put_principal(struct base_buf *b, struct base_str key, const void *v
 	base_put_str(b, (struct base_str){(const char *)p->public_key, p->has_key ? 32 : 0});
 	base_put_u64(b, p->revoked);
 	base_put_i64(b, p->expires_ms);
-	put_patterns(b, &p->grants);
+	core_put_patterns(b, &p->grants);
 }
 
 static void *get_principal(struct core *c, struct base_str key, struct base_reader *r)
@@ -98,7 +79,7 @@ static void *get_principal(struct core *c, struct base_str key, struct base_read
 		memcpy(p->public_key, pub.ptr, 32);
 	p->revoked = u(r) != 0;
 	p->expires_ms = base_get_i64(r);
-	get_patterns(c, r, &p->grants);
+	core_get_patterns(c, r, &p->grants);
 	return p;
 }
 
@@ -233,17 +214,22 @@ static void put_key(struct base_buf *b, struct base_str key, const void *value)
 
 	(void)key;
 	base_put_u64(b, k->run);
-	base_put_hash(b, &k->input);
+	base_buf_put(b, k->input, sizeof(k->input));
 	base_put_u64(b, k->ended);
 }
 
 static void *get_key(struct core *c, struct base_str key, struct base_reader *r)
 {
-	struct core_key *k = base_slab_alloc(c->slab, sizeof(*k));
+	uint64_t run = u(r);
+	struct core_key *k;
 
 	(void)key;
-	k->run = u(r);
-	base_get_hash(r, &k->input);
+	if (r->failed || r->end - r->at < CORE_HASH_SHORT) {
+		r->failed = 1;
+		return NULL;
+	}
+	k = core_key_new(c, run, (const uint8_t *)r->at);
+	r->at += CORE_HASH_SHORT;
 	k->ended = u(r) != 0;
 	return k;
 }
@@ -297,197 +283,7 @@ static void *get_experiment(struct core *c, struct base_str key, struct base_rea
 	return x;
 }
 
-/* --- runs and gates --- */
-
-static void put_open(struct base_buf *b, const struct core_open *o)
-{
-	base_put_str(b, o->action->name);
-	base_put_u64(b, o->attempt);
-	base_put_u64(b, o->failures);
-	base_put_u64(b, o->mode);
-	base_put_i64(b, o->due_ms);
-	base_put_u64(b, o->gate);
-	base_put_u64(b, o->child);
-	base_put_i64(b, o->reserved);
-	base_put_i64(b, o->overrun);
-	base_put_u64(b, (uint64_t)o->cleared << 1 | (uint64_t)o->uncertain << 2);
-	base_put_i64(b, o->sent_ms);
-	base_put_u64(b, o->approval);
-	base_put_str(b, o->key);
-	base_put_str(b, o->signal);
-	base_put_str(b, o->customer);
-	base_put_str(b, o->route);
-	base_put_str(b, o->opts);
-	base_put_hash(b, &o->args_hash);
-}
-
-static void get_open(struct core *c, struct base_reader *r, struct core_run *run, uint32_t step)
-{
-	struct core_open *o = core_open_add(c, run, step);
-	uint64_t flags;
-
-	o->action = core_action_find(c, base_get_str(r));
-	o->attempt = (uint32_t)base_get_uint(r, UINT32_MAX);
-	o->failures = (uint32_t)base_get_uint(r, UINT32_MAX);
-	o->mode = (uint8_t)base_get_uint(r, 255);
-	o->due_ms = base_get_i64(r);
-	o->gate = u(r);
-	o->child = u(r);
-	o->reserved = base_get_i64(r);
-	o->overrun = base_get_i64(r);
-	flags = u(r);
-	o->cleared = (flags & 2) != 0;
-	o->uncertain = (flags & 4) != 0;
-	o->sent_ms = base_get_i64(r);
-	o->approval = u(r);
-	o->key = text(c, r);
-	o->signal = text(c, r);
-	o->customer = text(c, r);
-	o->route = text(c, r);
-	o->opts = text(c, r);
-	base_get_hash(r, &o->args_hash);
-	if (!o->action)
-		r->failed = 1;
-	if (o->due_ms)
-		core_timer_add(c, CORE_TIMER_STEP, run->id, step, o->due_ms);
-}
-
-static void put_run(struct base_buf *b, const struct core_run *r)
-{
-	base_put_u64(b, r->id);
-	base_put_u64(b, r->state);
-	base_put_u64(b, r->outcome);
-	base_put_u64(b, (uint64_t)r->flags | (uint64_t)r->has_gates << 8);
-	base_put_u64(b, r->labels);
-	base_put_str(b, r->flow ? r->flow->name : BASE_STR_NONE);
-	base_put_str(b, r->version ? (struct base_str){(const char *)r->version->hash.b, 32} : BASE_STR_NONE);
-	base_put_u64(b, r->parent);
-	base_put_u64(b, r->parent_step);
-	base_put_u64(b, r->seq_started);
-	base_put_u64(b, r->seq_ended);
-	base_put_i64(b, r->started_ms);
-	base_put_str(b, (struct base_str){(const char *)r->salt, sizeof(r->salt)});
-	base_put_i64(b, r->spent);
-	base_put_i64(b, r->reserved);
-	base_put_i64(b, r->budget);
-	base_put_str(b, r->as);
-	base_put_str(b, r->by);
-	base_put_str(b, r->origin);
-	base_put_str(b, r->payer ? r->payer->name : BASE_STR_NONE);
-	base_put_str(b, r->key);
-	base_put_str(b, r->customer);
-	base_put_str(b, r->agent);
-	base_put_u64(b, r->park_gate);
-	base_put_u64(b, r->limit_count);
-	for (uint32_t i = 0; i < r->limit_count; i++)
-		put_patterns(b, &r->limits[i]);
-	for (const struct core_signal *s = r->signals; s; s = s->next) {
-		base_put_u64(b, s->seq);
-		base_put_str(b, s->name);
-	}
-	base_put_u64(b, 0);
-	base_put_u64(b, r->steps);
-	for (uint32_t i = 0; i < r->steps; i++) {
-		const struct core_step *s = &r->step[i];
-
-		base_put_u64(b, s->seq);
-		base_put_u64(b, s->seq_end);
-		base_put_u64(b, s->action);
-		base_put_u64(b, (uint64_t)s->status | (uint64_t)s->klass << 8 | (uint64_t)s->labels << 16 |
-					(uint64_t)s->attempt << 24);
-		base_buf_put(b, s->hash, sizeof(s->hash));
-	}
-}
-
-static void get_steps(struct core *c, struct base_reader *rd, struct core_run *r)
-{
-	uint64_t n = base_get_uint(rd, CORE_STEPS_MAX);
-
-	if (n && !rd->failed) {
-		r->step = base_slab_alloc(c->slab, n * sizeof(*r->step));
-		r->steps_cap = (uint32_t)n;
-	}
-	for (uint64_t i = 0; i < n && !rd->failed; i++) {
-		struct core_step *s = &r->step[i];
-		uint64_t packed;
-
-		s->seq = u(rd);
-		s->seq_end = u(rd);
-		s->action = (uint32_t)base_get_uint(rd, UINT32_MAX);
-		packed = u(rd);
-		s->status = (uint8_t)packed;
-		s->klass = (uint8_t)(packed >> 8);
-		s->labels = (uint8_t)(packed >> 16);
-		s->attempt = (uint8_t)(packed >> 24);
-		if (rd->end - rd->at < CORE_HASH_SHORT || s->action >= c->action_count) {
-			rd->failed = 1;
-			return;
-		}
-		memcpy(s->hash, rd->at, CORE_HASH_SHORT);
-		rd->at += CORE_HASH_SHORT;
-		r->steps++;
-	}
-}
-
-static void get_signals(struct core *c, struct base_reader *rd, struct core_run *r)
-{
-	struct core_signal **at = &r->signals;
-	uint64_t seq;
-
-	while ((seq = u(rd)) != 0 && !rd->failed) {
-		*at = base_slab_alloc(c->slab, sizeof(**at));
-		(*at)->seq = seq;
-		(*at)->name = text(c, rd);
-		at = &(*at)->next;
-	}
-}
-
-static void get_run(struct core *c, struct base_reader *rd)
-{
-	struct core_run *r = base_slab_alloc(c->slab, sizeof(*r));
-	struct base_str salt;
-	uint64_t flags;
-
-	r->id = u(rd);
-	r->state = (uint8_t)base_get_uint(rd, 255);
-	r->outcome = (uint8_t)base_get_uint(rd, 255);
-	flags = u(rd);
-	r->flags = (uint8_t)flags;
-	r->has_gates = (flags & 256) != 0;
-	r->labels = (uint8_t)base_get_uint(rd, 255);
-	r->flow = base_names_get(c->flows, base_get_str(rd));
-	r->version = base_names_get(c->versions, base_get_str(rd));
-	r->parent = u(rd);
-	r->parent_step = (uint32_t)base_get_uint(rd, UINT32_MAX);
-	r->seq_started = u(rd);
-	r->seq_ended = u(rd);
-	r->started_ms = base_get_i64(rd);
-	salt = base_get_str(rd);
-	if (salt.len == sizeof(r->salt))
-		memcpy(r->salt, salt.ptr, sizeof(r->salt));
-	else
-		rd->failed = 1;
-	r->spent = base_get_i64(rd);
-	r->reserved = base_get_i64(rd);
-	r->budget = base_get_i64(rd);
-	r->as = text(c, rd);
-	r->by = text(c, rd);
-	r->origin = text(c, rd);
-	r->payer = base_names_get(c->flows, base_get_str(rd));
-	r->key = text(c, rd);
-	r->customer = text(c, rd);
-	r->agent = text(c, rd);
-	r->park_gate = u(rd);
-	r->limit_count = (uint32_t)base_get_uint(rd, 1 << 16);
-	if (r->limit_count && !rd->failed)
-		r->limits = base_slab_alloc(c->slab, r->limit_count * sizeof(*r->limits));
-	for (uint32_t i = 0; i < r->limit_count && !rd->failed; i++)
-		get_patterns(c, rd, &r->limits[i]);
-	get_signals(c, rd, r);
-	get_steps(c, rd, r);
-	if (!rd->failed && base_idmap_put(c->runs, r->id, r) < 0)
-		rd->failed = 1;
-}
+/* --- gates --- */
 
 static void put_gate(struct base_buf *b, const struct core_gate *g)
 {
@@ -583,7 +379,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 {
 	struct base_arena *a;
 	uint64_t *ids;
-	size_t n, open = 0;
+	size_t n;
 
 	if (base_arena_new((size_t)1 << 32, &a) < 0)
 		return -ENOMEM;
@@ -599,17 +395,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	put_names(ret, c->experiments, put_experiment);
 	put_names(ret, c->outcome_keys, put_number);
 	n = sorted_ids(c->runs, a, &ids);
-	base_put_u64(ret, n);
-	for (size_t i = 0; i < n; i++)
-		put_run(ret, core_run_find(c, ids[i]));
-	for (const struct core_open *o = c->open_first; o; o = o->next)
-		open++;
-	base_put_u64(ret, open);
-	for (const struct core_open *o = c->open_first; o; o = o->next) {
-		base_put_u64(ret, o->run);
-		base_put_u64(ret, o->step);
-		put_open(ret, o);
-	}
+	core_put_runs(c, ids, n, ret);
 	n = sorted_ids(c->gates, a, &ids);
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
@@ -637,22 +423,6 @@ static void get_head(struct core *c, struct base_reader *r)
 		(void)core_action_intern(c, base_get_str(r));
 }
 
-static void get_opens(struct core *c, struct base_reader *r)
-{
-	uint64_t n = u(r);
-
-	for (uint64_t i = 0; i < n && !r->failed; i++) {
-		struct core_run *run = core_run_find(c, u(r));
-		uint32_t step = (uint32_t)base_get_uint(r, UINT32_MAX);
-
-		if (!core_step_find(run, step) || run->step[step].open) {
-			r->failed = 1;
-			return;
-		}
-		get_open(c, r, run, step);
-	}
-}
-
 int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 {
 	struct base_reader r = base_reader_of(snapshot);
@@ -672,10 +442,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	get_names(c, &r, c->effect_keys, get_key);
 	get_names(c, &r, c->experiments, get_experiment);
 	get_names(c, &r, c->outcome_keys, get_number);
-	n = u(&r);
-	for (uint64_t i = 0; i < n && !r.failed; i++)
-		get_run(c, &r);
-	get_opens(c, &r);
+	core_get_runs(c, &r);
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		get_gate(c, &r);

@@ -4,7 +4,8 @@
  * Invariants (core_check walks them):
  *  S1  A run that has ended has no open step of its own waits; one without open steps is not kept.
  *  S2  Steps of a run number from 0 without gaps; a step has `open` if and only if it is not finished.
- *  S3  Every open step is in the list of open steps once, and its run exists.
+ *  S3  An open step has an effect part if and only if it does not just wait; each stands once in the list of
+ *      effects, and its run exists.
  *  S4  The workspace's reserved money is the sum over all open steps; a run's is at least that of its own
  * steps (it counts its children's too). S5  A gate that is not decided belongs to a step that is open or to a
  * parked run. S6  No event changes a finished step. S7  An effect is SENT only with a key (its class is not
@@ -21,7 +22,7 @@ static int new_maps(struct core *c)
 {
 	struct base_names **names[] = {&c->actions, &c->principals, &c->flows, &c->agents, &c->connectors,
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
-		&c->action_index};
+		&c->action_index, &c->words};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
@@ -79,7 +80,8 @@ void core_free(struct core *c)
 	free_derived(c);
 	core_catalogue_free(c);
 	struct base_names *names[] = {c->actions, c->principals, c->flows, c->agents, c->connectors, c->facts,
-		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index};
+		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index,
+		c->words};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		base_names_free(names[i]);
 	base_idmap_free(c->runs);
@@ -97,11 +99,6 @@ struct core_run *core_run_find(const struct core *c, uint64_t id)
 struct core_gate *core_gate_find(const struct core *c, uint64_t id)
 {
 	return base_idmap_get(c->gates, id);
-}
-
-struct core_step *core_step_find(const struct core_run *r, uint32_t step)
-{
-	return r && step < r->steps ? &r->step[step] : NULL;
 }
 
 struct core_connector *core_connector_find(const struct core *c, struct base_str name)
@@ -138,71 +135,6 @@ uint32_t core_action_intern(struct core *c, struct base_str name)
 	c->action_count++;
 	BASE_CHECK(base_names_put(c->action_index, name, (void *)(uintptr_t)c->action_count) == 0);
 	return c->action_count - 1;
-}
-
-struct core_open *core_open_add(struct core *c, struct core_run *r, uint32_t step)
-{
-	struct core_open *o = base_slab_alloc(c->slab, sizeof(*o));
-
-	o->run = r->id;
-	o->step = step;
-	o->prev = c->open_last;
-	if (o->prev)
-		o->prev->next = o;
-	else
-		c->open_first = o;
-	c->open_last = o;
-	BASE_CHECK(!r->step[step].open);
-	r->step[step].open = o;
-	r->open++;
-	return o;
-}
-
-void core_open_drop(struct core *c, struct core_run *r, uint32_t step)
-{
-	struct core_open *o = r->step[step].open;
-
-	BASE_CHECK(o && r->open > 0);
-	if (o->reserved)
-		core_settle(c, r, o, 0);
-	if (o->prev)
-		o->prev->next = o->next;
-	else
-		c->open_first = o->next;
-	if (o->next)
-		o->next->prev = o->prev;
-	else
-		c->open_last = o->prev;
-	base_slab_str_release(c->slab, o->key);
-	base_slab_str_release(c->slab, o->signal);
-	base_slab_str_release(c->slab, o->customer);
-	base_slab_str_release(c->slab, o->route);
-	base_slab_str_release(c->slab, o->opts);
-	base_slab_release(c->slab, o, sizeof(*o));
-	r->step[step].open = NULL;
-	r->open--;
-}
-
-void core_run_forget(struct core *c, struct core_run *r)
-{
-	struct base_str *texts[] = {&r->as, &r->by, &r->origin, &r->key, &r->customer, &r->agent};
-
-	BASE_CHECK(r->open == 0 && r->state == CORE_RUN_ENDED);
-	while (r->signals) {
-		struct core_signal *s = r->signals;
-
-		r->signals = s->next;
-		base_slab_str_release(c->slab, s->name);
-		base_slab_release(c->slab, s, sizeof(*s));
-	}
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		base_slab_str_release(c->slab, *texts[i]);
-	for (uint32_t i = 0; i < r->limit_count; i++)
-		core_patterns_free(c, &r->limits[i]);
-	base_slab_release(c->slab, r->limits, r->limit_count * sizeof(*r->limits));
-	base_slab_release(c->slab, r->step, r->steps_cap * sizeof(*r->step));
-	base_idmap_remove(c->runs, r->id);
-	base_slab_release(c->slab, r, sizeof(*r));
 }
 
 void core_gate_forget(struct core *c, struct core_gate *g)
@@ -276,7 +208,7 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 	}
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
-	if (!s || !s->open || s->open->due_ms != t->when)
+	if (!core_step_open(s) || s->open->due_ms != t->when)
 		return false;
 	return s->status == CORE_STEP_WAITING || (s->status == CORE_STEP_HELD && !c->frozen);
 }
@@ -309,14 +241,17 @@ static void check_run(const struct core_run *r)
 	for (uint32_t i = 0; i < r->steps; i++) {
 		const struct core_step *s = &r->step[i];
 
-		BASE_CHECK((s->open != NULL) == (s->status < CORE_STEP_DONE)); /* S2 */
-		BASE_CHECK(s->open ? s->seq_end == 0 : s->seq_end >= s->seq);  /* S6 */
-		if (!s->open)
+		const struct core_open *o = core_step_open(s);
+
+		if (!o) {
+			BASE_CHECK(s->status <= CORE_STEP_FAILED && core_step_end(s) >= s->seq); /* S6 */
 			continue;
+		}
 		open++;
-		reserved += s->open->reserved;
-		BASE_CHECK(s->open->run == r->id && s->open->step == i);		  /* S3 */
-		BASE_CHECK(s->status != CORE_STEP_SENT || s->open->key.len > 0);	  /* S7 */
+		reserved += o->effect ? o->effect->reserved : 0;
+		BASE_CHECK(o->run == r->id && o->step == i && o->action);		  /* S2 */
+		BASE_CHECK((o->effect != NULL) == (s->status != CORE_STEP_WAITING));	  /* S3 */
+		BASE_CHECK(s->status != CORE_STEP_SENT || o->effect->key.len > 0);	  /* S7 */
 		BASE_CHECK(r->state != CORE_RUN_ENDED || s->status != CORE_STEP_WAITING); /* S1 */
 	}
 	BASE_CHECK(open == r->open && reserved <= r->reserved); /* S4 */
@@ -335,11 +270,12 @@ void core_check(const struct core *c)
 		BASE_CHECK(r->id == id && id < c->next_run);
 		check_run(r);
 	}
-	for (const struct core_open *o = c->open_first; o; o = o->next) {
-		const struct core_step *s = core_step_find(core_run_find(c, o->run), o->step);
+	for (const struct core_effect *x = c->effect_first; x; x = x->next) {
+		const struct core_open *o = x->open;
 
-		BASE_CHECK(s && s->open == o); /* S3 */
-		reserved += o->reserved;
+		BASE_CHECK(core_step_open(core_step_find(core_run_find(c, o->run), o->step)) == o); /* S3 */
+		BASE_CHECK(o->effect == x);
+		reserved += x->reserved;
 	}
 	BASE_CHECK(reserved == c->reserved); /* S4 */
 	cursor = 0;
@@ -349,7 +285,8 @@ void core_check(const struct core *c)
 		const struct core_step *s = core_step_find(r, g->step);
 
 		BASE_CHECK(g->id == id && id < c->next_gate);
-		BASE_CHECK(g->decided || (r && ((s && s->open) || r->park_gate == id))); /* S5 */
+		BASE_CHECK(g->decided ||
+			   (r && (core_step_open(s) || core_run_extra(r)->park_gate == id))); /* S5 */
 	}
 }
 

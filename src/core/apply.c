@@ -17,6 +17,7 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_ENDED:
 	case CORE_EV_RUN_PARKED:
 	case CORE_EV_RUN_RESUMED:
+	case CORE_EV_RUN_MOVED:
 	case CORE_EV_SIGNAL_SENT:
 		core_apply_run(a, type, e);
 		break;
@@ -189,6 +190,7 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 	switch (type) {
 	case CORE_EV_ENGINE_STARTED:
 		c->epoch = e->engine_started.epoch;
+		core_set_str(c, &c->interpreter, e->engine_started.interpreter);
 		break;
 	case CORE_EV_CONFIG_SET:
 		core_set_str(c, &c->config, e->config_set.config);

@@ -218,6 +218,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 	case CORE_EV_RUN_PARKED:
 		r = core_run_find(a->c, e->run_parked.run);
 		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
+		core_apply_crash(a, &e->run_parked);
 		r->state = CORE_RUN_PARKED;
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		break;
@@ -227,9 +228,14 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r->state = CORE_RUN_ACTIVE;
 		if (r->extra)
 			r->extra->park_gate = 0;
+		if (!base_str_is(e->run_resumed.by, CORE_BY_AIOS))
+			core_crashes_forget(a->c, r->id);
 		if (r->has_gates)
 			close_gates(a, r, false);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+		break;
+	case CORE_EV_RUN_MOVED:
+		core_apply_moved(a, &e->run_moved);
 		break;
 	default:
 		apply_signal(a, &e->signal_sent);

@@ -53,18 +53,21 @@ int core_catalogue_add(struct core *c, struct base_str json, struct base_err *er
 /* --- commands --- */
 
 enum core_cmd_type {
-	CORE_CMD_START = 1, /* the engine has opened the log: begins an epoch, recovers what was in flight */
+	CORE_CMD_START =
+		1,	 /* the engine has opened the log: begins an epoch, recovers what was in flight; text:
+			       its version; name: the interpreter's */
 	CORE_CMD_TICK,	 /* time has passed: one timer, expiry or retry; repeat while core_next_due <= now */
 	CORE_CMD_DEPLOY, /* body:
 			    {"flows":[{name,version,modules,spec,grants}],"agents":[…],"policy":…,"config":…}
 			  */
-	CORE_CMD_RUN_START,	/* name: flow; body: input; key; params: {"dry","customer"} */
-	CORE_CMD_RUN_CANCEL,	/* run */
-	CORE_CMD_RUN_RESUME,	/* run */
-	CORE_CMD_FLOW_CALL,	/* run, step, name: action, body: args, params: opts */
-	CORE_CMD_FLOW_DONE,	/* run, step: calls made; body: value */
-	CORE_CMD_FLOW_FAILED,	/* run, step: calls made; body: problem */
-	CORE_CMD_FLOW_CRASHED,	/* run: the worker died or hung while it ran; body: problem */
+	CORE_CMD_RUN_START,   /* name: flow; body: input; key; params: {"dry","customer"} */
+	CORE_CMD_RUN_CANCEL,  /* run */
+	CORE_CMD_RUN_RESUME,  /* run */
+	CORE_CMD_FLOW_CALL,   /* run, step, name: action, body: args, params: opts */
+	CORE_CMD_FLOW_DONE,   /* run, step: calls made; body: value */
+	CORE_CMD_FLOW_FAILED, /* run, step: calls made; body: problem */
+	CORE_CMD_FLOW_CRASHED, /* run: the worker died or hung while it ran; body: problem; base 1: quarantine it
+				   now */
 	CORE_CMD_EFFECT_RESULT, /* run, step, attempt, outcome, body: value, params: usage, retry_after_ms */
 	CORE_CMD_GATE_DECIDE,	/* id: gate; name: answer; body: value (edit, happened); hash: shown; text:
 				   reason */
@@ -83,7 +86,7 @@ enum core_cmd_type {
 	CORE_CMD_RUN_FORK,     /* run; step: first that is not taken over; body: other input or empty; params:
 				  {"version","restart"} */
 	CORE_CMD_RUN_ROLLBACK, /* run; name: checkpoint or empty; params: {"restart"}; text: reason */
-	CORE_CMD_RUN_MOVE,     /* run; hash: version */
+	CORE_CMD_RUN_MOVE,     /* run; hash: version; base: core_run_position at which it was rehearsed */
 	CORE_CMD_RUN_PARK,     /* run; name: why; body: detail */
 	CORE_CMD_RUN_FORGET,   /* run: an ended one whose retention is over */
 	CORE_CMD_PUBLISH,      /* name: topic; body: payload; key */
@@ -240,6 +243,22 @@ struct core_journal_entry {
 	uint32_t step;
 };
 size_t core_run_journal(const struct core *c, uint64_t run, struct core_journal_entry *ret, size_t max);
+/* How far a run is: steps asked for and steps finished, together. It never goes back. */
+uint64_t core_run_position(const struct core *c, uint64_t run);
+/* The steps of a run, in order: where each was called, and where the event that finished it stands (0: open). As
+ * core_run_journal. */
+struct core_step_at {
+	uint64_t seq, seq_end;
+};
+size_t core_run_steps(const struct core *c, uint64_t run, struct core_step_at *ret, size_t max);
+/* Runs that have not ended, in no order; `flow` empty: all. Returns the count; ret gets at most max. */
+size_t core_runs_open(const struct core *c, struct base_str flow, uint64_t *ret, size_t max);
+/* The flow of a version, empty: unknown. */
+struct base_str core_version_flow(const struct core *c, const struct base_hash *version);
+/* Of the last engine that began here: "quickjs-ng 0.16.2"; may be empty. Valid until the next start. */
+struct base_str core_interpreter(const struct core *c);
+/* The class of an action by the catalogue (enum core_class), -1: unknown. */
+int core_class_of(const struct core *c, struct base_str action);
 /* Where the modules of a version stand in the log (flow_deployed), 0: unknown. */
 uint64_t core_version_seq(const struct core *c, const struct base_hash *version);
 

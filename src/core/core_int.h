@@ -23,6 +23,7 @@ enum {
 	CORE_MESSAGE_MAX = 4096, /* bytes of a problem's message */
 	CORE_DEPTH_MAX = 32,	 /* runs that wait for one another */
 	CORE_SIGNALS_MAX = 1000, /* of one run, not yet waited for */
+	CORE_CRASHES_KEPT = 3,	 /* a run that crashes so often in a row is quarantined */
 };
 
 /* The numbers of enum wire_outcome, which this folder must not see; tests/core compares them. */
@@ -30,6 +31,8 @@ enum { CORE_WIRE_DONE = 1, CORE_WIRE_FAILED, CORE_WIRE_RETRY, CORE_WIRE_UNKNOWN,
 
 enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
 enum { CORE_RUN_DRY = 1 };
+/* Who resumes a run that crashed its worker, before it is quarantined. */
+#define CORE_BY_AIOS "aios"
 
 /* A list of patterns ("mail.*"); all in one allocation of the slab. */
 struct core_patterns {
@@ -239,6 +242,14 @@ struct core_key {	      /* what a start key, or a key that a flow chose for an e
 	bool ended;
 };
 
+/* How often a run crashed its worker (versions.c). */
+struct core_crashes {
+	uint64_t position;		 /* where it stood at the last */
+	uint32_t count;			 /* in a row there */
+	uint32_t total;			 /* since a person last looked */
+	uint64_t seq[CORE_CRASHES_KEPT]; /* ring of run_parked */
+};
+
 struct core_arm {
 	uint64_t n, wins;
 	int64_t value;
@@ -267,13 +278,14 @@ struct core {
 	uint64_t seq, epoch, next_run, next_gate;
 	int64_t time_ms;
 	bool frozen;
-	struct base_str config, policy;
+	struct base_str config, policy, interpreter;
 	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
 		*outcome_keys;
 	struct base_names *effect_keys;
 	struct base_names *versions; /* by hash bytes */
 	struct base_names *words;    /* to struct core_word */
 	struct base_idmap *runs, *gates;
+	struct base_idmap *crashes; /* by run; few */
 	struct core_effect *effect_first, *effect_last;
 	struct core_meter meter; /* the workspace's month */
 	int64_t reserved;
@@ -427,6 +439,9 @@ void core_decide_deploy(struct core_turn *t);
 void core_decide_run_start(struct core_turn *t);
 void core_decide_run_cancel(struct core_turn *t);
 void core_decide_run_resume(struct core_turn *t);
+void core_decide_run_move(struct core_turn *t);
+void core_decide_run_park(struct core_turn *t);
+void core_decide_flow_crashed(struct core_turn *t);
 void core_decide_flow_call(struct core_turn *t);
 void core_decide_flow_end(struct core_turn *t);
 void core_decide_effect_result(struct core_turn *t);
@@ -520,6 +535,12 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* versions.c */
+void core_apply_crash(struct core_apply *a, const struct core_run_parked *e);
+void core_apply_moved(struct core_apply *a, const struct core_run_moved *e);
+void core_crashes_forget(struct core *c, uint64_t run);
+/* Positions of the crashes that a quarantine shows. */
+size_t core_want_crashes(const struct core *c, uint64_t run, struct core_want *ret, size_t max);
 /* A run that has ended: its gates go, and with its last open step the run itself. */
 void core_run_retire(struct core_apply *a, struct core_run *r);
 /* Hands a finished step's value to the flow. */

@@ -170,7 +170,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_FLOW_CALL] = core_decide_flow_call,
 		[CORE_CMD_FLOW_DONE] = core_decide_flow_end,
 		[CORE_CMD_FLOW_FAILED] = core_decide_flow_end,
-		[CORE_CMD_FLOW_CRASHED] = core_decide_flow_end,
+		[CORE_CMD_FLOW_CRASHED] = core_decide_flow_crashed,
 		[CORE_CMD_EFFECT_RESULT] = core_decide_effect_result,
 		[CORE_CMD_GATE_DECIDE] = core_decide_gate,
 		[CORE_CMD_SIGNAL] = core_decide_signal,
@@ -183,6 +183,8 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_KEY_REVOKE] = core_decide_key,
 		[CORE_CMD_SECRET_NOTE] = decide_secret,
 		[CORE_CMD_DENIED] = decide_denied,
+		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
+		[CORE_CMD_RUN_PARK] = core_decide_run_park,
 	};
 	unsigned type = t->cmd->type;
 

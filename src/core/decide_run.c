@@ -233,7 +233,7 @@ static struct base_str went_short(struct core_turn *t, const struct core_run *r)
 		t->cmd->step, r->steps);
 }
 
-/* FLOW_DONE, FLOW_FAILED and FLOW_CRASHED: what a worker says of a run that it holds. */
+/* FLOW_DONE and FLOW_FAILED: what a worker says of a run that it holds. */
 void core_decide_flow_end(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;

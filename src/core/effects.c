@@ -458,7 +458,8 @@ void core_decide_start(struct core_turn *t)
 	struct base_str problem = core_problem(t->arena, "restarted", "aiosd ended before the answer came");
 
 	core_engine_started_emit(t->block, t->cmd->now_ms,
-		&(struct core_engine_started){.epoch = t->c->epoch + 1, .version = t->cmd->text});
+		&(struct core_engine_started){
+			.epoch = t->c->epoch + 1, .version = t->cmd->text, .interpreter = t->cmd->name});
 	for (struct core_effect *x = t->c->effect_first; x; x = x->next) {
 		struct core_open *o = x->open;
 		struct core_run *r = core_run_find(t->c, o->run);

@@ -152,6 +152,8 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 	case CORE_CMD_FLOW_CALL:
 		want_for_call(c, cmd, &w);
 		break;
+	case CORE_CMD_FLOW_CRASHED:
+		return core_want_crashes(c, cmd->run, ret, max);
 	case CORE_CMD_EFFECT_RESULT:
 		want_for_result(c, cmd, &w);
 		break;

@@ -110,6 +110,7 @@ void core_run_forget(struct core *c, struct core_run *r)
 	core_word_drop(c, r->by);
 	core_word_drop(c, r->origin);
 	free_extra(c, r->extra);
+	core_crashes_forget(c, r->id);
 	base_slab_release(c->slab, r->step, r->steps_cap * sizeof(*r->step));
 	base_idmap_remove(c->runs, r->id);
 	base_slab_release(c->slab, r, sizeof(*r));

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { FORMAT = 3 };
+enum { FORMAT = 4 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -336,6 +336,30 @@ static void get_gate(struct core *c, struct base_reader *r)
 		core_timer_add(c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
 }
 
+static void put_crashes(struct base_buf *b, uint64_t run, const struct core_crashes *k)
+{
+	base_put_u64(b, run);
+	base_put_u64(b, k->position);
+	base_put_u64(b, k->count);
+	base_put_u64(b, k->total);
+	for (unsigned i = 0; i < CORE_CRASHES_KEPT; i++)
+		base_put_u64(b, k->seq[i]);
+}
+
+static void get_crashes(struct core *c, struct base_reader *r)
+{
+	struct core_crashes *k = base_slab_alloc(c->slab, sizeof(*k));
+	uint64_t run = u(r);
+
+	k->position = u(r);
+	k->count = (uint32_t)base_get_uint(r, UINT32_MAX);
+	k->total = (uint32_t)base_get_uint(r, UINT32_MAX);
+	for (unsigned i = 0; i < CORE_CRASHES_KEPT; i++)
+		k->seq[i] = u(r);
+	if (!r->failed && (!core_run_find(c, run) || base_idmap_put(c->crashes, run, k) < 0))
+		r->failed = 1;
+}
+
 /* Ids of a map in ascending order, so that equal states give equal bytes. */
 static size_t sorted_ids(const struct base_idmap *m, struct base_arena *a, uint64_t **ret)
 {
@@ -368,6 +392,7 @@ static void put_head(const struct core *c, struct base_buf *b)
 	base_put_u64(b, c->frozen);
 	base_put_str(b, c->config);
 	base_put_str(b, c->policy);
+	base_put_str(b, c->interpreter);
 	put_meter(b, &c->meter);
 	base_put_i64(b, c->reserved);
 	base_put_u64(b, c->action_count);
@@ -400,6 +425,10 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
 		put_gate(ret, core_gate_find(c, ids[i]));
+	n = sorted_ids(c->crashes, a, &ids);
+	base_put_u64(ret, n);
+	for (size_t i = 0; i < n; i++)
+		put_crashes(ret, ids[i], base_idmap_get(c->crashes, ids[i]));
 	base_arena_free(a);
 	return base_buf_failed(ret);
 }
@@ -416,6 +445,7 @@ static void get_head(struct core *c, struct base_reader *r)
 	c->frozen = u(r) != 0;
 	c->config = text(c, r);
 	c->policy = text(c, r);
+	c->interpreter = text(c, r);
 	c->meter = get_meter(r);
 	c->reserved = base_get_i64(r);
 	n = u(r);
@@ -446,6 +476,9 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		get_gate(c, &r);
+	n = u(&r);
+	for (uint64_t i = 0; i < n && !r.failed; i++)
+		get_crashes(c, &r);
 	if (base_reader_end(&r) < 0)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);

@@ -10,6 +10,7 @@
  * steps (it counts its children's too). S5  A gate that is not decided belongs to a step that is open or to a
  * parked run. S6  No event changes a finished step. S7  An effect is SENT only with a key (its class is not
  * internal). S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
+ *  S9  What is known of crashes belongs to a run that is open.
  */
 #include <errno.h>
 
@@ -27,7 +28,8 @@ static int new_maps(struct core *c)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
 			return -1;
-	if (base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 || base_heap_new(&c->timers) < 0)
+	if (base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 ||
+		base_idmap_new(&c->crashes) < 0 || base_heap_new(&c->timers) < 0)
 		return -1;
 	return base_arena_new(SCRATCH_MAX, &c->scratch);
 }
@@ -86,6 +88,7 @@ void core_free(struct core *c)
 		base_names_free(names[i]);
 	base_idmap_free(c->runs);
 	base_idmap_free(c->gates);
+	base_idmap_free(c->crashes);
 	base_heap_free(c->timers);
 	base_arena_free(c->scratch);
 	base_slab_free(slab);
@@ -279,6 +282,9 @@ void core_check(const struct core *c)
 	}
 	BASE_CHECK(reserved == c->reserved); /* S4 */
 	cursor = 0;
+	while (base_idmap_next(c->crashes, &cursor, &id, &value)) /* S9 */
+		BASE_CHECK(core_run_find(c, id) && ((const struct core_crashes *)value)->count > 0);
+	cursor = 0;
 	while (base_idmap_next(c->gates, &cursor, &id, &value)) {
 		const struct core_gate *g = value;
 		const struct core_run *r = core_run_find(c, g->run);
@@ -308,6 +314,11 @@ uint64_t core_epoch(const struct core *c)
 bool core_is_frozen(const struct core *c)
 {
 	return c->frozen;
+}
+
+struct base_str core_interpreter(const struct core *c)
+{
+	return c->interpreter;
 }
 
 struct base_str core_config(const struct core *c)

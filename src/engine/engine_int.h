@@ -297,6 +297,9 @@ void engine_degraded_retry(struct engine *e);
 /* Applies the configuration in the state to this process. */
 void engine_config_load(struct engine *e);
 
+/* The interpreter that the flow workers of this build have: "quickjs-ng 0.16.2". */
+struct base_str engine_interpreter(void);
+
 /* --- flows --- */
 
 struct engine_run; /* flows.c */

@@ -22,7 +22,7 @@
  * F3 A worker handles frames one after the other: the oldest unacknowledged one is the run that it
  * executes now, or the source that it inspects for a deploy. If it stays the oldest for longer than
  * ENGINE_WATCHDOG_MS, the worker is ended and that run or source is at fault; all others are only loaded
- * again.
+ * again. A run at fault is tried again too, until core has seen it often enough and quarantines it.
  *
  * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received.
  */
@@ -563,45 +563,70 @@ static void worker_reset(struct engine_worker *w)
 	w->runs = 0;
 }
 
-/* True when the run that was executing is at fault for this death. A kill from outside is nobody's fault
- * until it has met the same run several times in a row (the kernel's out-of-memory killer looks just like
- * it). */
-static bool at_fault(struct engine_proc *p, struct engine_run *r, int status)
+/* Whether the run that was executing is at fault for this death: 0 no, 1 yes, 2 beyond doubt. A kill from outside is
+ * nobody's fault until it has met the same run several times in a row (the kernel's out-of-memory killer looks
+ * just like it). A hang, a crash and a breach of the sandbox count. */
+static int at_fault(struct engine_proc *p, struct engine_run *r, int status)
 {
 	if (p->killed)
-		return true;
+		return 1;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SOILED)
-		return false;
+		return 0;
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
-		return ++r->suspect >= SUSPECT_MAX;
-	return true;
+		return ++r->suspect >= SUSPECT_MAX ? 2 : 0;
+	return 1;
 }
 
-static void crashed(struct engine *e, uint64_t run, bool hung, int status)
+/* What became of the worker, in words; its kind as one. */
+static const char *death_of(bool hung, int status, struct base_str flow, char *ret, size_t size)
 {
-	struct core_cmd cmd = {.type = CORE_CMD_FLOW_CRASHED, .run = run};
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+	if (hung)
+		snprintf(ret, size, "flow %.*s did not come back within %d ms; its worker was ended",
+			BASE_STR_ARG(flow), ENGINE_WATCHDOG_MS);
+	else if (sig == SIGSYS)
+		snprintf(ret, size, "the worker asked for what its sandbox forbids while it ran flow %.*s",
+			BASE_STR_ARG(flow));
+	else if (sig == SIGKILL || sig == SIGTERM)
+		snprintf(ret, size,
+			"the worker was killed from outside %d times in a row while it ran flow %.*s (out of "
+			"memory?)",
+			SUSPECT_MAX, BASE_STR_ARG(flow));
+	else if (sig)
+		snprintf(ret, size, "the worker died of signal %d (%s) while it ran flow %.*s", sig,
+			strsignal(sig), BASE_STR_ARG(flow));
+	else
+		snprintf(ret, size, "the worker ended with status %d while it ran flow %.*s",
+			WEXITSTATUS(status), BASE_STR_ARG(flow));
+	return hung				  ? "hung"
+	       : sig == SIGSYS			  ? "sandbox"
+	       : sig == SIGKILL || sig == SIGTERM ? "killed"
+						  : "crash";
+}
+
+static void crashed(struct engine *e, uint64_t run, bool hung, int status, int fault)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_FLOW_CRASHED, .run = run, .base = fault > 1};
 	struct core_run_info info;
+	const char *kind;
 	char text[400];
 	struct base_buf b;
 	struct base_jw w;
 
 	if (!core_run_get(e->core, run, &info) || info.state != CORE_RUN_ACTIVE)
 		return;
-	if (hung)
-		snprintf(text, sizeof(text), "flow %.*s did not come back within %d ms; it was ended",
-			BASE_STR_ARG(info.flow), ENGINE_WATCHDOG_MS);
-	else if (WIFSIGNALED(status))
-		snprintf(text, sizeof(text), "the worker died of signal %d while it ran flow %.*s",
-			WTERMSIG(status), BASE_STR_ARG(info.flow));
-	else
-		snprintf(text, sizeof(text), "the worker ended with status %d while it ran flow %.*s",
-			WEXITSTATUS(status), BASE_STR_ARG(info.flow));
+	kind = death_of(hung, status, info.flow, text, sizeof(text));
 	base_buf_init(&b, 4096);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
-	base_jw_mcstr(&w, "code", hung ? "timeout" : "crashed");
-	base_jw_mcstr(&w, "kind", hung ? "cpu" : "crash");
+	base_jw_mcstr(&w, "code", "crashed");
+	base_jw_mcstr(&w, "kind", kind);
 	base_jw_mcstr(&w, "message", text);
+	if (!hung && WIFSIGNALED(status))
+		base_jw_mint(&w, "signal", WTERMSIG(status));
+	else if (!hung)
+		base_jw_mint(&w, "exit", WEXITSTATUS(status));
 	base_jw_end_obj(&w);
 	cmd.body = base_buf_view(&b);
 	engine_note(2, "run %llu: %s", (unsigned long long)run, text);
@@ -616,7 +641,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	struct engine_run *blame = head && !(head & INSPECT) ? run_in(e, p, head) : NULL;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
 	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
-	bool fault = blame && !e->stopping && at_fault(p, blame, status);
+	int fault = blame && !e->stopping ? at_fault(p, blame, status) : 0;
 	void *value;
 
 	BASE_CHECK(again || !count);
@@ -636,7 +661,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	worker_reset(w);
 	w->blamed_ask = p->killed && head & INSPECT ? head & ~INSPECT : 0;
 	if (fault)
-		crashed(e, head, p->killed, status);
+		crashed(e, head, p->killed, status, fault);
 }
 
 void engine_flows_watchdog(struct engine *e, uint64_t index)

@@ -153,7 +153,8 @@ static int open_readers(struct engine *e, struct base_err *err)
 
 static int begin(struct engine *e)
 {
-	struct core_cmd cmd = {.type = CORE_CMD_START, .text = BASE_STR(ENGINE_VERSION)};
+	struct core_cmd cmd = {
+		.type = CORE_CMD_START, .text = BASE_STR(ENGINE_VERSION), .name = engine_interpreter()};
 	struct core_reply reply;
 
 	return engine_decide(e, &cmd, &reply);

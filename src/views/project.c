@@ -195,6 +195,16 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
 
+/* It goes on with another version; a parked one is resumed in the same decision. */
+static void run_moved(const struct at *at, const struct core_run_moved *e)
+{
+	char hex[65];
+
+	views_run(at->v, "UPDATE runs SET version=?2 WHERE run=?1", "ih", (int64_t)e->run, &e->version);
+	base_hash_hex(&e->version, hex);
+	audit_id(at, "run.moved", e->by, e->run, base_str_of(hex));
+}
+
 /* --- steps --- */
 
 /* A step that failed at its call because it is not allowed. */
@@ -530,6 +540,9 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_RUN_RESUMED:
 		run_resumed(at, &e->run_resumed);
+		break;
+	case CORE_EV_RUN_MOVED:
+		run_moved(at, &e->run_moved);
 		break;
 	case CORE_EV_STEP_CALLED:
 		step_called(at, &e->step_called, body);

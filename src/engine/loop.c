@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "engine/near.h"
 
 /*
  * The loop: everything waits in one place (world.c); nothing polls, so an idle aiosd is not woken at all.
@@ -128,11 +129,18 @@ static void end_of_turn(struct engine *e)
 
 static void loop(struct engine *e)
 {
+	struct engine_near *near = NULL;
+
+	if (engine_near_new(&near) < 0)
+		near = NULL; /* it is only faster with it */
 	end_of_turn(e);
 	while (!e->quit) {
 		engine_wait(e, engine_views_more(e) || engine_stream_more(e) ? 0 : -1);
 		end_of_turn(e);
+		if (near)
+			engine_near_turn(e, near);
 	}
+	engine_near_free(near);
 }
 
 /* The rest of the processes stop; then the state goes into a snapshot, so that the next start is short. */

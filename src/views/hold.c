@@ -60,7 +60,8 @@ static void clear(struct views_hold *h)
 	h->count = h->bytes = 0;
 }
 
-bool views_hold(struct views *v, int64_t seq, int64_t time_ms, const struct core_step_called *e, struct base_str body)
+bool views_hold(
+	struct views *v, int64_t seq, int64_t time_ms, const struct core_step_called *e, struct base_str body)
 {
 	struct views_hold *h = v->hold;
 	uint32_t *b = bucket_of(h, e->run, e->step);

@@ -20,11 +20,12 @@
 
 enum { IDLE_NS = 200000000 };
 
-/* Nothing came for a while: what may wait is done now (checkpoints). Called and left with the lock held. */
+/* Nothing came for a while: what may wait is done now (checkpoints), a bit at a time. Called and left with the lock held. */
 static void idle_a_while(struct engine_committer *c)
 {
 	struct timespec until;
 	uint64_t before = c->appended;
+	bool more;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += IDLE_NS;
@@ -38,9 +39,11 @@ static void idle_a_while(struct engine_committer *c)
 	c->busy = false;
 	c->idling = true;
 	pthread_mutex_unlock(&c->lock);
-	log_idle(c->log);
+	more = log_idle(c->log);
 	pthread_mutex_lock(&c->lock);
 	c->idling = false;
+	if (more)
+		c->busy = true;
 }
 
 static void *commit_main(void *arg)

@@ -17,6 +17,8 @@
 #include "base/codec.h"
 #include "log/log_int.h"
 
+enum { DROP_EVERY = 256 };
+
 int log_init(struct log *l, const struct log_ops *ops)
 {
 	l->ops = ops;
@@ -25,6 +27,7 @@ int log_init(struct log *l, const struct log_ops *ops)
 
 void log_done(struct log *l)
 {
+	log_archive_done(l);
 	free(l->leaves);
 	pthread_mutex_destroy(&l->head_lock);
 }
@@ -173,13 +176,19 @@ int log_append(struct log *l, const struct log_commit *c, const struct log_body 
 		return r;
 	}
 	move_head(l, full.first_seq + full.count - 1, &full.chain);
+	/* Where no moment is quiet, what is archived is dropped between the appends. */
+	if (__atomic_load_n(&l->dropping, __ATOMIC_RELAXED) && ++l->drop_wait >= DROP_EVERY)
+		log_archive_step(l);
 	return 0;
 }
 
-void log_idle(struct log *l)
+bool log_idle(struct log *l)
 {
+	bool more = log_archive_step(l);
+
 	if (l->ops->idle)
 		l->ops->idle(l);
+	return more;
 }
 
 int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
@@ -196,8 +205,11 @@ int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
 
 void log_reader_free(struct log_reader *r)
 {
-	if (r)
-		r->log->ops->reader_free(r);
+	if (!r)
+		return;
+	for (size_t i = 0; i < 3; i++)
+		log_frames_done(&r->frames[i]);
+	r->log->ops->reader_free(r);
 }
 
 static bool holds(const struct log_commit *c, uint64_t seq)
@@ -215,7 +227,14 @@ int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct 
 		return 0;
 	}
 	r->cached.first_seq = 0;
-	rc = r->log->ops->floor(r, seq, &c, err);
+	if (seq <= log_archived_seq(r->log)) {
+		rc = log_archive_read(r, seq, &c, err);
+	} else {
+		rc = r->log->ops->floor(r, seq, &c, err);
+		/* It may have moved meanwhile. */
+		if ((rc == -ENOENT || (rc == 0 && !holds(&c, seq))) && seq && seq <= log_archived_seq(r->log))
+			rc = log_archive_read(r, seq, &c, err);
+	}
 	if (rc < 0)
 		return rc;
 	if (!holds(&c, seq)) {
@@ -231,30 +250,61 @@ int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct 
 int log_read_body(
 	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err)
 {
-	return r->log->ops->body(r, hash, ret, err);
+	int rc = r->log->ops->body(r, hash, ret, err), rc2;
+	struct base_err err2;
+
+	if (rc != -ENOENT)
+		return rc;
+	rc2 = log_archive_body(r, hash, ret, &err2);
+	if (rc2 != -ENOENT && rc2 < 0 && err)
+		*err = err2;
+	return rc2 == -ENOENT ? rc : rc2;
 }
 
 struct each {
+	struct log *log;
 	log_each_fn fn;
 	void *userdata;
 	struct base_err *err;
 	uint64_t next; /* the sequence number that must come */
+	bool moved;    /* it went into the archive while the backend was walked */
 };
 
 static int each_one(void *userdata, const struct log_commit *c)
 {
 	struct each *e = userdata;
 
+	if (c->first_seq > e->next && e->next <= log_archived_seq(e->log)) {
+		e->moved = true;
+		return 1;
+	}
 	if (c->first_seq != e->next || c->count == 0)
 		return base_err_set(e->err, -EUCLEAN, "event %" PRIu64 " is missing from the log", e->next);
 	e->next = c->first_seq + c->count;
 	return e->fn(e->userdata, c);
 }
 
+/* All commits from e->next (where one begins) to the end, archive first. */
+static int walk(struct log_reader *r, struct each *e, log_each_fn one)
+{
+	int rc = 0;
+
+	do {
+		e->moved = false;
+		if (e->next <= log_archived_seq(r->log))
+			rc = log_archive_each(r, e->next, one, e, e->err);
+		if (rc == 0)
+			rc = r->log->ops->each(r, e->next, one, e, e->err);
+		if (e->moved)
+			rc = 0;
+	} while (e->moved);
+	return rc;
+}
+
 int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata, struct base_err *err)
 {
 	uint64_t last = log_last_seq(r->log);
-	struct each e = {.fn = fn, .userdata = userdata, .err = err};
+	struct each e = {.log = r->log, .fn = fn, .userdata = userdata, .err = err};
 	struct log_commit c;
 	int rc;
 
@@ -266,20 +316,20 @@ int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata
 	if (rc < 0)
 		return rc;
 	e.next = c.first_seq;
-	rc = r->log->ops->each(r, c.first_seq, each_one, &e, err);
+	rc = walk(r, &e, each_one);
 	if (rc == 0 && e.next <= last)
 		rc = base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", e.next);
 	return rc;
 }
 
 struct verify {
+	struct each each; /* first: what walk knows */
 	void (*progress)(void *userdata, uint64_t seq);
 	void *userdata;
 	struct base_err *err;
 	struct base_hash *leaves;
 	size_t leaves_size;
 	struct base_hash chain;
-	uint64_t next;
 	uint64_t bad;
 	unsigned commits;
 };
@@ -291,10 +341,14 @@ static int verify_commit(void *userdata, const struct log_commit *c)
 	struct base_hash root, chain;
 	int r;
 
-	v->bad = v->next;
-	if (c->first_seq != v->next || c->count == 0)
+	if (c->first_seq > v->each.next && v->each.next <= log_archived_seq(v->each.log)) {
+		v->each.moved = true;
+		return 1;
+	}
+	v->bad = v->each.next;
+	if (c->first_seq != v->each.next || c->count == 0)
 		return base_err_set(v->err, -EUCLEAN,
-			"event %" PRIu64 " is missing: the next one there is %" PRIu64, v->next,
+			"event %" PRIu64 " is missing: the next one there is %" PRIu64, v->each.next,
 			c->first_seq);
 	r = log_block_root(c->block, c->count, &v->leaves, &v->leaves_size, &root);
 	if (r == -ENOMEM)
@@ -313,9 +367,9 @@ static int verify_commit(void *userdata, const struct log_commit *c)
 			"the commit of events %" PRIu64 " to %" PRIu64 " does not continue the chain",
 			c->first_seq, c->first_seq + c->count - 1);
 	v->chain = chain;
-	v->next = c->first_seq + c->count;
+	v->each.next = c->first_seq + c->count;
 	if (v->progress && ++v->commits % PROGRESS_EVERY == 0)
-		v->progress(v->userdata, v->next - 1);
+		v->progress(v->userdata, v->each.next - 1);
 	return 0;
 }
 
@@ -337,23 +391,28 @@ static int verify_body(void *userdata, uint64_t first_seq, const struct log_body
 int log_verify(struct log_reader *r, uint64_t *ret_bad, void (*progress)(void *userdata, uint64_t seq),
 	void *userdata, struct base_err *err)
 {
-	struct verify v = {.progress = progress, .userdata = userdata, .err = err, .next = 1};
+	struct verify v = {.each = {.log = r->log, .err = err, .next = 1},
+		.progress = progress,
+		.userdata = userdata,
+		.err = err};
 	uint64_t last = log_last_seq(r->log);
 	int rc;
 
 	r->cached.first_seq = 0;
-	rc = r->log->ops->each(r, 0, verify_commit, &v, err);
-	if (rc == 0 && v.next <= last) {
-		v.bad = v.next;
-		rc = base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", v.next);
+	rc = walk(r, &v.each, verify_commit);
+	if (rc == 0 && v.each.next <= last) {
+		v.bad = v.each.next;
+		rc = base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", v.each.next);
 	}
 	if (rc == 0)
 		rc = r->log->ops->each_body(r, verify_body, &v, err);
+	if (rc == 0)
+		rc = log_archive_each_body(r, verify_body, &v, err);
 	free(v.leaves);
 	if (rc == -EUCLEAN && ret_bad)
-		*ret_bad = v.bad ? v.bad : v.next;
+		*ret_bad = v.bad ? v.bad : v.each.next;
 	else if (rc == 0 && progress)
-		progress(userdata, v.next - 1);
+		progress(userdata, v.each.next - 1);
 	return rc;
 }
 

@@ -48,8 +48,9 @@ struct base_hash log_last_chain(const struct log *l);
  */
 int log_append(struct log *l, const struct log_commit *c, const struct log_body *bodies, size_t body_count,
 	struct base_err *err) __attribute__((warn_unused_result));
-/* Work that may wait for a quiet moment (checkpoints). Called by the thread that appends. */
-void log_idle(struct log *l);
+/* Work that may wait for a quiet moment (checkpoints, dropping what is archived): a bounded bit of it; true when there
+ * is more. Called by the thread that appends. */
+bool log_idle(struct log *l);
 
 /* Readers: for one thread each. */
 int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
@@ -69,6 +70,45 @@ int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata
  * err and *ret_bad. progress may be NULL. */
 int log_verify(struct log_reader *r, uint64_t *ret_bad, void (*progress)(void *userdata, uint64_t seq),
 	void *userdata, struct base_err *err) __attribute__((warn_unused_result));
+
+/*
+ * The archive: commits of the first events, moved into compressed files beside the log. Every read goes on working over
+ * them, and log_verify checks the chain across the border. Bodies move with the commit that brought them.
+ */
+struct log_archived {
+	uint64_t first_seq, last_seq;
+	int64_t first_ms, last_ms; /* times of the first and the last commit; 0 where lost */
+	uint64_t bytes, raw_bytes; /* of the file; before compression */
+	char file[64];
+	bool lost; /* the file is missing or damaged: what was in it cannot be read */
+};
+uint64_t log_archived_seq(const struct log *l); /* last event that is in the archive, 0: none */
+/* The segment that holds `seq`, or the first after it: 0, or -ENOENT. */
+int log_archived_get(struct log *l, uint64_t seq, struct log_archived *ret);
+/* BLAKE2b of the segment's whole file. */
+int log_archived_hash(struct log *l, uint64_t first_seq, struct base_hash *ret, struct base_err *err);
+
+struct log_archive_plan {
+	int64_t before_ms; /* commits that are older than this */
+	uint64_t keep_seq; /* and end before this event; 0: any but the last commit */
+	uint64_t raw_max;  /* bytes before compression in one segment; 0: 64 MiB */
+	/* Told before each step of the way ("write", "sync", "verify", "done"); may be NULL. */
+	void (*step)(void *userdata, const char *what);
+	void *userdata;
+};
+/* Would log_archive_make find something? How many events. 0, or negative errno. */
+int log_archive_look(struct log_reader *r, const struct log_archive_plan *p, uint64_t *ret_events,
+	uint64_t *ret_last, struct base_err *err) __attribute__((warn_unused_result));
+/*
+ * Copies the oldest commits that are not in the archive yet into one new segment, makes it durable, reads it back and
+ * verifies it against the chain; from then on reads of them go there. What the log itself holds stays until
+ * log_archive_release. On any thread, with that thread's reader; one at a time. 0 with *ret, -ENOENT: nothing is old
+ * enough, -ENOTSUP: this log keeps none, -ENOSPC and others.
+ */
+int log_archive_make(struct log_reader *r, const struct log_archive_plan *p, struct log_archived *ret,
+	struct base_err *err) __attribute__((warn_unused_result));
+/* Lets the thread that appends delete, bit by bit, what is archived up to seq. Any thread. */
+void log_archive_release(struct log *l, uint64_t seq);
 
 /* Snapshots: files beside the log, written to a temporary name, synced, renamed. The newest two are kept. */
 int log_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state, struct base_str data,

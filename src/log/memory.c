@@ -226,9 +226,7 @@ static int memory_each(
 	}
 }
 
-static int memory_each_body(struct log_reader *r,
-	int (*fn)(void *userdata, uint64_t first_seq, const struct log_body *body), void *userdata,
-	struct base_err *err)
+static int memory_each_body(struct log_reader *r, log_body_fn fn, void *userdata, struct base_err *err)
 {
 	struct memory *m = memory_of(r->log);
 	struct base_str key = BASE_STR_NONE;

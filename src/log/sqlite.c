@@ -24,12 +24,16 @@
 
 enum {
 	APPLICATION_ID = 0x61696f73, /* "aios" */
-	FORMAT = 1,
+	FORMAT = 2,		     /* 2: an archive may hold the first commits */
 	PAGE_SIZE = 4096,
 	CHUNK = 1 << 20,	 /* the database file grows by this */
 	CHECKPOINT_PAGES = 1000, /* an append checkpoints when the WAL has grown by so many pages */
 	IDLE_PAGES = 100,	 /* log_idle does */
 	EACH_BATCH = 256,	 /* commits read in one transaction */
+	DROP_COMMITS = 256,	 /* deleted in one transaction */
+	DROP_BODIES = 16,
+	VACUUM_PAGES = 1024,   /* given back after one */
+	COMPACT_PAGES = 16384, /* a file of an older aios that is mostly empty is written anew */
 };
 
 static const char schema[] =
@@ -38,7 +42,7 @@ static const char schema[] =
 	" count INTEGER NOT NULL, root BLOB NOT NULL, chain BLOB NOT NULL, block BLOB NOT NULL);"
 	"CREATE TABLE bodies(id INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL,"
 	" hash BLOB NOT NULL UNIQUE, data BLOB NOT NULL);"
-	"INSERT INTO meta VALUES('format', 1);";
+	"INSERT INTO meta VALUES('format', 2);";
 
 #define COLUMNS "first_seq, time_ms, count, root, chain, block"
 
@@ -53,6 +57,7 @@ struct store {
 	int wal_pages;	     /* after the last commit */
 	int checkpoint_at;   /* pages at which the next checkpoint is due */
 	int checkpointed_at; /* pages at the last one */
+	bool vacuums;	     /* the file was made so that it can shrink */
 };
 
 struct store_reader {
@@ -202,6 +207,37 @@ static int sync_dir(const char *dir)
 	return r;
 }
 
+/* A log that an older aios wrote takes the new number before anything is written to it, all or nothing: from then on the
+ * older one refuses it. What it holds stays as it is. */
+static int upgrade(struct store *s, int64_t format, struct base_err *err)
+{
+	int64_t vacuum = 0, pages = 0, unused = 0;
+	char sql[192];
+	int rc = SQLITE_OK;
+
+	if (format < FORMAT) {
+		snprintf(sql, sizeof(sql),
+			"BEGIN IMMEDIATE; UPDATE meta SET value = %d WHERE key = 'format'; PRAGMA "
+			"user_version=%d; COMMIT",
+			FORMAT, FORMAT);
+		rc = exec(s->db, sql);
+		if (rc != SQLITE_OK && !sqlite3_get_autocommit(s->db))
+			exec(s->db, "ROLLBACK");
+	}
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s->db, "PRAGMA auto_vacuum", &vacuum);
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s->db, "PRAGMA page_count", &pages);
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s->db, "PRAGMA freelist_count", &unused);
+	s->vacuums = vacuum == 2;
+	/* Made before there was an archive, and now mostly empty: written anew once. Where there is no room for it, the
+	 * empty pages are filled again by and by. */
+	if (rc == SQLITE_OK && !s->vacuums && pages > COMPACT_PAGES && unused > pages / 2)
+		s->vacuums = exec(s->db, "PRAGMA auto_vacuum=INCREMENTAL; VACUUM") == SQLITE_OK;
+	return rc == SQLITE_OK ? 0 : fail(s->db, rc, s->path, err);
+}
+
 /* Writes the schema into an empty database, or checks whose it is. */
 static int check_format(struct store *s, struct base_err *err)
 {
@@ -224,7 +260,7 @@ static int check_format(struct store *s, struct base_err *err)
 			", this one knows %d): upgrade aios",
 			s->path, format, FORMAT);
 	if (tables != 0)
-		return 0;
+		return upgrade(s, format, err);
 	rc = exec(s->db, "BEGIN IMMEDIATE");
 	if (rc == SQLITE_OK)
 		rc = exec(s->db, schema);
@@ -264,7 +300,9 @@ static int open_writer(struct store *s, struct base_err *err)
 		return base_err_set(err, -errno, "cannot open %s: %s", s->path, strerror(errno));
 	close(fd);
 	rc = open_db(s->path, SQLITE_OPEN_READWRITE, &s->db);
-	snprintf(sql, sizeof(sql), "PRAGMA page_size=%d; PRAGMA journal_mode=WAL;", PAGE_SIZE);
+	snprintf(sql, sizeof(sql),
+		"PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;", PAGE_SIZE);
+	s->vacuums = true;
 	if (rc == SQLITE_OK)
 		rc = exec(s->db, sql);
 	if (rc == SQLITE_OK)
@@ -325,6 +363,20 @@ static int row_commit(sqlite3_stmt *st, const char *path, struct log_commit *ret
 	return 0;
 }
 
+/* The first commit that is still in the database. */
+static int open_archive(struct store *s, struct base_err *err)
+{
+	int64_t first = 0;
+	char dir[4096];
+	int rc = pragma_int(s->db, "SELECT coalesce((SELECT min(first_seq) FROM commits), 0)", &first);
+
+	if (rc != SQLITE_OK)
+		return fail(s->db, rc, s->path, err);
+	if ((size_t)snprintf(dir, sizeof(dir), "%s/archive", s->dir) >= sizeof(dir))
+		return base_err_set(err, -ENAMETOOLONG, "the name of the folder %s is too long", s->dir);
+	return log_archive_open(&s->log, dir, first > 0 ? (uint64_t)first : 0, err);
+}
+
 static int load_head(struct store *s, struct base_err *err)
 {
 	struct base_hash before = {{0}};
@@ -348,6 +400,8 @@ static int load_head(struct store *s, struct base_err *err)
 			rc = sqlite3_step(prev);
 			if (rc == SQLITE_ROW)
 				column_hash(prev, 0, &before);
+			else
+				before = log_archive_chain(&s->log);
 		}
 		sqlite3_finalize(prev);
 		if (r == 0 && (rc == SQLITE_ROW || rc == SQLITE_DONE))
@@ -448,6 +502,47 @@ static void store_idle(struct log *l)
 
 	if (!l->dead && s->wal_pages >= s->checkpointed_at + IDLE_PAGES)
 		checkpoint(s);
+}
+
+/* Commits that end at or before `upto`, oldest first; the last commit of all stays, since the head is read from it. */
+static int store_drop(struct log *l, uint64_t upto)
+{
+	struct store *s = store_of(l);
+	int64_t gone = 0;
+	char sql[640];
+	int rc;
+
+	if (l->dead)
+		return 0;
+	snprintf(sql, sizeof(sql),
+		"BEGIN IMMEDIATE;"
+		"DELETE FROM commits WHERE first_seq IN (SELECT first_seq FROM commits WHERE first_seq <= "
+		"%" PRIu64
+		" AND first_seq < (SELECT max(first_seq) FROM commits) ORDER BY first_seq LIMIT %d)"
+		" AND first_seq + count - 1 <= %" PRIu64 ";"
+		"DELETE FROM bodies WHERE id IN (SELECT id FROM bodies ORDER BY id LIMIT %d) AND first_seq "
+		"<= %" PRIu64 ";",
+		upto, DROP_COMMITS, upto, DROP_BODIES, upto);
+	errno = 0;
+	gone = sqlite3_total_changes(s->db);
+	rc = exec(s->db, sql);
+	gone = sqlite3_total_changes(s->db) - gone;
+	if (rc == SQLITE_OK && s->vacuums) {
+		snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
+		rc = exec(s->db, sql);
+	}
+	if (rc == SQLITE_OK)
+		rc = exec(s->db, "COMMIT");
+	if (rc != SQLITE_OK) {
+		if (!sqlite3_get_autocommit(s->db) && exec(s->db, "ROLLBACK") != SQLITE_OK)
+			l->dead = -EIO;
+		if (code_of(rc) != -ENOSPC)
+			l->dead = -EIO;
+		return 0;
+	}
+	if (s->wal_pages >= s->checkpoint_at)
+		checkpoint(s);
+	return gone > 0 ? 1 : 0;
 }
 
 static void store_close(struct log *l)
@@ -628,29 +723,48 @@ static int store_each(
 	return res;
 }
 
-static int store_each_body(struct log_reader *reader,
-	int (*fn)(void *userdata, uint64_t first_seq, const struct log_body *body), void *userdata,
+/* Bodies in the order in which they came, of the commits `from` to `to`. */
+static int bodies_of(struct store_reader *r, uint64_t from, uint64_t to, log_body_fn fn, void *userdata,
 	struct base_err *err)
 {
-	struct store_reader *r = reader_of(reader);
+	sqlite3_stmt *st = r->each_body;
 	int64_t id = INT64_MIN;
 	int rc, res = 0;
 
 	do {
-		sqlite3_bind_int64(r->each_body, 1, id);
-		rc = sqlite3_step(r->each_body);
+		sqlite3_bind_int64(st, 1, id);
+		rc = sqlite3_step(st);
 		if (rc == SQLITE_ROW) {
-			struct log_body b = {.data = column_bytes(r->each_body, 3)};
+			struct log_body b = {.data = column_bytes(st, 3)};
+			uint64_t seq = (uint64_t)sqlite3_column_int64(st, 1);
 
-			id = sqlite3_column_int64(r->each_body, 0);
-			column_hash(r->each_body, 2, &b.hash); /* malformed: stays zero and does not match */
-			res = fn(userdata, (uint64_t)sqlite3_column_int64(r->each_body, 1), &b);
+			id = sqlite3_column_int64(st, 0);
+			column_hash(st, 2, &b.hash); /* malformed: stays zero and does not match */
+			if (seq > to)
+				rc = SQLITE_DONE;
+			else if (seq >= from)
+				res = fn(userdata, seq, &b);
 		} else if (rc != SQLITE_DONE) {
-			res = fail(r->db, rc, store_of(reader->log)->path, err);
+			res = fail(r->db, rc, store_of(r->reader.log)->path, err);
 		}
-		sqlite3_reset(r->each_body);
+		sqlite3_reset(st);
 	} while (res == 0 && rc == SQLITE_ROW);
 	return res;
+}
+
+static int store_each_body(struct log_reader *reader, log_body_fn fn, void *userdata, struct base_err *err)
+{
+	struct store_reader *r = reader_of(reader);
+
+	return bodies_of(r, 0, UINT64_MAX, fn, userdata, err);
+}
+
+static int store_each_body_of(struct log_reader *reader, uint64_t from, uint64_t to, log_body_fn fn,
+	void *userdata, struct base_err *err)
+{
+	struct store_reader *r = reader_of(reader);
+
+	return bodies_of(r, from, to, fn, userdata, err);
 }
 
 static int store_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state,
@@ -669,12 +783,14 @@ static const struct log_ops store_ops = {
 	.close = store_close,
 	.append = store_append,
 	.idle = store_idle,
+	.drop = store_drop,
 	.reader_new = store_reader_new,
 	.reader_free = store_reader_free,
 	.floor = store_floor,
 	.body = store_body,
 	.each = store_each,
 	.each_body = store_each_body,
+	.each_body_of = store_each_body_of,
 	.snapshot_put = store_snapshot_put,
 	.snapshot_get = store_snapshot_get,
 };
@@ -702,6 +818,8 @@ int log_open_sqlite(const char *dir, struct log **ret, struct base_err *err)
 		r = take_lock(s, err);
 	if (r == 0)
 		r = open_writer(s, err);
+	if (r == 0)
+		r = open_archive(s, err);
 	if (r == 0)
 		r = load_head(s, err);
 	if (r < 0) {

@@ -25,8 +25,14 @@ void fixture_remove(const char *dir)
 	DIR *d = opendir(dir);
 	struct dirent *e;
 
-	while (d && (e = readdir(d)))
-		unlinkat(dirfd(d), e->d_name, 0);
+	while (d && (e = readdir(d))) {
+		char below[600];
+
+		if (unlinkat(dirfd(d), e->d_name, 0) == 0 || e->d_name[0] == '.')
+			continue;
+		snprintf(below, sizeof(below), "%s/%s", dir, e->d_name);
+		fixture_remove(below);
+	}
 	if (d)
 		closedir(d);
 	rmdir(dir);

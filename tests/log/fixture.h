@@ -7,7 +7,7 @@
 
 /* A new empty folder below the temporary folder; ends the test program when it cannot be made. */
 void fixture_dir(char *ret, size_t size);
-/* Removes the folder and the files in it. */
+/* Removes the folder with all that is in it. */
 void fixture_remove(const char *dir);
 
 /* Appends one event whose bytes follow from its number. */

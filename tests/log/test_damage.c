@@ -223,7 +223,7 @@ static void test_newer_format(void **state)
 	struct ctx *x = *state;
 	struct log *l;
 
-	sql(x, "PRAGMA user_version=2");
+	sql(x, "PRAGMA user_version=3");
 	assert_int_equal(log_open_sqlite(x->dir, &l, &x->err), -ENOTSUP);
 	assert_non_null(strstr(x->err.text, "newer aios"));
 }

@@ -202,6 +202,7 @@ int cmd_memory_put(struct cli *c);
 int cmd_memory_search(struct cli *c);
 int cmd_open(struct cli *c);
 int cmd_outcome(struct cli *c);
+int cmd_pause(struct cli *c);
 int cmd_resume(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_runs(struct cli *c);
@@ -215,6 +216,7 @@ int cmd_status(struct cli *c);
 int cmd_thaw(struct cli *c);
 int cmd_up(struct cli *c);
 int cmd_version(struct cli *c);
+int cmd_why(struct cli *c);
 int cmd_views_dump(struct cli *c);
 int cmd_views_rebuild(struct cli *c);
 /* Deploys or checks and prints what changed (also after `aios up`). */

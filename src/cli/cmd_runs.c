@@ -4,7 +4,7 @@
 #include "base/money.h"
 #include "cli/cli_int.h"
 
-/* run, runs, show, cancel, resume, signal. */
+/* run, runs, show, cancel, signal. */
 
 enum { INPUT_MAX = 16 << 20, BAR_WIDTH = 24 };
 
@@ -156,7 +156,8 @@ static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
 
 static bool is_over(struct base_str state)
 {
-	return !base_str_is(state, "active") && !base_str_is(state, "running") && state.len > 0;
+	return !base_str_is(state, "active") && !base_str_is(state, "running") &&
+	       !base_str_is(state, "queued") && !base_str_is(state, "paused") && state.len > 0;
 }
 
 /* The first open gate of a run's answer, or a value of kind NONE. */
@@ -579,11 +580,6 @@ int cmd_show(struct cli *c)
 int cmd_cancel(struct cli *c)
 {
 	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/cancel"), "cancelled");
-}
-
-int cmd_resume(struct cli *c)
-{
-	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/resume"), "resumed");
 }
 
 int cmd_freeze(struct cli *c)

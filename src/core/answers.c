@@ -218,7 +218,8 @@ bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret)
 		.steps = r->steps,
 		.cost = r->spent,
 		.reserved = r->reserved,
-		.parent = core_run_extra(r)->parent};
+		.parent = core_run_extra(r)->parent,
+		.stopped = (r->flags & CORE_RUN_STOPPED) != 0};
 	if (r->version)
 		ret->version = r->version->hash;
 	return true;

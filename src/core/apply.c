@@ -16,6 +16,7 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_STARTED:
 	case CORE_EV_RUN_ENDED:
 	case CORE_EV_RUN_PARKED:
+	case CORE_EV_RUN_PAUSED:
 	case CORE_EV_RUN_RESUMED:
 	case CORE_EV_RUN_MOVED:
 	case CORE_EV_SIGNAL_SENT:

@@ -74,6 +74,10 @@ static void release_held(
 		x->overrun = g->cost;
 	if (base_str_is(g->kind, "retry"))
 		x->failures = 0;
+	/* A person let it go after its time limit: none counts any more. */
+	if (core_is_overdue(r, g->step, a->time_ms) &&
+		(base_str_is(g->kind, "doubt") || base_str_is(g->kind, "retry")))
+		core_deadline_drop(a->c, r, g->step);
 	if (base_str_is(g->kind, "doubt")) { /* a person has looked: it did not happen */
 		x->mode = 0;
 		x->uncertain = false;
@@ -107,6 +111,17 @@ static void apply_decided(struct core_apply *a, const struct core_gate_decided *
 	if (r && core_run_extra(r)->park_gate == g->id)
 		return; /* run_resumed or run_ended follows and closes it */
 	core_gate_forget(c, g);
+}
+
+void core_gate_close(struct core_apply *a, uint64_t gate)
+{
+	struct core_gate *g = gate ? core_gate_find(a->c, gate) : NULL;
+
+	if (!g || g->decided)
+		return;
+	core_act(a,
+		&(struct core_act){.type = CORE_ACT_GATE_CLOSED, .id = g->id, .run = g->run, .seq = a->seq});
+	core_gate_forget(a->c, g);
 }
 
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e)

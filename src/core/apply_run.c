@@ -108,6 +108,7 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	r->budget = budget_of(c, r);
 	set_limits(c, r, e->grants);
 	set_key(c, r, e);
+	core_deadline_set(c, r, UINT32_MAX, e->deadline_ms);
 	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
 	if (core_step_open(waiting))
 		waiting->open->child = r->id;
@@ -155,26 +156,31 @@ void core_run_retire(struct core_apply *a, struct core_run *r)
 static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 {
 	struct core_run *r = core_run_find(a->c, e->run);
+	bool stop = e->outcome == CORE_CANCELLED || e->stop;
 	struct core_run_extra *x;
 
 	BASE_CHECK(r && r->state != CORE_RUN_ENDED);
 	for (uint32_t i = 0; i < r->steps && r->open; i++) {
 		struct core_step *s = &r->step[i];
-		bool drop = s->status == CORE_STEP_WAITING ||
-			    (e->outcome == CORE_CANCELLED &&
-				    (s->status == CORE_STEP_GATED || s->status == CORE_STEP_HELD));
+		/* What may have happened and can be asked for stays until it was. */
+		bool drop = s->status == CORE_STEP_WAITING || (stop && s->status == CORE_STEP_GATED) ||
+			    (stop && s->status == CORE_STEP_HELD &&
+				    !(s->open->effect->uncertain && s->klass == CORE_LOOKUP));
 
 		if (drop)
 			core_open_drop(a->c, r, i, CORE_STEP_FAILED, a->seq);
 	}
 	r->state = CORE_RUN_ENDED;
+	if (stop)
+		r->flags |= CORE_RUN_STOPPED;
+	core_deadline_drop(a->c, r, UINT32_MAX);
 	if (r->open) { /* it stays until they are settled */
 		x = core_run_extend(a->c, r);
 		x->outcome = e->outcome;
 		x->seq_ended = a->seq;
 	}
 	if (r->extra)
-		r->extra->park_gate = 0;
+		r->extra->park_gate = r->extra->seq_stand = 0;
 	if (r->key)
 		r->key->ended = true;
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
@@ -220,14 +226,22 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
 		core_apply_crash(a, &e->run_parked);
 		r->state = CORE_RUN_PARKED;
+		core_run_extend(a->c, r)->seq_stand = a->seq;
+		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
+		break;
+	case CORE_EV_RUN_PAUSED:
+		r = core_run_find(a->c, e->run_paused.run);
+		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
+		r->state = CORE_RUN_PAUSED;
+		core_run_extend(a->c, r)->seq_stand = a->seq;
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		break;
 	case CORE_EV_RUN_RESUMED:
 		r = core_run_find(a->c, e->run_resumed.run);
-		BASE_CHECK(r && r->state == CORE_RUN_PARKED);
+		BASE_CHECK(r && (r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED));
 		r->state = CORE_RUN_ACTIVE;
 		if (r->extra)
-			r->extra->park_gate = 0;
+			r->extra->park_gate = r->extra->seq_stand = 0;
 		if (!base_str_is(e->run_resumed.by, CORE_BY_AIOS))
 			core_crashes_forget(a->c, r->id);
 		if (r->has_gates)

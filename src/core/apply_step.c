@@ -9,8 +9,8 @@ enum { BREAKER_FAILS = 5, BREAKER_OPEN_MS = 30000 };
 /* Which statuses may follow which: bit per enum core_step_status. */
 static const uint16_t may_follow[] = {
 	[CORE_STEP_WAITING] = 1 << CORE_STEP_DONE | 1 << CORE_STEP_FAILED,
-	[CORE_STEP_GATED] =
-		1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED | 1 << CORE_STEP_GATED,
+	[CORE_STEP_GATED] = 1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED |
+			    1 << CORE_STEP_GATED | 1 << CORE_STEP_DOUBT,
 	[CORE_STEP_HELD] = 1 << CORE_STEP_SENT | 1 << CORE_STEP_HELD | 1 << CORE_STEP_FAILED |
 			   1 << CORE_STEP_GATED | 1 << CORE_STEP_DOUBT,
 	[CORE_STEP_SENT] =
@@ -134,6 +134,8 @@ void core_finish_step(
 			core_run_retire(a, r);
 		return;
 	}
+	if (r->state != CORE_RUN_ACTIVE)
+		return; /* it stands still: the journal has it when it goes on */
 	if (base_blob_is_inline(value))
 		act.blob = *value;
 	core_act(a, &act);
@@ -222,6 +224,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 		o->signal = core_word_take(c, signal_name(c, e->args.data));
 	if (e->due_ms)
 		core_timer_add(c, CORE_TIMER_STEP, r->id, e->step, e->due_ms);
+	core_deadline_set(c, r, e->step, e->deadline_ms);
 	if (e->status == CORE_STEP_HELD || e->status == CORE_STEP_SENT)
 		take_slot(a, o);
 	if (e->status == CORE_STEP_SENT) {
@@ -274,6 +277,10 @@ static void apply_retry(
 		x->overrun = x->overrun > e->cost ? x->overrun - e->cost : 0;
 	}
 	move(s, CORE_STEP_HELD);
+	core_gate_close(a, o->gate);
+	o->gate = 0;
+	core_deadline_passed(a, r, o->step);
+	x->seq_retry = a->seq;
 	x->mode = e->mode;
 	o->due_ms = e->at_ms;
 	take_slot(a, o);
@@ -295,6 +302,9 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	core_settle(a->c, r, o, cost);
 	if (!ok)
 		free_key(a->c, o);
+	core_gate_close(a, o->gate);
+	if (s->status == CORE_STEP_SENT)
+		core_deadline_passed(a, r, step);
 	s->labels = labels;
 	r->labels |= labels;
 	core_open_drop(a->c, r, step, to, a->seq);
@@ -321,7 +331,9 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 	case CORE_EV_STEP_DOUBT:
 		r = core_run_find(a->c, e->step_doubt.run);
 		move(core_step_find(r, e->step_doubt.step), CORE_STEP_DOUBT);
+		core_gate_close(a, core_step_find(r, e->step_doubt.step)->open->gate);
 		core_step_find(r, e->step_doubt.step)->open->gate = e->step_doubt.gate;
+		core_deadline_passed(a, r, e->step_doubt.step);
 		return;
 	case CORE_EV_STEP_DONE:
 		r = core_run_find(a->c, e->step_done.run);

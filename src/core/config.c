@@ -258,6 +258,7 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 			v->input = NULL;
 		v->budget_run = money_member(base_jv_get(base_json_root(doc), "budget"), "run");
 		v->budget_month = money_member(base_jv_get(base_json_root(doc), "budget"), "month");
+		v->timeout_ms = core_duration_member(base_json_root(doc), "timeout");
 		base_json_free(doc);
 	}
 	return v;

@@ -234,6 +234,7 @@ struct core_run_info {
 	uint32_t steps;
 	int64_t cost, reserved;
 	uint64_t parent;
+	bool stopped; /* it has ended, and nothing is sent for it any more */
 };
 bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret);
 /* The journal of a run, in log order: for each finished step the position of the event that finished it.
@@ -270,6 +271,13 @@ uint64_t core_gate_seq(const struct core *c, uint64_t gate); /* position of gate
 int core_flows_json(const struct core *c, struct base_buf *ret);
 int core_budgets_json(const struct core *c, struct base_buf *ret);
 int core_keys_json(const struct core *c, struct base_buf *ret);
+/* The event at a position of the log; views valid until the next call. False: it cannot be read. */
+typedef bool (*core_read_fn)(void *userdata, uint64_t seq, struct core_record *ret);
+enum { CORE_WHY_MAX = 1000 }; /* waits of one answer */
+/* Why a run that the state knows waits: {"run","now","kind","text","since"?,"until"?,"limit"?,"wakes","waits":[{"step",
+ * "action","kind","text",…}]}. Times in ms; "limit": when its own time limit ends it. */
+int core_why_json(const struct core *c, uint64_t run, int64_t now_ms, core_read_fn read, void *userdata,
+	struct base_buf *ret);
 /* Facts: positions, in key order. */
 bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
 size_t core_fact_list(

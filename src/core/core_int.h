@@ -30,7 +30,7 @@ enum {
 enum { CORE_WIRE_DONE = 1, CORE_WIRE_FAILED, CORE_WIRE_RETRY, CORE_WIRE_UNKNOWN, CORE_WIRE_NOT_FOUND };
 
 enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
-enum { CORE_RUN_DRY = 1 };
+enum { CORE_RUN_DRY = 1, CORE_RUN_STOPPED = 2 /* ended, and nothing is sent for it any more */ };
 /* Who resumes a run that crashed its worker, before it is quarantined. */
 #define CORE_BY_AIOS "aios"
 
@@ -94,6 +94,7 @@ struct core_version {
 	struct base_str flow;
 	struct base_schema *input;	  /* derived from the spec */
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
+	int64_t timeout_ms;		  /* of a run, 0: none */
 	struct base_str spec;
 	uint32_t number; /* in the snapshot that is being written */
 };
@@ -159,6 +160,15 @@ struct core_effect {
 	struct base_str key, customer, route, opts;
 	uint64_t approval;
 	struct base_hash args_hash;
+	uint64_t seq_retry; /* of the last step_retry, 0: none */
+};
+
+/* A time limit of a step or, with step UINT32_MAX, of its run (deadline.c). */
+struct core_deadline {
+	struct core_deadline *next;
+	int64_t when_ms;
+	uint32_t step;
+	bool passed; /* and what follows from it is recorded, though the step is still open */
 };
 
 /* 40 bytes: a run may have 100,000 of them. */
@@ -195,6 +205,8 @@ struct core_run_extra {
 	uint32_t limit_count;
 	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint64_t park_gate;
+	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
+	struct core_deadline *deadlines;
 };
 
 /* What every run has, also one that only sleeps: at most 144 bytes (tests/core). */
@@ -315,6 +327,7 @@ struct core_turn {
 	struct core_body *bodies;
 	size_t body_count, body_cap;
 	struct base_prng entropy; /* of the command */
+	bool overdue;		  /* a time limit passed while an attempt was out: it may have happened */
 };
 
 /* Refuses: a reply with a status and a problem, no event. */
@@ -339,6 +352,8 @@ const struct core_action *core_action_find(const struct core *c, struct base_str
 void core_catalogue_free(struct core *c);
 /* The class that counts for this workspace (a transport may change it). */
 enum core_class core_action_class(const struct core *c, const struct core_action *a);
+
+struct core_apply;
 
 /* --- state.c --- */
 struct core_run *core_run_find(const struct core *c, uint64_t id);
@@ -376,10 +391,26 @@ void core_patterns_free(struct core *c, struct core_patterns *p);
 bool core_patterns_match(const struct core_patterns *p, struct base_str name);
 void core_set_str(struct core *c, struct base_str *place, struct base_str value);
 /* Timers: derived; stale ones are skipped. */
-enum core_timer_kind { CORE_TIMER_STEP = 1, CORE_TIMER_GATE = 2 };
+enum core_timer_kind { CORE_TIMER_STEP = 1, CORE_TIMER_GATE = 2, CORE_TIMER_DEADLINE = 8 };
 void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint32_t sub, int64_t when);
 /* The earliest timer that is not stale. */
 bool core_timer_next(struct core *c, struct base_heap_item *ret);
+
+/* --- deadline.c: time limits --- */
+/* `when` 0: none. Its timer goes with it. */
+void core_deadline_set(struct core *c, struct core_run *r, uint32_t step, int64_t when);
+struct core_deadline *core_deadline_of(const struct core_run *r, uint32_t step);
+void core_deadline_drop(struct core *c, struct core_run *r, uint32_t step);
+void core_deadlines_free(struct core *c, struct core_run *r);
+bool core_deadline_is_live(const struct core *c, const struct base_heap_item *t);
+/* The time limit of this step is over at `now_ms`. */
+bool core_is_overdue(const struct core_run *r, uint32_t step, int64_t now_ms);
+/* In apply: the step goes on though its time limit is over; an attempt in flight is called off. */
+void core_deadline_passed(struct core_apply *a, struct core_run *r, uint32_t step);
+/* One whose time has come. */
+void core_decide_deadline(struct core_turn *t, const struct base_heap_item *item);
+/* Milliseconds of a member of a JSON text (a number, or a text such as "2h"); 0: not there, or no duration. */
+int64_t core_duration_member(struct base_jv object, const char *name);
 
 /* --- config.c: what is derived from configuration and policy --- */
 void core_config_load(struct core *c);
@@ -439,6 +470,7 @@ void core_decide_deploy(struct core_turn *t);
 void core_decide_run_start(struct core_turn *t);
 void core_decide_run_cancel(struct core_turn *t);
 void core_decide_run_resume(struct core_turn *t);
+void core_decide_run_pause(struct core_turn *t);
 void core_decide_run_move(struct core_turn *t);
 void core_decide_run_park(struct core_turn *t);
 void core_decide_flow_crashed(struct core_turn *t);
@@ -467,10 +499,14 @@ struct core_start {
 	uint32_t parent_step;
 	struct base_str by, origin, key, input, customer, limits;
 	bool dry;
+	int64_t timeout_ms; /* 0: what its flow declares */
 };
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
 
-/* Ends a run and those that it waits for, children first. */
+/* Ends a run and those that it waits for, children first; nothing is sent for them any more. */
+void core_end_tree(
+	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str problem);
+/* The same as cancelled. */
 void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem);
 /* The key that a start is known by: a dry run is not the real one, and a flow is not another. */
 struct base_str core_start_key(
@@ -509,6 +545,8 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step);
 /* When this connector may be called next: 0 now. */
 int64_t core_slot(const struct core_connector *k, int64_t now_ms);
 struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena);
+/* An effect whose time limit is over: failed if it did not happen, else by its class. */
+void core_settle_overdue(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str problem);
 /* Opens the gate that asks about an effect in doubt. */
 void core_emit_doubt(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str evidence);
 struct core_gate_open {
@@ -535,6 +573,8 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* The gate that holds an open step goes with the step. */
+void core_gate_close(struct core_apply *a, uint64_t gate);
 /* versions.c */
 void core_apply_crash(struct core_apply *a, const struct core_run_parked *e);
 void core_apply_moved(struct core_apply *a, const struct core_run_moved *e);

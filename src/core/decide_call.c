@@ -31,7 +31,11 @@ static struct core_step_called called(const struct core_call *call, struct base_
 
 static void emit_called(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
 {
+	int64_t limit = core_duration_member(call->opts, "timeout");
+
 	ev->args = core_blob(t, call->args_text);
+	if (limit && ev->status < CORE_STEP_DONE)
+		ev->deadline_ms = t->cmd->now_ms + limit;
 	core_step_called_emit(t->block, t->cmd->now_ms, ev);
 }
 

@@ -1,4 +1,4 @@
-/* Runs: start, end, cancel, resume. */
+/* Runs: start, end, cancel, pause, resume. */
 #include <string.h>
 
 #include "base/check.h"
@@ -35,6 +35,13 @@ static struct base_str context_of(struct core_turn *t, const struct core_start *
 	return core_buf_to_arena(t->arena, &b);
 }
 
+static int64_t deadline_of(const struct core_turn *t, const struct core_start *s)
+{
+	int64_t limit = s->timeout_ms ? s->timeout_ms : s->flow ? s->flow->current->timeout_ms : 0;
+
+	return limit ? t->cmd->now_ms + limit : 0;
+}
+
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 {
 	struct base_str as = s->agent
@@ -65,6 +72,7 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		ev.parent_step = s->parent_step;
 	}
 	ev.origin = s->origin.len ? s->origin : s->by;
+	ev.deadline_ms = deadline_of(t, s);
 	ev.context = context_of(t, s, ev.run);
 	core_run_started_emit(t->block, t->cmd->now_ms, &ev);
 	return ev.run;
@@ -138,6 +146,7 @@ void core_decide_run_start(struct core_turn *t)
 	}
 	if (cmd->params.len) {
 		s.dry = base_jv_bool(base_jv_get(base_json_root(params), "dry"), false);
+		s.timeout_ms = core_duration_member(base_json_root(params), "timeout_ms");
 		s.customer = base_arena_dup(
 			t->arena, base_jv_str(base_jv_get(base_json_root(params), "customer")));
 		base_json_free(params);
@@ -162,8 +171,8 @@ static struct core_open *waiting_parent(const struct core *c, const struct core_
 	return x->parent && o && o->child == r->id ? o : NULL;
 }
 
-static void end_run(
-	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str value)
+static void end_run(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
+	struct base_str value, bool stop)
 {
 	struct core_open *o = waiting_parent(t->c, r);
 
@@ -171,7 +180,8 @@ static void end_run(
 		&(struct core_run_ended){.run = r->id,
 			.outcome = (uint8_t)outcome,
 			.value = core_blob(t, value),
-			.by = t->cmd->by.id});
+			.by = t->cmd->by.id,
+			.stop = stop});
 	if (!o)
 		return;
 	if (outcome == CORE_DONE)
@@ -204,8 +214,8 @@ static bool problem_is(struct base_str problem, const char *kind)
 }
 
 /* Children first, so that nothing acts for a parent that is gone. */
-static void cancel_children(
-	struct core_turn *t, const struct core_run *r, struct base_str problem, unsigned depth)
+static void end_children(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
+	struct base_str problem, unsigned depth)
 {
 	for (uint32_t i = 0; i < r->steps; i++) {
 		const struct core_open *o = core_step_open(&r->step[i]);
@@ -214,15 +224,21 @@ static void cancel_children(
 		if (!child || child->state == CORE_RUN_ENDED)
 			continue;
 		BASE_CHECK(depth < CORE_DEPTH_MAX);
-		cancel_children(t, child, problem, depth + 1);
-		end_run(t, child, CORE_CANCELLED, problem);
+		end_children(t, child, outcome, problem, depth + 1);
+		end_run(t, child, outcome, problem, true);
 	}
+}
+
+void core_end_tree(
+	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str problem)
+{
+	end_children(t, r, outcome, problem, 0);
+	end_run(t, r, outcome, problem, true);
 }
 
 void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem)
 {
-	cancel_children(t, r, problem, 0);
-	end_run(t, r, CORE_CANCELLED, problem);
+	core_end_tree(t, r, CORE_CANCELLED, problem);
 }
 
 /* Fewer steps than are recorded: this time it went another way. */
@@ -251,11 +267,12 @@ void core_decide_flow_end(struct core_turn *t)
 		park(t, r, "diverged", cmd->body);
 		return;
 	}
-	cancel_children(t, r, core_problem(t->arena, "cancelled", "the run that waited for it has ended"), 0);
+	end_children(t, r, CORE_CANCELLED,
+		core_problem(t->arena, "cancelled", "the run that waited for it has ended"), 0);
 	if (cmd->type == CORE_CMD_FLOW_DONE)
-		end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"));
+		end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"), false);
 	else
-		end_run(t, r, CORE_FAILED, cmd->body);
+		end_run(t, r, CORE_FAILED, cmd->body, false);
 }
 
 void core_decide_run_cancel(struct core_turn *t)
@@ -277,13 +294,32 @@ void core_decide_run_cancel(struct core_turn *t)
 	reply_run(t, 200, r->id, true);
 }
 
+void core_decide_run_pause(struct core_turn *t)
+{
+	const struct core_run *r = core_run_find(t->c, t->cmd->run);
+	const char *why = !r || r->state == CORE_RUN_ENDED ? "does not run (any more)"
+			  : r->state == CORE_RUN_PAUSED	   ? "is paused already"
+			  : r->state == CORE_RUN_PARKED
+				  ? "stands still already, until somebody acts: see aios why"
+				  : "has not begun: cancel it, or pause it when it has";
+
+	if (!r || r->state != CORE_RUN_ACTIVE) {
+		core_refuse(t, r || (t->cmd->run && t->cmd->run < t->c->next_run) ? 409 : 404, "not_active",
+			"run %llu %s", (unsigned long long)t->cmd->run, why);
+		return;
+	}
+	core_run_paused_emit(t->block, t->cmd->now_ms,
+		&(struct core_run_paused){.run = r->id, .by = t->cmd->by.id, .reason = t->cmd->text});
+	reply_run(t, 200, r->id, true);
+}
+
 void core_decide_run_resume(struct core_turn *t)
 {
 	struct core_run *r = core_run_find(t->c, t->cmd->run);
 
-	if (!r || r->state != CORE_RUN_PARKED) {
+	if (!r || (r->state != CORE_RUN_PARKED && r->state != CORE_RUN_PAUSED)) {
 		core_refuse(t, r ? 409 : 404, "not_parked",
-			r ? "run %llu is not parked" : "there is no such run as %llu",
+			r ? "run %llu is neither paused nor parked" : "there is no such run as %llu",
 			(unsigned long long)t->cmd->run);
 		return;
 	}

@@ -69,7 +69,7 @@ static uint8_t blame_of(struct core_turn *t, struct base_str problem)
 static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
 	uint8_t mode, struct base_str problem, int64_t cost)
 {
-	bool unknown = t->cmd->type == CORE_CMD_START || t->cmd->outcome == CORE_WIRE_UNKNOWN;
+	bool unknown = t->cmd->type == CORE_CMD_START || t->cmd->outcome == CORE_WIRE_UNKNOWN || t->overdue;
 
 	core_step_retry_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_retry){.run = o->run,
@@ -93,6 +93,17 @@ static enum core_class class_now(const struct core_turn *t, const struct core_st
 		t->cmd->now_ms - s->open->effect->sent_ms > life)
 		return CORE_ONCE;
 	return (enum core_class)s->klass;
+}
+
+static bool is_stopped(const struct core_run *r)
+{
+	return (r->flags & CORE_RUN_STOPPED) != 0;
+}
+
+/* Nothing is sent again for a run that was cancelled, nor for a step behind its time limit. */
+static bool is_over(const struct core_turn *t, const struct core_run *r, const struct core_open *o)
+{
+	return is_stopped(r) || core_is_overdue(r, o->step, t->cmd->now_ms);
 }
 
 static struct base_str evidence_of(struct core_turn *t, const struct core_open *o, struct base_str problem);
@@ -202,8 +213,15 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 	struct judged_call call = recall(t, &r->step[step]);
 	const struct core_connector *k = core_connector_find(t->c, o->action->connector);
 
-	if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE &&
-		r->step[step].klass != CORE_ONCE)
+	bool stale = core_is_overdue(r, step, t->cmd->now_ms) || (is_stopped(r) && o->effect->uncertain);
+
+	if (o->effect->mode == 0 && stale)
+		core_settle_overdue(t, r, step,
+			core_problem(t->arena, is_stopped(r) ? "cancelled" : "timeout",
+				"%.*s was not sent: %s", BASE_STR_ARG(o->action->name),
+				is_stopped(r) ? "its run has ended" : "its time limit is over"));
+	else if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE &&
+		 r->step[step].klass != CORE_ONCE)
 		core_emit_doubt(t, r, step,
 			evidence_of(t, o,
 				core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
@@ -328,24 +346,33 @@ static void retry_or_park(
 	(void)core_emit_gate(t, &g);
 }
 
-static bool is_cancelled(const struct core_run *r)
-{
-	return r->state == CORE_RUN_ENDED && core_run_extra(r)->outcome == CORE_CANCELLED;
-}
-
-/* Nothing is sent again for a run that was cancelled: what did not happen has failed, what may have happened is
- * asked about. */
-static void settle_cancelled(struct core_turn *t, struct core_run *r, const struct core_open *o, bool maybe,
+/* What did not happen has failed, what may have happened is asked about. A time limit is the flow's own: a step whose
+ * call it may repeat under the same key fails with it. */
+static void settle_over(struct core_turn *t, struct core_run *r, const struct core_open *o, bool maybe,
 	struct base_str problem, int64_t cost)
 {
 	enum core_class klass = class_now(t, &r->step[o->step]);
 
-	if ((!maybe && !o->effect->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL)
+	if ((!maybe && !o->effect->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL ||
+		(klass == CORE_IDEMPOTENT && !is_stopped(r)))
 		core_emit_step_failed(t, r->id, o->step, problem, cost);
 	else if (klass == CORE_LOOKUP)
 		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
 	else
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
+}
+
+void core_settle_overdue(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str problem)
+{
+	const struct core_open *o = r->step[step].open;
+	bool out = r->step[step].status == CORE_STEP_SENT;
+
+	t->overdue = out;
+	if (!out && o->effect->uncertain &&
+		class_now(t, &r->step[step]) == CORE_LOOKUP) /* it is asked when it was to be sent */
+		emit_retry(t, o, 0, o->due_ms > t->cmd->now_ms ? o->due_ms : t->cmd->now_ms, 1, problem, 0);
+	else
+		settle_over(t, r, o, out, problem, out ? o->effect->reserved : 0);
 }
 
 /* No answer: it may have happened. */
@@ -354,8 +381,8 @@ static void no_answer(struct core_turn *t, struct core_run *r, const struct core
 {
 	enum core_class klass = class_now(t, &r->step[o->step]);
 
-	if (is_cancelled(r))
-		settle_cancelled(t, r, o, true, problem, cost);
+	if (is_over(t, r, o))
+		settle_over(t, r, o, true, problem, cost);
 	else if (klass == CORE_ONCE)
 		core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 	else if (klass == CORE_LOOKUP)
@@ -423,15 +450,15 @@ void core_decide_effect_result(struct core_turn *t)
 		if (o->effect->mode == 1)
 			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + backoff(t, o->effect->failures),
 				1, value, cost);
-		else if (is_cancelled(r))
-			settle_cancelled(t, r, o, false, value, cost);
+		else if (is_over(t, r, o))
+			settle_over(t, r, o, false, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;
 	case CORE_WIRE_NOT_FOUND:
 		if (o->effect->mode == 0) /* an answer to another question */
 			no_answer(t, r, o, value, cost);
-		else if (is_cancelled(r)) /* it did not happen, and will not */
+		else if (is_over(t, r, o)) /* it did not happen, and will not */
 			core_emit_step_failed(t, r->id, cmd->step, value, cost);
 		else if (o->effect->failures + 1 < attempts_max(o))
 			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, 0, value, cost);
@@ -442,7 +469,7 @@ void core_decide_effect_result(struct core_turn *t)
 		no_answer(t, r, o, value, cost);
 		break;
 	default:
-		if (has_next_model(t, s) && !is_cancelled(r))
+		if (has_next_model(t, s) && !is_over(t, r, o))
 			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, 0, value, cost);
 		else
 			core_emit_step_failed(t, r->id, cmd->step, value, cost);
@@ -467,8 +494,8 @@ void core_decide_start(struct core_turn *t)
 
 		if (s->status != CORE_STEP_SENT)
 			continue;
-		if (is_cancelled(r))
-			settle_cancelled(t, r, o, true, problem, o->effect->reserved);
+		if (is_over(t, r, o))
+			settle_over(t, r, o, true, problem, o->effect->reserved);
 		else if (class_now(t, s) == CORE_ONCE)
 			core_emit_doubt(t, r, o->step, evidence_of(t, o, problem));
 		else
@@ -490,6 +517,10 @@ void core_decide_tick(struct core_turn *t)
 		return;
 	if (item.kind == CORE_TIMER_GATE) {
 		core_decide_gate(t);
+		return;
+	}
+	if (item.kind == CORE_TIMER_DEADLINE) {
+		core_decide_deadline(t, &item);
 		return;
 	}
 	r = core_run_find(t->c, item.id);

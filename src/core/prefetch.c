@@ -117,7 +117,7 @@ static void want_for_tick(const struct core *c, struct wants *w)
 		return;
 	}
 	s = core_step_find(core_run_find(c, item.id), item.sub);
-	if (s->status != CORE_STEP_HELD)
+	if (!s || (s->status != CORE_STEP_HELD && s->status != CORE_STEP_SENT))
 		return;
 	want(w, s->seq);
 	want(w, core_customer_seq(c, s->open->effect->customer));

@@ -109,6 +109,7 @@ void core_run_forget(struct core *c, struct core_run *r)
 	core_word_drop(c, r->as);
 	core_word_drop(c, r->by);
 	core_word_drop(c, r->origin);
+	core_deadlines_free(c, r);
 	free_extra(c, r->extra);
 	core_crashes_forget(c, r->id);
 	base_slab_release(c->slab, r->step, r->steps_cap * sizeof(*r->step));
@@ -207,6 +208,7 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step, uint8_t s
 		core_settle(c, r, o, 0);
 		free_effect(c, o->effect);
 	}
+	core_deadline_drop(c, r, step);
 	core_word_drop(c, o->signal);
 	base_slab_release(c->slab, o, sizeof(*o));
 	r->step[step].status = status;

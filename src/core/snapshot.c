@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { FORMAT = 4 };
+enum { FORMAT = 5 };
 
 static uint64_t u(struct base_reader *r)
 {

@@ -185,6 +185,7 @@ static void put_effect(struct base_buf *b, const struct core_effect *x)
 	base_put_str(b, x->route);
 	base_put_str(b, x->opts);
 	base_put_hash(b, &x->args_hash);
+	base_put_u64(b, x->seq_retry);
 }
 
 static void get_effect(struct load *l)
@@ -218,6 +219,7 @@ static void get_effect(struct load *l)
 	x->route = text(l->c, r);
 	x->opts = text(l->c, r);
 	base_get_hash(r, &x->args_hash);
+	x->seq_retry = u(r);
 }
 
 /* --- steps --- */
@@ -297,6 +299,13 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 		put_word(b, s->name);
 	}
 	base_put_u64(b, 0);
+	base_put_u64(b, x->seq_stand);
+	for (const struct core_deadline *d = x->deadlines; d; d = d->next) {
+		base_put_i64(b, d->when_ms);
+		base_put_u64(b, d->step);
+		base_put_u64(b, d->passed);
+	}
+	base_put_i64(b, 0);
 }
 
 static void get_signals(struct load *l, struct core_run_extra *x)
@@ -309,6 +318,18 @@ static void get_signals(struct load *l, struct core_run_extra *x)
 		(*at)->seq = seq;
 		(*at)->name = get_word(l);
 		at = &(*at)->next;
+	}
+}
+
+static void get_deadlines(struct load *l, struct core_run *run)
+{
+	int64_t when;
+
+	while ((when = base_get_i64(l->r)) != 0 && !l->r->failed) {
+		uint32_t step = u32(l->r);
+
+		core_deadline_set(l->c, run, step, when);
+		core_deadline_of(run, step)->passed = u(l->r) != 0;
 	}
 }
 
@@ -331,6 +352,8 @@ static void get_extra(struct load *l, struct core_run *run)
 	for (uint32_t i = 0; i < x->limit_count && !r->failed; i++)
 		core_get_patterns(l->c, r, &x->limits[i]);
 	get_signals(l, x);
+	x->seq_stand = u(r);
+	get_deadlines(l, run);
 }
 
 /* Equal states give equal bytes: one that has never had an extra member, and one that has lost them again. */

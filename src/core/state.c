@@ -11,6 +11,7 @@
  * parked run. S6  No event changes a finished step. S7  An effect is SENT only with a key (its class is not
  * internal). S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
  *  S9  What is known of crashes belongs to a run that is open.
+ *  S10 A parked or paused run knows the event since which it stands.
  */
 #include <errno.h>
 
@@ -209,6 +210,8 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 		g = core_gate_find(c, t->id);
 		return g && !g->decided && g->expires_ms == t->when;
 	}
+	if (t->kind == CORE_TIMER_DEADLINE)
+		return core_deadline_is_live(c, t);
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
 	if (!core_step_open(s) || s->open->due_ms != t->when)
@@ -239,7 +242,15 @@ static void check_run(const struct core_run *r)
 	int64_t reserved = 0;
 	uint32_t open = 0;
 
-	BASE_CHECK(r->state == CORE_RUN_ACTIVE || r->state == CORE_RUN_PARKED || r->state == CORE_RUN_ENDED);
+	BASE_CHECK(r->state >= CORE_RUN_ACTIVE && r->state <= CORE_RUN_PAUSED);
+	BASE_CHECK((r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED) ==
+		   (core_run_extra(r)->seq_stand != 0)); /* S10 */
+	for (const struct core_deadline *d = core_run_extra(r)->deadlines; d; d = d->next) {
+		BASE_CHECK(d->step == UINT32_MAX
+				   ? r->state != CORE_RUN_ENDED
+				   : core_step_find(r, d->step) && r->step[d->step].open); /* D3 */
+		BASE_CHECK(!d->next || d->next->step > d->step);
+	}
 	BASE_CHECK(r->state != CORE_RUN_ENDED || r->open > 0); /* S1 */
 	for (uint32_t i = 0; i < r->steps; i++) {
 		const struct core_step *s = &r->step[i];

@@ -14,6 +14,22 @@ static const char *outcome_name(unsigned outcome)
 	return outcome == CORE_DONE ? "done" : outcome == CORE_FAILED ? "failed" : "cancelled";
 }
 
+const char *engine_run_state(const struct core_run_info *info)
+{
+	switch (info->state) {
+	case CORE_RUN_PARKED:
+		return "parked";
+	case CORE_RUN_QUEUED:
+		return "queued";
+	case CORE_RUN_PAUSED:
+		return "paused";
+	case CORE_RUN_ENDED:
+		return outcome_name(info->outcome);
+	default:
+		return "active";
+	}
+}
+
 /* --- waiting --- */
 
 void engine_waiter_drop(struct engine *e, struct engine_req *q)
@@ -67,8 +83,7 @@ static void reply_going(struct engine *e, struct engine_req *q, uint64_t run)
 	base_jw_obj(&w);
 	base_jw_key(&w, "run");
 	base_jw_uint(&w, run);
-	base_jw_mcstr(&w, "state",
-		core_run_get(e->core, run, &info) && info.state == CORE_RUN_PARKED ? "parked" : "active");
+	base_jw_mcstr(&w, "state", core_run_get(e->core, run, &info) ? engine_run_state(&info) : "active");
 	base_jw_end_obj(&w);
 	base_buf_printf(&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)run);
 	engine_reply_built(e, q, 202);
@@ -265,8 +280,9 @@ void engine_op_run(struct engine *e, struct engine_req *q)
 void engine_op_run_cmd(struct engine *e, struct engine_req *q)
 {
 	struct base_json *doc = engine_body_json(e, q);
-	struct core_cmd cmd = {
-		.type = q->op == WIRE_OP_RUN_CANCEL ? CORE_CMD_RUN_CANCEL : CORE_CMD_RUN_RESUME,
+	struct core_cmd cmd = {.type = q->op == WIRE_OP_RUN_CANCEL  ? CORE_CMD_RUN_CANCEL
+				       : q->op == WIRE_OP_RUN_PAUSE ? CORE_CMD_RUN_PAUSE
+								    : CORE_CMD_RUN_RESUME,
 		.run = engine_param_u64(q, "run", 0)};
 
 	if (!doc)

@@ -18,7 +18,7 @@
  *
  * E2 Each attempt gives exactly one CORE_CMD_EFFECT_RESULT: the connector's answer, or WIRE_UNKNOWN when
  * the connector died or went silent after the attempt had been sent to it. What was never sent is RETRY or
- * waits, never UNKNOWN.
+ * waits, never UNKNOWN. One that the core has called off gives none: what is to be made of it is recorded.
  *
  * E3 The bytes that were judged are the bytes that are sent.
  *
@@ -255,8 +255,7 @@ static bool run_is_over(const struct engine *e, uint64_t run)
 {
 	struct core_run_info info;
 
-	return !core_run_get(e->core, run, &info) ||
-	       (info.state == CORE_RUN_ENDED && info.outcome == CORE_CANCELLED);
+	return !core_run_get(e->core, run, &info) || (info.state == CORE_RUN_ENDED && info.stopped);
 }
 
 /* True: it may not leave any more as it was released (E5), and c is gone. */
@@ -614,8 +613,13 @@ void engine_effects_cancel(struct engine *e, const struct core_act *act)
 	struct each r = collect(e, is_act, act);
 	const struct engine_group *groups[] = {e->pending, e->inflight};
 
-	for (size_t i = 0; i < r.n; i++)
-		send_cancel(e, base_idmap_get(e->calls, r.ids[i]));
+	for (size_t i = 0; i < r.n; i++) {
+		struct engine_call *c = base_idmap_remove(e->calls, r.ids[i]);
+
+		send_cancel(e, c);
+		free(c->usage);
+		free(c);
+	}
 	free(r.ids);
 	/* Not out yet: it stays in. */
 	for (size_t i = 0; i < 2; i++)

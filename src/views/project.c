@@ -157,6 +157,7 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 static void run_ended(const struct at *at, const struct core_run_ended *e)
 {
 	const char *state = outcome_name(e->outcome);
+	bool stop = e->outcome == CORE_CANCELLED || e->stop;
 	/* Who asks for the result of a run that has ended is answered from here: whole, if it is in the
 	 * event. */
 	struct base_str value = base_blob_is_inline(&e->value) ? e->value.data : BASE_STR_NONE;
@@ -169,12 +170,12 @@ static void run_ended(const struct at *at, const struct core_run_ended *e)
 		"UPDATE steps SET status='cancelled', ended_ms=?2, seq_ended=?3 WHERE run=?1 AND "
 		"(status='waiting'"
 		" OR (?4 AND status IN ('gated','held')))",
-		"iiii", (int64_t)e->run, at->time_ms, at->seq, (int64_t)(e->outcome == CORE_CANCELLED));
+		"iiii", (int64_t)e->run, at->time_ms, at->seq, (int64_t)stop);
 	views_run(at->v,
 		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND (kind IN "
 		"('approve','parked')"
 		" OR (?2 AND kind IN ('policy','budget','retry')))",
-		"ii", (int64_t)e->run, (int64_t)(e->outcome == CORE_CANCELLED));
+		"ii", (int64_t)e->run, (int64_t)stop);
 	if (e->outcome == CORE_CANCELLED)
 		audit_id(at, "run.cancelled", e->by, e->run, BASE_STR_NONE);
 }
@@ -184,6 +185,13 @@ static void run_parked(const struct at *at, const struct core_run_parked *e)
 	views_run(at->v, "UPDATE runs SET state='parked', why=?2, detail=?3 WHERE run=?1", "isn",
 		(int64_t)e->run, e->why, preview(e->detail));
 	audit_id(at, "run.parked", BASE_STR_NONE, e->run, e->why);
+}
+
+static void run_paused(const struct at *at, const struct core_run_paused *e)
+{
+	views_run(at->v, "UPDATE runs SET state='paused', why=?2 WHERE run=?1", "is", (int64_t)e->run,
+		e->reason);
+	audit_id(at, "run.paused", e->by, e->run, e->reason);
 }
 
 static void run_resumed(const struct at *at, const struct core_run_resumed *e)
@@ -340,6 +348,9 @@ static void step_failed(const struct at *at, const struct core_step_failed *e)
 		" WHERE run=?1 AND step=?2",
 		"iiinii", (int64_t)e->run, (int64_t)e->step, at->time_ms, preview(e->problem), e->cost,
 		at->seq);
+	/* A step that failed while a gate held it (its time limit) takes the gate along. */
+	views_run(at->v, "UPDATE gates SET state='closed' WHERE run=?1 AND step=?2 AND state='open'", "ii",
+		(int64_t)e->run, (int64_t)e->step);
 	charge(at, e->run, e->step, e->cost, BASE_STR_NONE);
 }
 
@@ -537,6 +548,9 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_RUN_PARKED:
 		run_parked(at, &e->run_parked);
+		break;
+	case CORE_EV_RUN_PAUSED:
+		run_paused(at, &e->run_paused);
 		break;
 	case CORE_EV_RUN_RESUMED:
 		run_resumed(at, &e->run_resumed);

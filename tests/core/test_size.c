@@ -11,10 +11,11 @@
 
 enum { RUNS = 2000, DAY_MS = 86400000 };
 
-static const char deployment[] =
-	"{\"flows\":[{\"name\":\"nap\",\"version\":"
-	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"nap\"},"
-	"\"spec\":{},\"grants\":[\"test.*\"]}],\"policy\":{\"rules\":[{\"on\":\"test.*\",\"then\":\"allow\"}]}}";
+static const char deployment[] = "{\"flows\":[{\"name\":\"nap\",\"version\":"
+				 "\"00000000000000000000000000000000000000000000000000000000000000aa\","
+				 "\"modules\":{\"entry\":\"nap\"},"
+				 "\"spec\":{},\"grants\":[\"test.*\"]}],\"policy\":{\"rules\":[{\"on\":"
+				 "\"test.*\",\"then\":\"allow\"}]}}";
 
 static int set_up(void **state)
 {

@@ -27,6 +27,8 @@ declare module "aios" {
 		grants?: string[];
 		/** How long finished runs are kept in full. Recorded; not yet acted upon. */
 		retention?: string;
+		/** How long a run may take: then it fails with the code "timeout", and what it waits for with it. */
+		timeout?: Duration;
 	}
 
 	export interface Trigger {
@@ -77,7 +79,10 @@ declare module "aios" {
 		key?: string;
 		/** How often it is tried at most; with it, the last failure rejects instead of parking the run. */
 		retry?: number | { attempts: number };
-		/** Recorded; the action's own timeout counts. */
+		/**
+		 * How long the step may take with everything: gates, retries, waiting. Then it fails with the code "timeout" —
+		 * unless it may have happened and that can be found out: then the outside, or a person, is asked.
+		 */
 		timeout?: Duration;
 		/** Whom it is for: costs and policy see it. */
 		customer?: string;
@@ -203,6 +208,8 @@ declare module "aios" {
 		edit?: boolean;
 		/** How long the question stands. Default: for ever. */
 		expires?: Duration;
+		/** The step's time limit: with it the question is withdrawn, and the call rejects with the code "timeout". */
+		timeout?: Duration;
 		/** When it expires: "deny" (the default), "approve", or go on with the value as shown ("value"). */
 		onExpiry?: "deny" | "approve" | "value";
 		/**

@@ -84,10 +84,13 @@ const session = (id) => ({
 
 // --- waits -------------------------------------------------------------------------------------------------------
 
-async function approve({ title, show, edit, expires, onExpiry, allows }) {
+// A wait with a time limit of its own.
+const limited = (timeout) => timeout === undefined ? undefined : { timeout };
+
+async function approve({ title, show, edit, expires, onExpiry, allows, timeout }) {
 	const answer = await call("gate.ask", {
 		title, show, edit, allows, on_expiry: onExpiry, expires_ms: optional(expires, "expires"),
-	});
+	}, limited(timeout));
 	const passes = answer.answer === "approve" || answer.answer === "edit" ||
 		(answer.answer === "expired" && (onExpiry === "approve" || onExpiry === "value"));
 	if (!passes)
@@ -111,7 +114,8 @@ function agent(name, task) {
 	const about = typeof task === "string" ? { task } : task;
 	if (about === null || typeof about !== "object" || typeof about.task !== "string")
 		throw new TypeError('ctx.agent: the task is a text, or an object with a task: { task: "…", notes }');
-	return call("agent.run", { ...about, agent: name });
+	const { timeout, ...args } = about;
+	return call("agent.run", { ...args, agent: name }, limited(timeout));
 }
 
 const start = (flow, input = {}, { key } = {}) => call("run.start", { flow, input, key });
@@ -126,7 +130,7 @@ function frozen(v) {
 
 function makeRun(about) {
 	frozen(about);
-	const run = (flow, input = {}) => call("run.call", { flow, input });
+	const run = (flow, input = {}, { timeout } = {}) => call("run.call", { flow, input }, limited(timeout));
 	const hidden = ["name", "length", "prototype"];
 	for (const [key, value] of Object.entries(about ?? {}))
 		if (!hidden.includes(key))

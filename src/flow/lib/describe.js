@@ -1,3 +1,5 @@
+import { duration } from "aios:time";
+
 // What flow({…}, fn) may declare. Checked when a flow is deployed, not at every start of a run.
 const MEMBERS = {
 	name: (v) => typeof v === "string" && /^[a-z][a-z0-9_-]{0,63}$/.test(v)
@@ -10,6 +12,7 @@ const MEMBERS = {
 	concurrency: (v) => object(v) ?? (Number.isInteger(v.limit) && v.limit > 0 ? null : "needs a limit, such as 1"),
 	grants: (v) => list(v) ?? (v.every((g) => !text(g)) ? null : "must be a list of action names"),
 	retention: text,
+	timeout: (v) => { duration(v, "flow(): timeout"); return null; },
 };
 
 function text(v) {
@@ -41,5 +44,7 @@ export function describe(spec, entry, interpreter) {
 		if (fault)
 			throw new TypeError(`flow(): ${key} ${fault}`);
 	}
+	if (ret.timeout !== undefined)
+		ret.timeout = duration(ret.timeout, "timeout");
 	return { ...ret, interpreter };
 }

@@ -1,0 +1,342 @@
+/* Runs: pause, time limits, trees that end, and why a run waits. After each test the log is folded from zero and from a
+ * snapshot, and both must equal the live state. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/core_int.h"
+#include "house.h"
+
+enum { DONE = 1, FAILED, RETRY, UNKNOWN, NOT_FOUND };
+enum { SECOND = 1000, MINUTE = 60000, HOUR = 3600000 };
+
+#define VERSION_A "\"00000000000000000000000000000000000000000000000000000000000000aa\""
+#define VERSION_B "\"00000000000000000000000000000000000000000000000000000000000000bb\""
+#define VERSION_C "\"00000000000000000000000000000000000000000000000000000000000000cc\""
+#define GRANTS                                                                                               \
+	"\"grants\":[\"test.*\",\"mail.send\",\"http.*\",\"memory.*\",\"run.*\",\"gate.ask\",\"agent.run\"]"
+
+static const char deployment[] =
+	"{\"flows\":[{\"name\":\"f\",\"version\":" VERSION_A
+	",\"modules\":{\"entry\":\"f\"},\"spec\":{}," GRANTS "},"
+	"{\"name\":\"hour\",\"version\":" VERSION_B
+	",\"modules\":{\"entry\":\"f\"},\"spec\":{\"timeout\":3600000}," GRANTS
+	"}],\"config\":{},\"policy\":{\"rules\":[{\"on\":\"test.*\",\"then\":\"allow\"},"
+	"{\"name\":\"mail\",\"on\":\"mail.send\",\"then\":\"gate\"}]}}";
+
+static int set_up(void **state)
+{
+	return house_set_up(state, deployment);
+}
+
+static struct core_run_info info_of(const struct house *h, uint64_t run)
+{
+	struct core_run_info info = {0};
+
+	assert_true(core_run_get(h->core, run, &info));
+	return info;
+}
+
+static void on_run(struct house *h, enum core_cmd_type type, uint64_t run)
+{
+	house_do(h, (struct core_cmd){.type = type, .run = run, .text = BASE_STR("because")});
+}
+
+static void pass(struct house *h, int64_t ms)
+{
+	h->now_ms += ms;
+	house_tick(h);
+}
+
+static void expect_problem(const struct house *h, const char *code)
+{
+	const struct house_act *a = house_act(h, CORE_ACT_RESULT, 0);
+
+	assert_non_null(a);
+	assert_false(a->ok);
+	if (!strstr(a->text, code))
+		fail_msg("%s does not name %s", a->text, code);
+}
+
+/* --- why --- */
+
+static bool read_event(void *userdata, uint64_t seq, struct core_record *ret)
+{
+	struct house *h = userdata;
+	size_t at = h->at[seq];
+
+	return core_block_next(base_buf_view(&h->log), &at, ret) == 1;
+}
+
+static void expect_why(struct house *h, uint64_t run, const char *const *texts)
+{
+	struct base_json *doc;
+	struct base_buf b;
+
+	base_buf_init(&b, 1 << 20);
+	assert_int_equal(core_why_json(h->core, run, h->now_ms, read_event, h, &b), 0);
+	assert_int_equal(base_json_parse(base_buf_view(&b), &doc, NULL), 0);
+	base_json_free(doc);
+	base_buf_char(&b, '\0');
+	for (; *texts; texts++)
+		if (!strstr(b.ptr, *texts))
+			fail_msg("%s is not in %s", *texts, b.ptr);
+	base_buf_done(&b);
+}
+#define WHY(h, run, ...) expect_why(h, run, (const char *const[]){__VA_ARGS__, NULL})
+
+/* --- pause --- */
+
+static void test_pause(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	house_call(h, run, 0, "timer.sleep", "{\"ms\":1000}", "");
+	house_call(h, run, 1, "signal.wait", "{\"name\":\"go\"}", "");
+	house_call(h, run, 2, "test.echo", "{\"n\":1}", "");
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	assert_int_equal(h->reply.status, 200);
+	assert_non_null(house_act(h, CORE_ACT_RUN_DROP, 0));
+	assert_int_equal(info_of(h, run).state, CORE_RUN_PAUSED);
+	WHY(h, run, "\"kind\":\"paused\"", "paused by operator: because", "aios resume", "\"kind\":\"timer\"",
+		"\"kind\":\"signal\"", "\"kind\":\"sent\"");
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	assert_int_equal(h->reply.status, 409);
+	/* What comes is recorded, and the flow hears nothing of it yet. */
+	house_result(h, run, 2, 1, DONE, "{\"n\":1}");
+	assert_int_equal(h->reply.status, 200);
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	house_do(h,
+		(struct core_cmd){
+			.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("go"), .body = BASE_STR("7")});
+	assert_true(h->reply.status < 300);
+	pass(h, 2 * SECOND);
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	assert_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	assert_int_equal(core_run_journal(h->core, run, NULL, 0), 3);
+	house_call(h, run, 3, "test.echo", "{}", ""); /* a worker that has not heard it yet */
+	assert_int_equal(h->reply.status, 409);
+	/* A restart keeps it paused. */
+	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
+	assert_int_equal(info_of(h, run).state, CORE_RUN_PAUSED);
+	house_check(h);
+	on_run(h, CORE_CMD_RUN_RESUME, run);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, run);
+	WHY(h, run, "\"kind\":\"running\"");
+	house_call(h, run, 3, "test.echo", "{}", "");
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	on_run(h, CORE_CMD_RUN_CANCEL, run);
+	assert_int_equal(h->reply.status, 200);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->outcome, CORE_CANCELLED);
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	assert_int_equal(h->reply.status, 409);
+	on_run(h, CORE_CMD_RUN_PAUSE, 999);
+	assert_int_equal(h->reply.status, 404);
+}
+
+/* --- time limits --- */
+
+static void test_limits_of_waits(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), child;
+
+	house_call(h, run, 0, "signal.wait", "{\"name\":\"go\"}", "{\"timeout\":1000}");
+	WHY(h, run, "\"limit\":");
+	pass(h, SECOND - 1);
+	assert_int_equal(h->act_count, 0);
+	pass(h, 1);
+	expect_problem(h, "timeout");
+	house_call(h, run, 1, "gate.ask", "{\"show\":1,\"title\":\"ok?\"}", "{\"timeout\":1000}");
+	WHY(h, run, "\"kind\":\"gate\"", "ok?", "aios approve", "not operator");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+	assert_non_null(house_act(h, CORE_ACT_GATE_CLOSED, 0));
+	house_call(h, run, 2, "mail.send", "{\"subject\":\"s\",\"text\":\"t\",\"to\":\"a@example.org\"}",
+		"{\"timeout\":1000}");
+	WHY(h, run, "\"kind\":\"gate\"", "mail.send", "(mail)");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+	assert_non_null(house_act(h, CORE_ACT_GATE_CLOSED, 0));
+	house_call(h, run, 3, "run.call", "{\"flow\":\"f\",\"input\":{}}", "{\"timeout\":1000}");
+	child = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	WHY(h, run, "\"kind\":\"child\"", "under way");
+	house_call(h, child, 0, "timer.sleep", "{\"ms\":90000}", "");
+	WHY(h, child, "\"kind\":\"timer\"", "\"until\":", "sleeps");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, child);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->outcome, CORE_FAILED);
+	/* A step in time is not touched later. */
+	house_call(h, run, 4, "test.echo", "{}", "{\"timeout\":1000}");
+	house_result(h, run, 4, 1, DONE, "{}");
+	pass(h, MINUTE);
+	assert_int_equal(h->act_count, 0);
+}
+
+static void test_limits_of_effects(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	const struct house_act *a;
+	uint64_t gate;
+
+	/* May be asked for again: it fails, and its attempt is called off. */
+	house_call(h, run, 0, "test.idempotent", "{\"value\":\"x\"}", "{\"timeout\":1000}");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+	assert_non_null(house_act(h, CORE_ACT_CANCEL, 0));
+	house_result(h, run, 0, 1, DONE, "1");
+	assert_int_equal(h->reply.status, 409);
+	/* Can be looked up: asked whether it happened, and it did. */
+	house_call(h, run, 1, "test.lookup", "{\"value\":\"x\"}", "{\"timeout\":1000}");
+	pass(h, SECOND);
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	assert_non_null(house_act(h, CORE_ACT_CANCEL, 0));
+	pass(h, HOUR);
+	a = house_act(h, CORE_ACT_DISPATCH, 0);
+	assert_true(a && a->mode == 1);
+	house_result(h, run, 1, a->attempt, DONE, "\"late\"");
+	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
+	/* It did not: then it is not sent again. */
+	house_call(h, run, 2, "test.lookup", "{\"value\":\"y\"}", "{\"timeout\":1000}");
+	pass(h, HOUR);
+	pass(h, HOUR);
+	a = house_act(h, CORE_ACT_DISPATCH, 0);
+	assert_true(a && a->mode == 1);
+	house_result(h, run, 2, a->attempt, NOT_FOUND, "{\"code\":\"timeout\"}");
+	assert_false(house_act(h, CORE_ACT_RESULT, 0)->ok);
+	pass(h, HOUR);
+	assert_int_equal(h->act_count, 0);
+	/* Happens once: a person is asked; sent again on their word, the limit is gone. */
+	house_call(h, run, 3, "test.once", "{\"value\":\"z\"}", "{\"timeout\":1000}");
+	pass(h, SECOND);
+	gate = house_act(h, CORE_ACT_GATE, 0)->id;
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	WHY(h, run, "\"kind\":\"doubt\"", "aios settle");
+	house_gate(h, gate, "send", "");
+	house_tick(h);
+	a = house_act(h, CORE_ACT_DISPATCH, 0);
+	assert_non_null(a);
+	house_result(h, run, 3, a->attempt, DONE, "1");
+	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
+	/* Held by a backoff, known not to have happened. */
+	house_call(h, run, 4, "test.once", "{\"value\":\"w\"}", "{\"timeout\":100}");
+	house_result(h, run, 4, 1, RETRY, "{\"code\":\"busy\",\"message\":\"later\"}");
+	WHY(h, run, "\"kind\":\"backoff\"", "attempt 1: later", "failed 1 times");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+}
+
+static void test_limit_of_a_run(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "hour", "{}"), child, grandchild;
+
+	house_call(h, run, 0, "run.call", "{\"flow\":\"f\",\"input\":{}}", "");
+	child = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, child, 0, "run.call", "{\"flow\":\"f\",\"input\":{}}", "");
+	grandchild = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, grandchild, 0, "test.lookup", "{\"value\":\"x\"}", "");
+	house_call(h, grandchild, 1, "timer.sleep", "{\"ms\":90000000}", "");
+	house_call(
+		h, child, 1, "mail.send", "{\"subject\":\"s\",\"text\":\"t\",\"to\":\"a@example.org\"}", "");
+	WHY(h, run, "\"limit\":");
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	pass(h, HOUR);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, grandchild);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 1)->run, child);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 2)->run, run);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 2)->outcome, CORE_FAILED);
+	assert_non_null(strstr(house_act(h, CORE_ACT_RUN_ENDED, 0)->text, "timeout"));
+	assert_non_null(house_act(h, CORE_ACT_GATE_CLOSED, 0));
+	/* What was out is settled, and not sent again. */
+	assert_true(info_of(h, grandchild).stopped);
+	WHY(h, grandchild, "\"kind\":\"ended\"");
+	house_result(h, grandchild, 0, 1, RETRY, "{\"code\":\"busy\"}");
+	pass(h, HOUR);
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	/* The start says another limit. */
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START,
+			    .name = BASE_STR("hour"),
+			    .body = BASE_STR("{}"),
+			    .params = BASE_STR("{\"timeout_ms\":5000}")});
+	run = h->reply.id;
+	pass(h, 5 * SECOND);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, run);
+}
+
+/* A tree whose runs stand in every kind of wait: cancelled from the leaves to the root. */
+static void test_deep_cancel(void **state)
+{
+	struct house *h = *state;
+	uint64_t runs[CORE_DEPTH_MAX];
+	unsigned n = 0;
+
+	runs[n++] = house_start(h, "f", "{}");
+	for (; n < CORE_DEPTH_MAX; n++) {
+		house_call(h, runs[n - 1], 0, "run.call", "{\"flow\":\"f\",\"input\":{}}", "");
+		runs[n] = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+		house_call(h, runs[n - 1], 1, "signal.wait", "{\"name\":\"go\"}", "");
+		house_call(h, runs[n - 1], 2, "gate.ask", "{\"show\":1,\"title\":\"ok?\"}", "");
+		if (n % 3 == 0)
+			on_run(h, CORE_CMD_RUN_PAUSE, runs[n - 1]);
+		if (n % 3 == 1)
+			house_call(h, runs[n - 1], 0, "run.call", "{\"flow\":\"f\",\"input\":{\"other\":1}}",
+				""); /* parks */
+	}
+	house_call(h, runs[n - 1], 0, "test.once", "{\"value\":\"z\"}", "");
+	house_call(h, runs[n - 1], 1, "mail.send",
+		"{\"subject\":\"s\",\"text\":\"t\",\"to\":\"a@example.org\"}", "");
+	house_call(h, runs[n - 1], 2, "test.idempotent", "{\"value\":\"z\"}", "");
+	house_result(h, runs[n - 1], 2, 1, RETRY, "{\"code\":\"busy\"}");
+	on_run(h, CORE_CMD_RUN_CANCEL, runs[0]);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, i)->run, runs[n - 1 - i]);
+	pass(h, HOUR);
+	assert_int_equal(h->act_count, 0);
+	house_result(h, runs[n - 1], 0, 1, DONE, "1"); /* the truth is still taken */
+	assert_int_equal(h->reply.status, 200);
+	for (unsigned i = 0; i < n; i++)
+		assert_false(core_run_get(h->core, runs[i], &(struct core_run_info){0}));
+}
+
+static void test_why(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	struct base_buf b;
+
+	house_do(h, (struct core_cmd){.type = CORE_CMD_FREEZE, .text = BASE_STR("stop")});
+	house_call(h, run, 0, "test.once", "{\"value\":\"z\"}", "");
+	WHY(h, run, "\"kind\":\"freeze\"", "aios thaw", "waits for 1 step");
+	house_call(h, run, 0, "test.once", "{\"value\":\"other\"}", "");
+	WHY(h, run, "\"kind\":\"parked\"", "diverged", "aios cancel");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_THAW});
+	house_tick(h);
+	WHY(h, run, "\"kind\":\"sent\"", "under way (attempt 1)");
+	base_buf_init(&b, 1 << 16);
+	assert_true(core_why_json(h->core, 999, h->now_ms, read_event, h, &b) < 0);
+	base_buf_done(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_pause, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_limits_of_waits, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_limits_of_effects, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_limit_of_a_run, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_why, set_up, house_tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -275,9 +275,11 @@ static void add_run(struct fill *f, const char *flow, int64_t i, int64_t due_ms,
 	char input[128], args[64];
 	uint64_t run;
 
-	snprintf(input, sizeof(input), "{\"customer\":\"c-%lld\",\"days\":30,\"plan\":\"standard\"}", (long long)i);
-	run = decide(f, (struct core_cmd){
-				.type = CORE_CMD_RUN_START, .name = base_str_of(flow), .body = base_str_of(input)});
+	snprintf(input, sizeof(input), "{\"customer\":\"c-%lld\",\"days\":30,\"plan\":\"standard\"}",
+		(long long)i);
+	run = decide(f,
+		(struct core_cmd){
+			.type = CORE_CMD_RUN_START, .name = base_str_of(flow), .body = base_str_of(input)});
 	for (int s = 0; s < steps; s++)
 		decide(f, (struct core_cmd){.type = CORE_CMD_FLOW_CALL,
 				  .run = run,

@@ -18,6 +18,7 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_PARKED:
 	case CORE_EV_RUN_PAUSED:
 	case CORE_EV_RUN_RESUMED:
+	case CORE_EV_RUNS_RESTED:
 	case CORE_EV_RUN_MOVED:
 	case CORE_EV_SIGNAL_SENT:
 		core_apply_run(a, type, e);
@@ -57,26 +58,6 @@ void core_apply(struct core *c, uint64_t seq, const struct core_record *rec, cor
 	c->seq = seq;
 	c->time_ms = rec->time_ms;
 	apply_by_type(&a, rec->type, &e);
-}
-
-void core_resume(struct core *c, core_act_fn fn, void *userdata)
-{
-	struct core_apply a = {.c = c, .seq = c->seq, .time_ms = c->time_ms, .fn = fn, .userdata = userdata};
-	size_t cursor = 0;
-	uint64_t id;
-	void *value;
-
-	while (base_idmap_next(c->runs, &cursor, &id, &value)) {
-		const struct core_run *r = value;
-		bool waits = false;
-
-		if (r->state != CORE_RUN_ACTIVE)
-			continue;
-		/* A run all of whose steps wait needs no worker until one of them ends. */
-		for (uint32_t i = 0; i < r->steps && !waits; i++)
-			waits = core_step_open(&r->step[i]) != NULL;
-		core_act(&a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = id, .mode = waits});
-	}
 }
 
 /* --- the company --- */

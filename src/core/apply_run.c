@@ -240,6 +240,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r = core_run_find(a->c, e->run_resumed.run);
 		BASE_CHECK(r && (r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED));
 		r->state = CORE_RUN_ACTIVE;
+		r->rested = false;
 		if (r->extra)
 			r->extra->park_gate = r->extra->seq_stand = 0;
 		if (!base_str_is(e->run_resumed.by, CORE_BY_AIOS))
@@ -247,6 +248,9 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		if (r->has_gates)
 			close_gates(a, r, false);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+		break;
+	case CORE_EV_RUNS_RESTED:
+		core_apply_rested(a, &e->runs_rested);
 		break;
 	case CORE_EV_RUN_MOVED:
 		core_apply_moved(a, &e->run_moved);

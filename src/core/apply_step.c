@@ -129,6 +129,7 @@ void core_finish_step(
 		.seq = a->seq,
 		.time_ms = a->time_ms};
 
+	r->rested = false;
 	if (r->state == CORE_RUN_ENDED) {
 		if (r->open == 0)
 			core_run_retire(a, r);

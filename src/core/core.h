@@ -92,6 +92,7 @@ enum core_cmd_type {
 	CORE_CMD_PUBLISH,      /* name: topic; body: payload; key */
 	CORE_CMD_SCHEDULE_PAUSE, /* name: schedule; base: 1 pause, 0 go on */
 	CORE_CMD_ARCHIVED,	 /* params: {"first_seq","last_seq","file","hash","bytes"} */
+	CORE_CMD_RUNS_REST, /* body: as runs_rested.runs: no worker needs them until a step of theirs ends */
 };
 
 /* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */
@@ -202,8 +203,8 @@ typedef void (*core_act_fn)(void *userdata, const struct core_act *act);
  */
 void core_apply(struct core *c, uint64_t seq, const struct core_record *rec, core_act_fn fn, void *userdata);
 
-/* After recovery, before CORE_CMD_START: nothing is in any worker. Emits RUN_LOAD for active runs that must
- * run. */
+/* After recovery, before CORE_CMD_START: nothing is in any worker. Emits RUN_LOAD for active runs that are not at rest;
+ * mode 1: it waits for a step too, and may only have to be looked at. */
 void core_resume(struct core *c, core_act_fn fn, void *userdata);
 
 /* When the next timer is due (ms), or INT64_MAX. */

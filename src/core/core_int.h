@@ -215,7 +215,8 @@ struct core_run {
 	uint8_t state; /* enum core_run_state */
 	uint8_t flags;
 	uint8_t labels;
-	bool has_gates;
+	bool has_gates : 1;
+	bool rested : 1; /* no worker needs it until a step of it ends (rest.c) */
 	uint32_t steps, steps_cap, open;
 	struct core_step *step;
 	struct core_version *version; /* NULL: built-in agent flow */
@@ -471,6 +472,7 @@ void core_decide_run_start(struct core_turn *t);
 void core_decide_run_cancel(struct core_turn *t);
 void core_decide_run_resume(struct core_turn *t);
 void core_decide_run_pause(struct core_turn *t);
+void core_decide_runs_rest(struct core_turn *t);
 void core_decide_run_move(struct core_turn *t);
 void core_decide_run_park(struct core_turn *t);
 void core_decide_flow_crashed(struct core_turn *t);
@@ -572,6 +574,7 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_rested(struct core_apply *a, const struct core_runs_rested *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
 /* The gate that holds an open step goes with the step. */
 void core_gate_close(struct core_apply *a, uint64_t gate);

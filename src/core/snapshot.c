@@ -3,6 +3,7 @@
  * What is derived (timers, schemas, compiled rules) is left out and made anew.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -360,23 +361,24 @@ static void get_crashes(struct core *c, struct base_reader *r)
 		r->failed = 1;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 /* Ids of a map in ascending order, so that equal states give equal bytes. */
 static size_t sorted_ids(const struct base_idmap *m, struct base_arena *a, uint64_t **ret)
 {
 	size_t n = base_idmap_count(m), i = 0, cursor = 0;
 	uint64_t *ids = base_arena_array(a, n + 1, sizeof(*ids)), id;
-	struct base_heap_item item;
-	struct base_heap *h;
 	void *value;
 
-	BASE_CHECK(ids && base_heap_new(&h) == 0);
-	while (base_idmap_next(m, &cursor, &id, &value)) {
-		item = (struct base_heap_item){.id = id};
-		BASE_CHECK(base_heap_push(h, item) == 0);
-	}
-	while (base_heap_pop(h, &item))
-		ids[i++] = item.id;
-	base_heap_free(h);
+	BASE_CHECK(ids);
+	while (base_idmap_next(m, &cursor, &id, &value))
+		ids[i++] = id;
+	qsort(ids, n, sizeof(*ids), by_id);
 	*ret = ids;
 	return n;
 }

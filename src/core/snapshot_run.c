@@ -12,6 +12,7 @@ enum {
 	RUN_HAS_GATES = 1,
 	RUN_HAS_EXTRA = 2,
 	RUN_HAS_MONEY = 4,
+	RUN_RESTED = 8,
 	EFFECT_CLEARED = 1,
 	EFFECT_UNCERTAIN = 2,
 };
@@ -370,7 +371,7 @@ static void put_run(struct base_buf *b, const struct core_run *r)
 
 	base_put_u64(b, r->id);
 	base_put_u64(b, (r->has_gates ? RUN_HAS_GATES : 0) | (extra ? RUN_HAS_EXTRA : 0) |
-				(money ? RUN_HAS_MONEY : 0));
+				(money ? RUN_HAS_MONEY : 0) | (r->rested ? RUN_RESTED : 0));
 	base_put_u64(b, r->state);
 	base_put_u64(b, r->flags);
 	base_put_u64(b, r->labels);
@@ -401,6 +402,7 @@ static void get_run(struct load *l)
 	run->id = u(r);
 	has = u(r);
 	run->has_gates = (has & RUN_HAS_GATES) != 0;
+	run->rested = (has & RUN_RESTED) != 0;
 	run->state = u8(r);
 	run->flags = u8(r);
 	run->labels = u8(r);

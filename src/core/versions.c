@@ -326,6 +326,7 @@ void core_apply_moved(struct core_apply *a, const struct core_run_moved *e)
 
 	BASE_CHECK(r && v && r->state != CORE_RUN_ENDED);
 	r->version = v;
+	r->rested = false;
 	core_crashes_forget(a->c, r->id); /* V3 */
 	if (r->state == CORE_RUN_ACTIVE)
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});

@@ -33,6 +33,7 @@ enum {
 	ENGINE_WATCHDOG_MS = 2000, /* a flow that does not come back in this time is ended */
 	ENGINE_EVICT_MS = 30000,
 	ENGINE_LOADED_MAX = 2000, /* runs loaded in one worker */
+	ENGINE_REST_MAX = 1000,	  /* runs taken out of memory before that is noted in the log */
 	ENGINE_STOP_MS = 3000,	  /* drain at SIGTERM */
 	ENGINE_PARSE_IDLE_MS = 30000,
 	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
@@ -305,7 +306,8 @@ struct base_str engine_interpreter(void);
 struct engine_run; /* flows.c */
 int engine_flows_init(struct engine *e) __attribute__((warn_unused_result));
 void engine_flows_done(struct engine *e);
-void engine_flows_want(struct engine *e, uint64_t run); /* load it (again) */
+/* Load it (again). later: after all others, when the workers have little to do. */
+void engine_flows_want(struct engine *e, uint64_t run, bool later);
 void engine_flows_result(struct engine *e, const struct core_act *act);
 void engine_flows_drop(struct engine *e, uint64_t run);
 void engine_flows_pump(struct engine *e); /* loads what waits */
@@ -318,6 +320,9 @@ void engine_flows_watchdog(struct engine *e, uint64_t index);
 void engine_flows_asked(struct engine *e, struct engine_proc *p, uint64_t req);
 void engine_flows_answered(struct engine *e, struct engine_proc *p, uint64_t req);
 void engine_flows_evict(struct engine *e);
+/* Tells the log which runs are at rest since it was told last. */
+void engine_flows_rest(struct engine *e);
+void engine_flows_stop(struct engine *e);   /* the same with those that are still in memory, before a stop */
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);
 
@@ -592,6 +597,11 @@ struct engine {
 	struct base_idmap *runs;
 	struct engine_run *lru_head, *lru_tail;
 	struct engine_run *queue_head, *queue_tail;
+	struct engine_run *later_head,
+		*later_tail; /* after a start: only to be looked at, when workers are free */
+	struct engine_replay *replays;
+	uint64_t *rest; /* runs that were taken out of memory since the log was told */
+	size_t rest_count;
 	bool evict_armed;
 
 	struct base_idmap *calls;

@@ -24,13 +24,23 @@
  * ENGINE_WATCHDOG_MS, the worker is ended and that run or source is at fault; all others are only loaded
  * again. A run at fault is tried again too, until core has seen it often enough and quarantines it.
  *
- * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received.
+ * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received. So it is at
+ * rest, which the log is told: the next start leaves it where it is. A run that is wanted again before that is not.
  */
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
 enum { EXIT_SOILED = 3 };
 static const uint64_t INSPECT = (uint64_t)1 << 63; /* marks a question in the ring */
-enum { QUEUED = 1, LOADED = 2, RING_MIN = 256, LOAD_HIGH = 8 << 20, SUSPECT_MAX = 3 };
+enum {
+	QUEUED = 1,
+	LATER = 2, /* queued behind all others */
+	LOADED = 3,
+	RING_MIN = 256,
+	LOAD_HIGH = 8 << 20, /* bytes waiting for a worker: it gets no further run */
+	LOAD_UNACKED = 512,  /* the same in frames that it has not answered */
+	LATER_UNACKED = 32,  /* the same for a run that is only to be looked at */
+	SUSPECT_MAX = 3,
+};
 
 struct engine_run {
 	uint64_t run;
@@ -41,12 +51,22 @@ struct engine_run {
 	unsigned suspect; /* how often in a row its worker was killed from outside while it ran */
 	int64_t idle_since;
 	struct engine_run *prev, *next; /* in the queue or the list of idle runs */
+	struct engine_replay *replay;	/* of its journal, while it is under way */
 	bool idle;
+};
+
+/* A journal on its way to a worker. */
+struct engine_replay {
+	struct engine_replay *prev, *next;
+	struct engine_run *run;
+	struct core_journal_entry *entry;
+	size_t count, size, at;
 };
 
 int engine_flows_init(struct engine *e)
 {
-	return base_idmap_new(&e->runs);
+	e->rest = calloc(ENGINE_REST_MAX, sizeof(*e->rest));
+	return e->rest ? base_idmap_new(&e->runs) : -ENOMEM;
 }
 
 size_t engine_flows_count(const struct engine *e)
@@ -175,14 +195,34 @@ static struct engine_loaded *version_of(struct engine_worker *w, const struct ba
 	return NULL;
 }
 
+static void replay_end(struct engine *e, struct engine_run *r)
+{
+	struct engine_replay *y = r->replay;
+
+	if (!y)
+		return;
+	if (y->prev)
+		y->prev->next = y->next;
+	else
+		e->replays = y->next;
+	if (y->next)
+		y->next->prev = y->prev;
+	free(y->entry);
+	free(y);
+	r->replay = NULL;
+}
+
 static void unload(struct engine *e, struct engine_run *r)
 {
 	struct engine_loaded *v;
 
 	if (r->state == QUEUED)
 		list_del(&e->queue_head, &e->queue_tail, r);
+	if (r->state == LATER)
+		list_del(&e->later_head, &e->later_tail, r);
 	if (r->state == LOADED) {
 		set_idle(e, r, false);
+		replay_end(e, r);
 		v = version_of(&r->worker->worker, &r->version);
 		if (v && v->runs)
 			v->runs--;
@@ -212,22 +252,31 @@ static void send_drop(struct engine *e, struct engine_proc *p, uint64_t run)
 	engine_proc_send(e, p);
 }
 
-void engine_flows_want(struct engine *e, uint64_t run)
+static void enqueue(struct engine *e, struct engine_run *r, bool later)
+{
+	r->state = later ? LATER : QUEUED;
+	if (later)
+		list_add(&e->later_head, &e->later_tail, r);
+	else
+		list_add(&e->queue_head, &e->queue_tail, r);
+}
+
+void engine_flows_want(struct engine *e, uint64_t run, bool later)
 {
 	struct engine_run *r = base_idmap_get(e->runs, run);
 
-	if (r && r->state == QUEUED)
+	if (r && (r->state == QUEUED || (r->state == LATER && later)))
 		return;
 	if (r) {
-		send_drop(e, r->worker, run);
+		if (r->state == LOADED)
+			send_drop(e, r->worker, run);
 		unload(e, r);
 	} else {
 		r = calloc(1, sizeof(*r));
 		BASE_CHECK(r && base_idmap_put(e->runs, run, r) == 0);
 		r->run = run;
 	}
-	r->state = QUEUED;
-	list_add(&e->queue_head, &e->queue_tail, r);
+	enqueue(e, r, later);
 }
 
 void engine_flows_drop(struct engine *e, uint64_t run)
@@ -239,6 +288,15 @@ void engine_flows_drop(struct engine *e, uint64_t run)
 	if (r->state == LOADED)
 		send_drop(e, r->worker, run);
 	run_free(e, r);
+}
+
+/* Out of its worker's memory, where it is at rest (F4). */
+static void evict(struct engine *e, struct engine_run *r)
+{
+	BASE_CHECK(r->state == LOADED && r->idle);
+	if (e->rest_count < ENGINE_REST_MAX) /* one that is not noted is only loaded once more */
+		e->rest[e->rest_count++] = r->run;
+	engine_flows_drop(e, r->run);
 }
 
 /* --- loading --- */
@@ -326,26 +384,69 @@ static int send_result(struct engine *e, struct engine_proc *p, struct engine_ru
 	return 0;
 }
 
-static int replay(struct engine *e, struct engine_proc *p, struct engine_run *r,
-	const struct core_journal_entry *js, size_t n)
+/* Sends what the worker's connection takes; the rest follows when that has drained. */
+static int replay_more(struct engine *e, struct engine_run *r)
 {
-	for (size_t i = 0; i < n; i++) {
+	struct engine_replay *y = r->replay;
+	struct engine_proc *p = r->worker;
+	int rc = 0;
+
+	while (rc == 0 && y->at < y->count && wire_conn_pending(p->conn) <= LOAD_HIGH) {
 		struct base_str value;
 		int64_t time_ms;
 		bool ok;
-		int rc = engine_step_result(e, js[i].seq, &ok, &time_ms, &value);
 
+		rc = engine_step_result(e, y->entry[y->at].seq, &ok, &time_ms, &value);
 		if (rc == 0)
-			rc = send_result(e, p, r, js[i].step, ok, time_ms, value);
-		if (rc < 0)
-			return rc;
+			rc = send_result(e, p, r, y->entry[y->at].step, ok, time_ms, value);
+		y->at++;
 	}
+	if (rc < 0 || y->at == y->count)
+		replay_end(e, r);
+	return rc;
+}
+
+/* A result that comes while the journal is still on its way follows it. */
+static int replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
+{
+	if (y->count == y->size) {
+		size_t size = y->size * 2;
+		struct core_journal_entry *more = realloc(y->entry, size * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		y->entry = more;
+		y->size = size;
+	}
+	y->entry[y->count++] = (struct core_journal_entry){.seq = seq, .step = step};
+	return 0;
+}
+
+static int replay_begin(struct engine *e, struct engine_run *r, size_t count)
+{
+	struct engine_replay *y;
+
+	if (count == 0)
+		return 0;
+	y = calloc(1, sizeof(*y));
+	if (!y)
+		return -ENOMEM;
+	y->run = r;
+	y->next = e->replays;
+	if (y->next)
+		y->next->prev = y;
+	e->replays = y;
+	r->replay = y;
+	y->entry = calloc(count, sizeof(*y->entry));
+	if (!y->entry)
+		return -ENOMEM;
+	y->size = count;
+	y->count = core_run_journal(e->core, r->run, y->entry, count);
 	return 0;
 }
 
 static int load(struct engine *e, struct engine_proc *p, struct engine_run *r)
 {
-	struct core_journal_entry *js = NULL;
 	struct core_run_info info;
 	size_t n;
 	int rc;
@@ -356,28 +457,21 @@ static int load(struct engine *e, struct engine_proc *p, struct engine_run *r)
 	if (rc < 0)
 		return rc;
 	n = core_run_journal(e->core, r->run, NULL, 0);
-	if (n) {
-		js = calloc(n, sizeof(*js));
-		if (!js)
-			return -ENOMEM;
-		n = core_run_journal(e->core, r->run, js, n);
-	}
 	rc = send_start(e, p, &info, n);
-	if (rc == 0) {
-		r->state = LOADED;
-		r->worker = p;
-		r->version = info.version;
-		r->unacked = 1;
-		p->worker.runs++;
-		version_of(&p->worker, &info.version)->runs++;
-		ring_push(e, p, r->run);
-		rc = replay(e, p, r, js, n);
-	}
-	free(js);
-	return rc;
+	if (rc < 0)
+		return rc;
+	r->state = LOADED;
+	r->worker = p;
+	r->version = info.version;
+	r->unacked = 1;
+	p->worker.runs++;
+	version_of(&p->worker, &info.version)->runs++;
+	ring_push(e, p, r->run);
+	rc = replay_begin(e, r, n);
+	return rc == 0 && r->replay ? replay_more(e, r) : rc;
 }
 
-static struct engine_proc *pick(struct engine *e)
+static struct engine_proc *pick(struct engine *e, size_t unacked)
 {
 	struct engine_proc *best = NULL;
 
@@ -385,7 +479,7 @@ static struct engine_proc *pick(struct engine *e)
 		struct engine_proc *p = &e->procs[i];
 
 		if (p->kind != ENGINE_FLOW || p->state != ENGINE_UP || p->killed ||
-			wire_conn_pending(p->conn) > LOAD_HIGH)
+			p->worker.ring_count >= unacked || wire_conn_pending(p->conn) > LOAD_HIGH)
 			continue;
 		if (!best || p->worker.runs < best->worker.runs)
 			best = p;
@@ -393,37 +487,64 @@ static struct engine_proc *pick(struct engine *e)
 	return best;
 }
 
-void engine_flows_pump(struct engine *e)
+/* What becomes of a run that could not be brought into its worker. */
+static void load_failed(struct engine *e, struct engine_run *r, int rc)
+{
+	if (rc == -EPIPE && r->state != LOADED)
+		enqueue(e, r, false);
+	if (rc == -EPIPE)
+		return; /* its worker's death queues it again */
+	if (rc != -ENOENT)
+		engine_note(3, "run %llu cannot be loaded: %s", (unsigned long long)r->run, strerror(-rc));
+	if (r->state == LOADED)
+		send_drop(e, r->worker, r->run);
+	run_free(e, r);
+}
+
+/* Loads runs of a queue until the workers have enough to do. */
+static void pump(struct engine *e, struct engine_run *const *head, size_t unacked)
 {
 	struct engine_run *r;
 
-	while (!e->degraded && !e->stopping && (r = e->queue_head)) {
-		struct engine_proc *p = pick(e);
+	while (!e->degraded && (r = *head)) {
+		struct engine_proc *p = pick(e, unacked);
 		int rc;
 
 		if (!p)
 			return;
 		if (p->worker.runs >= ENGINE_LOADED_MAX && e->lru_head)
-			engine_flows_drop(e, e->lru_head->run);
-		list_del(&e->queue_head, &e->queue_tail, r);
-		r->state = 0;
+			evict(e, e->lru_head);
+		unload(e, r);
 		rc = load(e, p, r);
-		if (rc == 0)
-			continue;
 		if (rc == -EPIPE && r->state != LOADED) {
-			r->state = QUEUED;
-			list_add(&e->queue_head, &e->queue_tail, r);
+			load_failed(e, r, rc);
 			return;
 		}
-		if (rc != -ENOENT && rc != -EPIPE)
-			engine_note(3, "run %llu cannot be loaded: %s", (unsigned long long)r->run,
-				strerror(-rc));
-		if (rc == -EPIPE)
-			continue; /* its worker's death queues it again */
-		if (r->state == LOADED)
-			send_drop(e, p, r->run);
-		run_free(e, r);
+		if (rc < 0)
+			load_failed(e, r, rc);
 	}
+}
+
+void engine_flows_pump(struct engine *e)
+{
+	struct engine_replay *y, *next;
+
+	if (e->degraded || e->stopping)
+		return;
+	for (y = e->replays; y; y = next) {
+		struct engine_run *r = y->run;
+		int rc;
+
+		next = y->next;
+		rc = replay_more(e, r);
+		if (rc < 0)
+			load_failed(e, r, rc);
+	}
+	pump(e, &e->queue_head, LOAD_UNACKED);
+	if (!e->queue_head)
+		pump(e, &e->later_head, LATER_UNACKED);
+	if (e->rest_count >= ENGINE_REST_MAX)
+		engine_flows_rest(e);
 }
 
 void engine_flows_result(struct engine *e, const struct core_act *act)
@@ -434,12 +555,16 @@ void engine_flows_result(struct engine *e, const struct core_act *act)
 	bool ok = act->ok;
 	int rc = 0;
 
-	if (!r) {
-		engine_flows_want(e, act->run);
+	if (!r || r->state == LATER) {
+		engine_flows_want(e, act->run, false);
 		return;
 	}
 	if (r->state != LOADED)
 		return; /* the journal will have it */
+	if (r->replay) {
+		BASE_CHECK(replay_add(r->replay, act->seq, act->step) == 0);
+		return;
+	}
 	if (!value.ptr)
 		rc = engine_step_result(e, act->seq, &ok, &time_ms, &value);
 	set_idle(e, r, false);
@@ -501,7 +626,7 @@ static void on_idle(struct engine *e, struct engine_proc *p, struct base_str bod
 		return;
 	ring_ack(e, p, f.run);
 	r->suspect = 0;
-	if (--r->unacked == 0)
+	if (--r->unacked == 0 && !r->replay)
 		set_idle(e, r, true);
 }
 
@@ -652,10 +777,10 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 		struct engine_run *r = base_idmap_get(e->runs, again[i]);
 
 		set_idle(e, r, false);
+		replay_end(e, r);
 		r->worker = NULL;
 		r->unacked = 0;
-		r->state = QUEUED;
-		list_add(&e->queue_head, &e->queue_tail, r);
+		enqueue(e, r, false);
 	}
 	free(again);
 	worker_reset(w);
@@ -702,12 +827,59 @@ void engine_flows_evict(struct engine *e)
 			engine_timer_add(e, ENGINE_TIMER_EVICT, 0, left);
 			return;
 		}
-		engine_flows_drop(e, r->run);
+		evict(e, r);
 	}
+	engine_flows_rest(e);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void engine_flows_rest(struct engine *e)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_RUNS_REST};
+	uint64_t last = 0;
+	struct base_buf b;
+
+	if (!e->rest_count)
+		return;
+	qsort(e->rest, e->rest_count, sizeof(*e->rest), by_id);
+	base_buf_init(&b, 1 << 20);
+	for (size_t i = 0; i < e->rest_count; i++) {
+		const struct engine_run *r = base_idmap_get(e->runs, e->rest[i]);
+
+		if (e->rest[i] == last || (r && !(r->state == LOADED && r->idle)))
+			continue; /* wanted again since */
+		base_put_u64(&b, e->rest[i] - last);
+		last = e->rest[i];
+	}
+	e->rest_count = 0;
+	cmd.body = base_buf_view(&b);
+	if (last)
+		decide(e, &cmd);
+	base_buf_done(&b);
+}
+
+void engine_flows_stop(struct engine *e)
+{
+	if (e->degraded)
+		return;
+	engine_flows_rest(e);
+	for (struct engine_run *r = e->lru_head; r; r = r->next) {
+		if (e->rest_count == ENGINE_REST_MAX)
+			engine_flows_rest(e);
+		e->rest[e->rest_count++] = r->run;
+	}
+	engine_flows_rest(e);
 }
 
 void engine_flows_forget(struct engine *e)
 {
+	e->rest_count = 0;
 	uint64_t id;
 	void *value;
 	size_t cursor = 0;
@@ -723,8 +895,11 @@ void engine_flows_done(struct engine *e)
 	uint64_t id;
 	void *value;
 
-	for (size_t cursor = 0; e->runs && base_idmap_next(e->runs, &cursor, &id, &value);)
+	for (size_t cursor = 0; e->runs && base_idmap_next(e->runs, &cursor, &id, &value);) {
+		replay_end(e, value);
 		free(value);
+	}
 	base_idmap_free(e->runs);
 	e->runs = NULL;
+	free(e->rest);
 }

@@ -100,6 +100,7 @@ void engine_stop(struct engine *e)
 	if (e->stopping)
 		return;
 	engine_note(1, "stopping");
+	engine_flows_stop(e);
 	e->stopping = true;
 	engine_procs_stop(e, true);
 	engine_timer_add(e, ENGINE_TIMER_STOP, 0, ENGINE_STOP_MS);

@@ -245,7 +245,7 @@ static void on_act(void *userdata, const struct core_act *act)
 
 	switch (act->type) {
 	case CORE_ACT_RUN_LOAD:
-		engine_flows_want(e, act->run);
+		engine_flows_want(e, act->run, act->mode == 1);
 		break;
 	case CORE_ACT_RESULT:
 		engine_flows_result(e, act);

@@ -66,10 +66,17 @@ static uint8_t blame_of(struct core_turn *t, struct base_str problem)
 	return blame;
 }
 
+/* What is being decided leaves open whether the attempt happened: no answer, or one to another question. */
+static bool is_unknown(const struct core_turn *t, const struct core_open *o)
+{
+	return t->cmd->type == CORE_CMD_START || t->cmd->outcome == CORE_WIRE_UNKNOWN || t->overdue ||
+	       (t->cmd->outcome == CORE_WIRE_NOT_FOUND && o->effect->mode == 0);
+}
+
 static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
 	uint8_t mode, struct base_str problem, int64_t cost)
 {
-	bool unknown = t->cmd->type == CORE_CMD_START || t->cmd->outcome == CORE_WIRE_UNKNOWN || t->overdue;
+	bool unknown = is_unknown(t, o);
 
 	core_step_retry_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_retry){.run = o->run,
@@ -329,7 +336,7 @@ static void retry_or_park(
 		.rule = BASE_STR("attempts used up"),
 		.show = evidence_of(t, o, problem)};
 	bool own = o->effect->opts.len > 0 && attempts_max(o) != o->action->attempts;
-	bool maybe = t->cmd->outcome == CORE_WIRE_UNKNOWN && o->action->klass != CORE_READ;
+	bool maybe = is_unknown(t, o) && o->action->klass != CORE_READ;
 
 	if (o->effect->failures + 1 < attempts_max(o)) {
 		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + backoff(t, o->effect->failures), mode,
@@ -513,7 +520,7 @@ void core_decide_tick(struct core_turn *t)
 	struct core_run *r;
 	struct core_step *s;
 
-	if (core_decide_admit(t) || !core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
+	if (!core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
 		return;
 	if (item.kind == CORE_TIMER_GATE) {
 		core_decide_gate(t);

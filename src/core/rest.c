@@ -64,7 +64,7 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata)
 		const struct core_run *r = value;
 
 		if (r->state == CORE_RUN_ACTIVE && !r->rested)
-			core_act(&a,
-				&(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = id, .mode = r->open > 0});
+			core_act(&a, &(struct core_act){
+					     .type = CORE_ACT_RUN_LOAD, .run = id, .mode = r->open > 0});
 	}
 }

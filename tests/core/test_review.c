@@ -472,6 +472,18 @@ static unsigned add_key(struct house *h, struct core_caller by, const char *name
 }
 
 /* A key gives away no more than it has; its narrowing ends when it says, not when the log next moves. */
+/* "Not found" is no answer to a send: that it failed is more than anybody knows. */
+static void test_an_answer_to_another_question(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	house_call(h, run, 0, "test.idempotent", "{\"value\":1}", "{\"retry\":1}");
+	house_result(h, run, 0, 1, NOT_FOUND, "{\"code\":\"failed\"}");
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0));
+}
+
 static void test_keys_do_not_grow(void **state)
 {
 	struct house *h = *state;
@@ -498,7 +510,7 @@ int main(void)
 		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
 		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
 		T(test_parked_children), T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
-		T(test_keys_do_not_grow), T(test_budget_of_an_agent)};
+		T(test_an_answer_to_another_question), T(test_keys_do_not_grow), T(test_budget_of_an_agent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

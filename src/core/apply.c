@@ -20,6 +20,8 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_RESUMED:
 	case CORE_EV_RUNS_RESTED:
 	case CORE_EV_RUN_MOVED:
+	case CORE_EV_RUN_ADMITTED:
+	case CORE_EV_RUN_FORGOTTEN:
 	case CORE_EV_SIGNAL_SENT:
 		core_apply_run(a, type, e);
 		break;
@@ -111,6 +113,7 @@ static void apply_flow(struct core_apply *a, const struct core_flow_deployed *e)
 		BASE_CHECK(base_names_put(c->versions, key, v) == 0);
 	}
 	f->current = v;
+	core_admit_flow(c, f);
 	prefixed(c, "flow/", e->flow, &id);
 	add_principal(c, id, BASE_STR("flow"), e->flow, BASE_STR_NONE, e->grants, e->by, 0);
 }

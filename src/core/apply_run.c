@@ -112,7 +112,9 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
 	if (core_step_open(waiting))
 		waiting->open->child = r->id;
-	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+	core_admit_started(a, r, e);
+	if (r->state == CORE_RUN_ACTIVE)
+		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
 }
 
 /* Gates of steps that are gone go with them. */
@@ -183,6 +185,8 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 		r->extra->park_gate = r->extra->seq_stand = 0;
 	if (r->key)
 		r->key->ended = true;
+	core_ended_put(a->c, r->id, a->seq, r->key);
+	core_admit_ended(a->c, r);
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_ENDED,
 			    .run = r->id,
@@ -227,6 +231,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		core_apply_crash(a, &e->run_parked);
 		r->state = CORE_RUN_PARKED;
 		core_run_extend(a->c, r)->seq_stand = a->seq;
+		core_slot_update(a->c, r);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		break;
 	case CORE_EV_RUN_PAUSED:
@@ -234,13 +239,21 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
 		r->state = CORE_RUN_PAUSED;
 		core_run_extend(a->c, r)->seq_stand = a->seq;
+		core_slot_update(a->c, r);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
+		break;
+	case CORE_EV_RUN_ADMITTED:
+		core_admit_admitted(a, core_run_find(a->c, e->run_admitted.run));
+		break;
+	case CORE_EV_RUN_FORGOTTEN:
+		core_ended_drop(a->c, e->run_forgotten.run);
 		break;
 	case CORE_EV_RUN_RESUMED:
 		r = core_run_find(a->c, e->run_resumed.run);
 		BASE_CHECK(r && (r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED));
 		r->state = CORE_RUN_ACTIVE;
 		r->rested = false;
+		core_slot_update(a->c, r);
 		if (r->extra)
 			r->extra->park_gate = r->extra->seq_stand = 0;
 		if (!base_str_is(e->run_resumed.by, CORE_BY_AIOS))

@@ -20,10 +20,13 @@ static const uint16_t may_follow[] = {
 	[CORE_STEP_FAILED] = 0,
 };
 
-static void move(struct core_step *s, enum core_step_status to)
+static void move(struct core *c, struct core_run *r, struct core_step *s, enum core_step_status to)
 {
 	BASE_CHECK(may_follow[s->status] & (1u << to));
+	r->sent += to == CORE_STEP_SENT;
+	r->sent -= s->status == CORE_STEP_SENT;
 	s->status = (uint8_t)to;
+	core_slot_update(c, r);
 }
 
 /* The connector, or the provider of a model call, whose slots and failures count. */
@@ -244,7 +247,7 @@ static void apply_sent(
 	struct core_effect *x = o->effect;
 	bool slot_taken = s->status == CORE_STEP_HELD;
 
-	move(s, CORE_STEP_SENT);
+	move(a->c, r, s, CORE_STEP_SENT);
 	x->attempt = e->attempt;
 	if (!x->sent_ms)
 		x->sent_ms = a->time_ms;
@@ -277,7 +280,7 @@ static void apply_retry(
 		core_settle(a->c, r, o, e->cost);
 		x->overrun = x->overrun > e->cost ? x->overrun - e->cost : 0;
 	}
-	move(s, CORE_STEP_HELD);
+	move(a->c, r, s, CORE_STEP_HELD);
 	core_gate_close(a, o->gate);
 	o->gate = 0;
 	core_deadline_passed(a, r, o->step);
@@ -331,7 +334,7 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 		return;
 	case CORE_EV_STEP_DOUBT:
 		r = core_run_find(a->c, e->step_doubt.run);
-		move(core_step_find(r, e->step_doubt.step), CORE_STEP_DOUBT);
+		move(a->c, r, core_step_find(r, e->step_doubt.step), CORE_STEP_DOUBT);
 		core_gate_close(a, core_step_find(r, e->step_doubt.step)->open->gate);
 		core_step_find(r, e->step_doubt.step)->open->gate = e->step_doubt.gate;
 		core_deadline_passed(a, r, e->step_doubt.step);

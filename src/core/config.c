@@ -8,7 +8,7 @@
 #include "core/core_int.h"
 
 /* "50/s", "100/m", "1000/h": calls per time. */
-static int rate_of(struct base_str s, int64_t *ret_interval_us, int64_t *ret_burst)
+int core_rate_of(struct base_str s, int64_t *ret_interval_us, int64_t *ret_burst)
 {
 	struct base_str count, unit;
 	int64_t period;
@@ -75,7 +75,7 @@ static int check_rates(struct base_jv rates, struct base_err *err)
 	int64_t a, b;
 
 	while (base_jv_next(rates, &it, &key, &v))
-		if (rate_of(base_jv_str(v), &a, &b) < 0)
+		if (core_rate_of(base_jv_str(v), &a, &b) < 0)
 			return base_err_set(err, -EINVAL,
 				"aios.yaml: rates.%.*s is not a rate such as \"50/s\"", BASE_STR_ARG(key));
 	return 0;
@@ -104,7 +104,7 @@ int core_config_check(struct base_str json, struct base_err *err)
 
 void core_config_load(struct core *c)
 {
-	struct base_jv root, rates;
+	struct base_jv root, rates, limits;
 	struct base_jv_iter it = {0};
 	struct base_str key, at = BASE_STR_NONE;
 	struct base_jv v;
@@ -112,12 +112,17 @@ void core_config_load(struct core *c)
 
 	base_json_free(c->config_doc);
 	c->config_doc = NULL;
+	c->active_max = CORE_ACTIVE_DEFAULT;
+	c->queue_max = CORE_QUEUE_DEFAULT;
 	if (c->config.len == 0)
 		return;
 	BASE_CHECK(base_json_parse(c->config, &c->config_doc, NULL) == 0);
 	root = base_json_root(c->config_doc);
 	c->budget_month = money_member(base_jv_get(root, "budgets"), "month");
 	c->budget_run = money_member(base_jv_get(root, "budgets"), "run");
+	limits = base_jv_get(root, "limits");
+	c->active_max = (uint64_t)base_jv_int(base_jv_get(limits, "active"), CORE_ACTIVE_DEFAULT);
+	c->queue_max = (uint64_t)base_jv_int(base_jv_get(limits, "queue"), CORE_QUEUE_DEFAULT);
 	c->customers = base_jv_str(base_jv_get(root, "customers"));
 	for (bool first = true; base_names_seek(c->connectors, at, first, &at, &value); first = false)
 		((struct core_connector *)value)->interval_us = 0;
@@ -125,7 +130,7 @@ void core_config_load(struct core *c)
 	while (base_jv_next(rates, &it, &key, &v)) {
 		struct core_connector *k = core_connector_of(c, key);
 
-		BASE_CHECK(rate_of(base_jv_str(v), &k->interval_us, &k->burst) == 0);
+		BASE_CHECK(core_rate_of(base_jv_str(v), &k->interval_us, &k->burst) == 0);
 	}
 }
 
@@ -243,6 +248,7 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 	uint64_t seq, struct base_str spec)
 {
 	struct core_version *v = base_slab_alloc(c->slab, sizeof(*v));
+	struct core_control k;
 	struct base_json *doc;
 	struct base_jv input;
 
@@ -259,6 +265,12 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 		v->budget_run = money_member(base_jv_get(base_json_root(doc), "budget"), "run");
 		v->budget_month = money_member(base_jv_get(base_json_root(doc), "budget"), "month");
 		v->timeout_ms = core_duration_member(base_json_root(doc), "timeout");
+		/* Checked before the event was written. */
+		if (core_control_read(base_json_root(doc), &k, NULL) == 0 &&
+			(k.limit || k.interval_us || k.priority)) {
+			v->control = base_slab_alloc(c->slab, sizeof(k));
+			*v->control = k;
+		}
 		base_json_free(doc);
 	}
 	return v;

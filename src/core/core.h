@@ -150,6 +150,7 @@ struct core_reply {
 	int status;	      /* HTTP's meaning: 200, 201, 202, 400, 403, 404, 409, 422, 429 … */
 	struct base_str body; /* JSON: the result, or the members of a problem (RFC 9457: title, detail, …) */
 	uint64_t id;	      /* run or gate made */
+	int64_t retry_after_ms;		/* 429: when to try again, 0: not said */
 	const struct core_body *bodies; /* to be stored with the commit: what events name by hash */
 	size_t body_count;
 };
@@ -207,6 +208,9 @@ void core_apply(struct core *c, uint64_t seq, const struct core_record *rec, cor
  * mode 1: it waits for a step too, and may only have to be looked at. */
 void core_resume(struct core *c, core_act_fn fn, void *userdata);
 
+/* Somebody can be admitted, or must give way, now: a CORE_CMD_TICK does one step of it. Whoever decides goes on with ticks
+ * until this is false, before anything is committed. */
+bool core_admit_is_due(const struct core *c);
 /* When the next timer is due (ms), or INT64_MAX. */
 int64_t core_next_due(const struct core *c);
 

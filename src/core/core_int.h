@@ -29,6 +29,10 @@ enum {
 /* The numbers of enum wire_outcome, which this folder must not see; tests/core compares them. */
 enum { CORE_WIRE_DONE = 1, CORE_WIRE_FAILED, CORE_WIRE_RETRY, CORE_WIRE_UNKNOWN, CORE_WIRE_NOT_FOUND };
 
+/* Flow control: one level of priority is worth as much as this time of waiting. */
+enum { CORE_PRIORITY_MAX = 10, CORE_AGE_MS = 60000, CORE_QUEUE_RETRY_MS = 5000 };
+enum { CORE_ACTIVE_DEFAULT = 10000, CORE_QUEUE_DEFAULT = 100000 };
+
 enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
 enum { CORE_RUN_DRY = 1, CORE_RUN_STOPPED = 2 /* ended, and nothing is sent for it any more */ };
 /* Who resumes a run that crashed its worker, before it is quarantined. */
@@ -96,7 +100,57 @@ struct core_version {
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
 	int64_t timeout_ms;		  /* of a run, 0: none */
 	struct base_str spec;
-	uint32_t number; /* in the snapshot that is being written */
+	uint32_t number;	      /* in the snapshot that is being written */
+	struct core_control *control; /* derived from the spec; NULL: it declares none */
+};
+
+/* What a flow declares about its starts. */
+enum core_lane_policy { CORE_FIFO, CORE_REPLACE, CORE_REJECT };
+struct core_control {
+	struct cel_program *lane, *rate; /* keys over `input`, NULL: one for the whole flow */
+	int64_t limit;			 /* runs at a time in a lane, 0: any number */
+	enum core_lane_policy policy;
+	int64_t interval_us, burst; /* of starts, 0: no rate */
+	int64_t priority;
+};
+
+/* Runs of one flow and concurrency key; those that wait without one stand in the flow's own. */
+struct core_lane {
+	uint64_t id;	      /* derived; begins its entries in the sets */
+	struct base_str name; /* FLOW, 0x1f, key */
+	struct core_flow *flow;
+	bool keyed;
+	uint32_t active;     /* admitted, not ended (keyed lanes) */
+	uint32_t members;    /* queued: delayed and waiting */
+	uint32_t waiting;    /* derived: whose time to begin has come */
+	int64_t served_ms;   /* when it was admitted from last */
+	uint64_t served_seq; /* and by which event */
+	/* derived: where it stands */
+	struct core_bucket *bucket; /* in c->blocked, else in c->ready */
+	bool placed, due;
+	char place[32]; /* its key there */
+};
+
+/* The rate of starts of a flow, by key. */
+struct core_bucket {
+	uint64_t id; /* derived */
+	struct base_str name;
+	struct core_flow *flow;
+	int64_t next_us; /* when the next slot is */
+	uint32_t members;
+	/* derived */
+	struct core_lane *exposed; /* the one that may be admitted from now: in c->ready */
+	char place[24];
+	int64_t armed_ms;
+};
+
+/* The place of a run that waits, or that was admitted to a keyed lane. */
+struct core_ticket {
+	struct core_lane *lane;
+	struct core_bucket *bucket;
+	int64_t since_ms; /* it waits since; in the future: a delayed start */
+	uint64_t seq;	  /* of the event that admitted it, 0: it waits */
+	bool waits;	  /* derived: in c->waiting */
 };
 
 struct core_meter {	/* money of one month */
@@ -207,16 +261,20 @@ struct core_run_extra {
 	uint64_t park_gate;
 	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
 	struct core_deadline *deadlines;
+	struct core_ticket *ticket; /* NULL: neither queued nor in a lane */
+	int8_t priority;
 };
 
 /* What every run has, also one that only sleeps: at most 144 bytes (tests/core). */
 struct core_run {
 	uint64_t id;
-	uint8_t state; /* enum core_run_state */
-	uint8_t flags;
-	uint8_t labels;
-	bool has_gates : 1;
-	bool rested : 1; /* no worker needs it until a step of it ends (rest.c) */
+	uint32_t state : 4; /* enum core_run_state */
+	uint32_t flags : 4;
+	uint32_t labels : 4;
+	uint32_t has_gates : 1;
+	uint32_t rested : 1; /* no worker needs it until a step of it ends (rest.c) */
+	uint32_t awake : 1;  /* takes a slot: runs, or waits for an answer from outside (A5) */
+	uint32_t sent : 17;  /* steps that are SENT */
 	uint32_t steps, steps_cap, open;
 	struct core_step *step;
 	struct core_version *version; /* NULL: built-in agent flow */
@@ -253,6 +311,7 @@ struct core_key {	      /* what a start key, or a key that a flow chose for an e
 	uint64_t run;
 	uint8_t input[CORE_HASH_SHORT];
 	bool ended;
+	uint64_t seq_ended; /* a start key's: of run_ended */
 };
 
 /* How often a run crashed its worker (versions.c). */
@@ -300,6 +359,8 @@ struct core {
 	struct base_idmap *runs, *gates;
 	struct base_idmap *crashes; /* by run; few */
 	struct core_effect *effect_first, *effect_last;
+	struct base_idmap *ended; /* run -> position of run_ended, or its key: see core_ended_seq */
+	struct base_names *lanes, *buckets;
 	struct core_meter meter; /* the workspace's month */
 	int64_t reserved;
 	/* interned names of actions, in order of first use */
@@ -308,6 +369,11 @@ struct core {
 	struct base_names *action_index;
 	/* derived */
 	struct base_heap *timers;
+	/* Flow control: sets in the order of their binary keys (apply_admit.c). */
+	struct base_names *waiting, *holders, *ready, *blocked, *due, *idle_buckets;
+	struct base_idmap *bucket_ids;
+	uint64_t next_place; /* ids of lanes and buckets */
+	uint64_t queued, awake, active_max, queue_max;
 	struct base_json *config_doc;
 	int64_t budget_month, budget_run;
 	struct base_str customers; /* prefix of customer facts */
@@ -325,6 +391,7 @@ struct core_turn {
 	struct base_buf *block;
 	struct core_reply *reply;
 	uint64_t next_run, next_gate; /* counters ahead of the state within this decision */
+	uint64_t starts;	      /* runs that this decision has started */
 	struct core_body *bodies;
 	size_t body_count, body_cap;
 	struct base_prng entropy; /* of the command */
@@ -392,7 +459,13 @@ void core_patterns_free(struct core *c, struct core_patterns *p);
 bool core_patterns_match(const struct core_patterns *p, struct base_str name);
 void core_set_str(struct core *c, struct base_str *place, struct base_str value);
 /* Timers: derived; stale ones are skipped. */
-enum core_timer_kind { CORE_TIMER_STEP = 1, CORE_TIMER_GATE = 2, CORE_TIMER_DEADLINE = 8 };
+enum core_timer_kind {
+	CORE_TIMER_STEP = 1,
+	CORE_TIMER_GATE = 2,
+	CORE_TIMER_RUN = 3,
+	CORE_TIMER_RATE = 4,
+	CORE_TIMER_DEADLINE = 8
+};
 void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint32_t sub, int64_t when);
 /* The earliest timer that is not stale. */
 bool core_timer_next(struct core *c, struct base_heap_item *ret);
@@ -419,6 +492,9 @@ int core_config_check(struct base_str json, struct base_err *err);
 void core_policy_load(struct core *c);
 int core_policy_check(struct base_str json, struct base_err *err);
 void core_rules_free(struct core *c);
+/* "50/s", "100/m", "1000/h". -EINVAL. */
+int core_rate_of(struct base_str s, int64_t *ret_interval_us, int64_t *ret_burst)
+	__attribute__((warn_unused_result));
 struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
 	uint64_t seq, struct base_str spec);
 
@@ -502,8 +578,71 @@ struct core_start {
 	struct base_str by, origin, key, input, customer, limits;
 	bool dry;
 	int64_t timeout_ms; /* 0: what its flow declares */
+	/* flow control */
+	int64_t begin_ms;	    /* not before, 0: at once */
+	int64_t priority;	    /* with has_priority; else the parent's or the flow's */
+	struct base_str lane, rate; /* by core_start_check */
+	bool has_priority, checked;
 };
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
+
+/* --- admit.c: flow control --- */
+/* What a spec declares about its starts: all zero if nothing. -EINVAL with a text that names the member. */
+int core_control_read(struct base_jv spec, struct core_control *ret, struct base_err *err)
+	__attribute__((warn_unused_result));
+void core_control_done(struct core_control *k);
+/* May this start now, or wait? Fills in lane and rate. Otherwise false with a problem (core_problem's form) and HTTP's
+ * status: a key that cannot be told, a full queue, a lane that rejects, a wait without end. Whoever starts runs asks
+ * first; core_emit_run_started itself never refuses. */
+bool core_start_check(
+	struct core_turn *t, struct core_start *s, struct base_str *ret_problem, int *ret_status);
+/* Does a new run wait in the queue? */
+bool core_start_queues(struct core_turn *t, const struct core_start *s);
+int64_t core_start_priority(const struct core_start *s);
+/* Does run `from` wait for run `to`, by calls, waits and full lanes? */
+bool core_waits_for(const struct core *c, uint64_t from, uint64_t to);
+/* One step of admission: what is due is promoted, one run is admitted, replaced or rejected. False: nothing to do. */
+bool core_decide_admit(struct core_turn *t);
+void core_decide_run_forget(struct core_turn *t);
+/* Position of an ended run's run_ended, 0: not known. */
+uint64_t core_ended_seq(const struct core *c, uint64_t run);
+
+/* --- apply_admit.c --- */
+struct core_apply;
+void core_admit_started(struct core_apply *a, struct core_run *r, const struct core_run_started *e);
+void core_admit_admitted(struct core_apply *a, struct core_run *r);
+void core_admit_ended(struct core *c, struct core_run *r);
+/* The number of steps that run, or the state, has changed: does it still take a slot? */
+void core_slot_update(struct core *c, struct core_run *r);
+/* A flow's limits have changed. */
+void core_admit_flow(struct core *c, const struct core_flow *f);
+/* Time has come for a delayed run or a rate: pops their timers. */
+void core_admit_promote(struct core *c, int64_t now_ms);
+bool core_admit_timer_live(const struct core *c, const struct base_heap_item *t);
+struct core_lane *core_lane_find(
+	const struct core *c, struct base_str flow, struct base_str key, struct base_arena *arena);
+struct core_bucket *core_bucket_find(
+	const struct core *c, struct base_str flow, struct base_str key, struct base_arena *arena);
+int64_t core_lane_limit(const struct core_lane *l); /* INT64_MAX: none */
+enum core_lane_policy core_lane_policy_of(const struct core_lane *l);
+int64_t core_bucket_slot(const struct core_bucket *b, int64_t now_ms);		  /* ms, 0: now */
+struct core_run *core_lane_head(const struct core *c, const struct core_lane *l); /* waits, next */
+/* One that waits and is not `except`, or NULL. */
+struct core_run *core_lane_waiting(
+	const struct core *c, const struct core_lane *l, const struct core_run *except);
+struct core_run *core_lane_last(const struct core *c, const struct core_lane *l); /* waits, started last */
+/* The run that was admitted to the lane longest ago, or the next after the one admitted at after_seq. */
+struct core_run *core_lane_oldest(const struct core *c, const struct core_lane *l, uint64_t after_seq);
+/* k: its start key, if it goes with this run; or NULL. */
+void core_ended_put(struct core *c, uint64_t run, uint64_t seq, struct core_key *k);
+void core_ended_drop(struct core *c, uint64_t run);
+void core_ticket_put(struct base_buf *b, const struct core_run_extra *x);
+void core_ticket_get(struct core *c, struct base_reader *rd, struct core_run *r);
+void core_admit_put(const struct core *c, struct base_buf *b, struct base_arena *a);
+void core_admit_get(struct core *c, struct base_reader *rd);
+void core_admit_restored(struct core *c); /* after the runs: what is derived */
+/* A1 to A6. */
+void core_admit_check(const struct core *c);
 
 /* Ends a run and those that it waits for, children first; nothing is sent for them any more. */
 void core_end_tree(

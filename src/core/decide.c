@@ -187,6 +187,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_RUN_PAUSE] = core_decide_run_pause,
 		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
 		[CORE_CMD_RUN_PARK] = core_decide_run_park,
+		[CORE_CMD_RUN_FORGET] = core_decide_run_forget,
 	};
 	unsigned type = t->cmd->type;
 

@@ -56,8 +56,14 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.customer = s->customer,
 		.flags = s->dry ? CORE_RUN_DRY : 0,
 		.grants = s->limits};
+	struct core_start checked = *s;
+	struct base_str problem;
 	uint8_t seed[32];
+	int status;
 
+	if (!s->checked && !core_start_check(t, &checked, &problem, &status))
+		t->reply->retry_after_ms = 0; /* it waits, whatever stands in the way */
+	s = &checked;
 	seed_of(t, seed);
 	ev.seed = (struct base_str){(const char *)seed, sizeof(seed)};
 	ev.flow = s->flow ? s->flow->name : BASE_STR("aios:agent");
@@ -74,6 +80,12 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 	ev.origin = s->origin.len ? s->origin : s->by;
 	ev.deadline_ms = deadline_of(t, s);
 	ev.context = context_of(t, s, ev.run);
+	ev.lane = s->lane;
+	ev.rate = s->rate;
+	ev.begin_ms = s->begin_ms > t->cmd->now_ms ? s->begin_ms : 0;
+	ev.priority = core_start_priority(s);
+	ev.queued = core_start_queues(t, s);
+	t->starts++;
 	core_run_started_emit(t->block, t->cmd->now_ms, &ev);
 	return ev.run;
 }
@@ -117,8 +129,10 @@ void core_decide_run_start(struct core_turn *t)
 	struct core_start s = {.flow = flow, .by = cmd->by.id};
 	struct base_str input = cmd->body.len ? cmd->body : BASE_STR("{}");
 	struct base_json *doc, *params = NULL;
+	struct base_str problem;
 	struct base_buf canon;
 	struct base_err err;
+	int status;
 
 	if (!flow || !flow->current) {
 		core_refuse(t, 404, "unknown_flow",
@@ -145,11 +159,21 @@ void core_decide_run_start(struct core_turn *t)
 		return;
 	}
 	if (cmd->params.len) {
+		struct base_jv priority = base_jv_get(base_json_root(params), "priority");
+
+		s.has_priority = base_jv_kind(priority) != BASE_JSON_NONE;
+		s.priority = base_jv_int(priority, CORE_PRIORITY_MAX + 1);
+		s.begin_ms = base_jv_int(base_jv_get(base_json_root(params), "begin_ms"), 0);
 		s.dry = base_jv_bool(base_jv_get(base_json_root(params), "dry"), false);
 		s.timeout_ms = core_duration_member(base_json_root(params), "timeout_ms");
 		s.customer = base_arena_dup(
 			t->arena, base_jv_str(base_jv_get(base_json_root(params), "customer")));
 		base_json_free(params);
+	}
+	if (s.has_priority && (s.priority < -CORE_PRIORITY_MAX || s.priority > CORE_PRIORITY_MAX)) {
+		core_refuse(t, 400, "invalid", "priority is a whole number from -%d to %d", CORE_PRIORITY_MAX,
+			CORE_PRIORITY_MAX);
+		return;
 	}
 	if (s.customer.len > CORE_NAME_MAX || cmd->key.len > CORE_NAME_MAX) {
 		core_refuse(t, 400, "invalid", "a customer and a key have at most %d bytes", CORE_NAME_MAX);
@@ -159,6 +183,10 @@ void core_decide_run_start(struct core_turn *t)
 		s.key = core_start_key(t->arena, cmd->by.id, flow->name, s.dry, cmd->key);
 	if (answered_by_key(t, s.key, s.input))
 		return;
+	if (!core_start_check(t, &s, &problem, &status)) {
+		core_reply_json(t, status, problem);
+		return;
+	}
 	reply_run(t, 201, core_emit_run_started(t, &s), false);
 }
 

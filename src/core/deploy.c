@@ -51,8 +51,16 @@ static void deploy_flow(struct deployment *d, struct base_jv v)
 	struct base_jv grants = base_jv_get(v, "grants");
 	struct core_flow_deployed ev = {.flow = name, .by = t->cmd->by.id};
 	struct base_str id = base_arena_printf(t->arena, "flow/%.*s", BASE_STR_ARG(name));
+	struct core_control control;
+	struct base_err err;
 	char text[65];
 
+	if (core_control_read(base_jv_get(v, "spec"), &control, &err) < 0) {
+		core_refuse(t, 422, "invalid", "%.*s: %s",
+			BASE_STR_ARG(base_jv_str(base_jv_get(base_jv_get(v, "modules"), "entry"))), err.text);
+		return;
+	}
+	core_control_done(&control);
 	if (base_hash_from_hex(hex, &ev.version) < 0 || name.len == 0) {
 		core_refuse(t, 400, "invalid", "deploy: a flow needs a name and a version");
 		return;

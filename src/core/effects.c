@@ -520,7 +520,7 @@ void core_decide_tick(struct core_turn *t)
 	struct core_run *r;
 	struct core_step *s;
 
-	if (!core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
+	if (core_decide_admit(t) || !core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
 		return;
 	if (item.kind == CORE_TIMER_GATE) {
 		core_decide_gate(t);

@@ -281,12 +281,18 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
 		.dry = is_dry(call)};
+	struct base_str problem;
 	uint64_t run;
+	int status;
 
 	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)))
 		return;
 	s.input = arg_text(t, call, "input");
 	if (waits) {
+		if (!core_start_check(t, &s, &problem, &status)) {
+			core_emit_called_failed(t, call, problem);
+			return;
+		}
 		core_emit_called_waiting(t, call, 0, 0);
 		(void)core_emit_run_started(t, &s);
 		return;
@@ -310,6 +316,10 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 				base_arena_printf(t->arena, "{\"run\":%llu}", (unsigned long long)k->run));
 			return;
 		}
+	}
+	if (!core_start_check(t, &s, &problem, &status)) {
+		core_emit_called_failed(t, call, problem);
+		return;
 	}
 	run = t->next_run;
 	core_emit_called_done(
@@ -355,6 +365,8 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
 		.dry = is_dry(call)};
+	struct base_str problem;
+	int status;
 
 	if (agent && too_deep(t, call))
 		return;
@@ -367,6 +379,10 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 	}
 	s.input = base_arena_dup(t->arena, call->args_text);
 	s.limits = limits_of(t, call->run);
+	if (!core_start_check(t, &s, &problem, &status)) {
+		core_emit_called_failed(t, call, problem);
+		return;
+	}
 	core_emit_called_waiting(t, call, 0, 0);
 	(void)core_emit_run_started(t, &s);
 }

@@ -105,12 +105,15 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 	want(w, core_customer_seq(c, core_run_extra(r)->customer));
 }
 
-static void want_for_tick(const struct core *c, struct wants *w)
+static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 {
 	struct base_heap_item item;
 	const struct core_step *s;
 
-	if (!core_timer_next((struct core *)(uintptr_t)c, &item))
+	core_admit_promote((struct core *)(uintptr_t)c, now_ms);
+	if (core_admit_is_due(c) || !core_timer_next((struct core *)(uintptr_t)c, &item))
+		return;
+	if (item.kind == CORE_TIMER_RUN || item.kind == CORE_TIMER_RATE)
 		return;
 	if (item.kind == CORE_TIMER_GATE) {
 		want(w, core_gate_find(c, item.id)->seq);
@@ -161,7 +164,7 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 		want_for_start(c, &w);
 		break;
 	case CORE_CMD_TICK:
-		want_for_tick(c, &w);
+		want_for_tick(c, cmd->now_ms, &w);
 		break;
 	case CORE_CMD_GATE_DECIDE:
 		g = core_gate_find(c, cmd->id);

@@ -168,6 +168,8 @@ struct core_open *core_open_add(struct core *c, struct core_run *r, uint32_t ste
 	r->step[step].status = status;
 	r->step[step].open = o;
 	r->open++;
+	r->sent += status == CORE_STEP_SENT;
+	core_slot_update(c, r);
 	if (status == CORE_STEP_WAITING)
 		return o;
 	x = base_slab_alloc(c->slab, sizeof(*x));
@@ -211,7 +213,9 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step, uint8_t s
 	core_deadline_drop(c, r, step);
 	core_word_drop(c, o->signal);
 	base_slab_release(c->slab, o, sizeof(*o));
+	r->sent -= r->step[step].status == CORE_STEP_SENT;
 	r->step[step].status = status;
 	r->step[step].seq_end = seq;
 	r->open--;
+	core_slot_update(c, r);
 }

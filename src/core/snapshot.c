@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { FORMAT = 5 };
+enum { FORMAT = 6 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -421,6 +421,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	put_names(ret, c->effect_keys, put_key);
 	put_names(ret, c->experiments, put_experiment);
 	put_names(ret, c->outcome_keys, put_number);
+	core_admit_put(c, ret, a);
 	n = sorted_ids(c->runs, a, &ids);
 	core_put_runs(c, ids, n, ret);
 	n = sorted_ids(c->gates, a, &ids);
@@ -474,6 +475,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	get_names(c, &r, c->effect_keys, get_key);
 	get_names(c, &r, c->experiments, get_experiment);
 	get_names(c, &r, c->outcome_keys, get_number);
+	core_admit_get(c, &r);
 	core_get_runs(c, &r);
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
@@ -485,6 +487,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);
 	core_policy_load(c);
+	core_admit_restored(c);
 	core_check(c);
 	return 0;
 }

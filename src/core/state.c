@@ -24,12 +24,14 @@ static int new_maps(struct core *c)
 {
 	struct base_names **names[] = {&c->actions, &c->principals, &c->flows, &c->agents, &c->connectors,
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
-		&c->action_index, &c->words};
+		&c->action_index, &c->words, &c->lanes, &c->buckets, &c->waiting, &c->holders, &c->ready,
+		&c->blocked, &c->due, &c->idle_buckets};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
 			return -1;
-	if (base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 ||
+	if (base_idmap_new(&c->ended) < 0 || base_idmap_new(&c->bucket_ids) < 0 ||
+		base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 ||
 		base_idmap_new(&c->crashes) < 0 || base_heap_new(&c->timers) < 0)
 		return -1;
 	return base_arena_new(SCRATCH_MAX, &c->scratch);
@@ -49,6 +51,8 @@ int core_new(struct core **ret)
 	c->next_gate = 1;
 	c->budget_month = -1;
 	c->budget_run = -1;
+	c->active_max = CORE_ACTIVE_DEFAULT;
+	c->queue_max = CORE_QUEUE_DEFAULT;
 	if (new_maps(c) < 0) {
 		core_free(c);
 		return -ENOMEM;
@@ -63,8 +67,10 @@ static void free_derived(struct core *c)
 	void *value;
 
 	for (bool first = true; c->versions && base_names_seek(c->versions, at, first, &at, &value);
-		first = false)
+		first = false) {
 		base_schema_free(((struct core_version *)value)->input);
+		core_control_done(((struct core_version *)value)->control);
+	}
 	at = BASE_STR_NONE;
 	for (bool first = true; c->experiments && base_names_seek(c->experiments, at, first, &at, &value);
 		first = false)
@@ -84,9 +90,12 @@ void core_free(struct core *c)
 	core_catalogue_free(c);
 	struct base_names *names[] = {c->actions, c->principals, c->flows, c->agents, c->connectors, c->facts,
 		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index,
-		c->words};
+		c->words, c->lanes, c->buckets, c->waiting, c->holders, c->ready, c->blocked, c->due,
+		c->idle_buckets};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		base_names_free(names[i]);
+	base_idmap_free(c->ended);
+	base_idmap_free(c->bucket_ids);
 	base_idmap_free(c->runs);
 	base_idmap_free(c->gates);
 	base_idmap_free(c->crashes);
@@ -212,6 +221,8 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 	}
 	if (t->kind == CORE_TIMER_DEADLINE)
 		return core_deadline_is_live(c, t);
+	if (t->kind == CORE_TIMER_RUN || t->kind == CORE_TIMER_RATE)
+		return core_admit_timer_live(c, t);
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
 	if (!core_step_open(s) || s->open->due_ms != t->when)
@@ -233,6 +244,8 @@ int64_t core_next_due(const struct core *c)
 {
 	struct base_heap_item item;
 
+	if (core_admit_is_due(c))
+		return c->time_ms;
 	/* Dropping stale timers does not change the state: they are derived. */
 	return core_timer_next((struct core *)(uintptr_t)c, &item) ? item.when : INT64_MAX;
 }
@@ -240,7 +253,7 @@ int64_t core_next_due(const struct core *c)
 static void check_run(const struct core_run *r)
 {
 	int64_t reserved = 0;
-	uint32_t open = 0;
+	uint32_t open = 0, sent = 0;
 
 	BASE_CHECK(r->state >= CORE_RUN_ACTIVE && r->state <= CORE_RUN_PAUSED);
 	BASE_CHECK((r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED) ==
@@ -262,13 +275,14 @@ static void check_run(const struct core_run *r)
 			continue;
 		}
 		open++;
+		sent += s->status == CORE_STEP_SENT;
 		reserved += o->effect ? o->effect->reserved : 0;
 		BASE_CHECK(o->run == r->id && o->step == i && o->action);		  /* S2 */
 		BASE_CHECK((o->effect != NULL) == (s->status != CORE_STEP_WAITING));	  /* S3 */
 		BASE_CHECK(s->status != CORE_STEP_SENT || o->effect->key.len > 0);	  /* S7 */
 		BASE_CHECK(r->state != CORE_RUN_ENDED || s->status != CORE_STEP_WAITING); /* S1 */
 	}
-	BASE_CHECK(open == r->open && reserved <= r->reserved); /* S4 */
+	BASE_CHECK(open == r->open && sent == r->sent && reserved <= r->reserved); /* S2, S4 */
 }
 
 void core_check(const struct core *c)
@@ -305,6 +319,7 @@ void core_check(const struct core *c)
 		BASE_CHECK(g->decided ||
 			   (r && (core_step_open(s) || core_run_extra(r)->park_gate == id))); /* S5 */
 	}
+	core_admit_check(c);
 }
 
 uint64_t core_seq(const struct core *c)

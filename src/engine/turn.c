@@ -22,6 +22,8 @@
  *
  * T5 A jump of the wall clock against the boot clock moves no timer and no expiry: time goes on by the boot clock.
  *
+ * T6 Who can be admitted after a decision (core_admit_is_due) is, before anything else is decided or committed.
+ *
  * T4 Acts never decide: a callback of core_apply only queues and sends.
  */
 
@@ -58,6 +60,8 @@ void engine_random(struct engine *e, void *ret, size_t len)
 	memcpy(ret, e->entropy + e->entropy_left, len);
 	explicit_bzero(e->entropy + e->entropy_left, len);
 }
+
+enum { ADMIT_MAX = 64 };
 
 /* --- reading --- */
 
@@ -338,6 +342,22 @@ static void apply_new(struct engine *e, size_t mark, const struct core_reply *r)
 	BASE_CHECK(at == g->block.len);
 }
 
+/* T6: what a decision made room for. The reply's views stay: the arena only grows. What is left after so many comes with
+ * the next ticks. */
+static void admit(struct engine *e, int64_t now_ms)
+{
+	for (unsigned i = 0; i < ADMIT_MAX && core_admit_is_due(e->core); i++) {
+		struct core_cmd cmd = {.type = CORE_CMD_TICK, .now_ms = now_ms};
+		size_t mark = e->pending->block.len;
+		struct core_reply r = {0};
+
+		engine_random(e, cmd.entropy, sizeof(cmd.entropy));
+		if (core_decide(e->core, &cmd, e->arena, &e->pending->block, &r) < 0)
+			return;
+		apply_new(e, mark, &r);
+	}
+}
+
 int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret)
 {
 	size_t mark = e->pending->block.len;
@@ -361,6 +381,8 @@ int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret
 		return rc;
 	}
 	apply_new(e, mark, ret);
+	if (!e->stopping)
+		admit(e, cmd->now_ms);
 	if (e->config_dirty) {
 		e->config_dirty = false;
 		engine_config_load(e);

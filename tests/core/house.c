@@ -128,6 +128,25 @@ static void append(struct house *h, struct base_str block)
 	}
 }
 
+/* Whoever can be admitted now is, before anything else is decided. */
+static void admit(struct house *h)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_TICK, .now_ms = h->now_ms};
+	struct core_reply reply;
+	struct base_buf block;
+
+	while (core_admit_is_due(h->core)) {
+		base_buf_init(&block, 1 << 28);
+		h->entropy++;
+		memcpy(cmd.entropy, &h->entropy, sizeof(h->entropy));
+		assert_int_equal(core_decide(h->core, &cmd, h->arena, &block, &reply), 0);
+		assert_true(block.len > 0);
+		append(h, base_buf_view(&block));
+		base_buf_done(&block);
+		core_check(h->core);
+	}
+}
+
 void house_do(struct house *h, struct core_cmd cmd)
 {
 	static struct core_want wants[CORE_WANTS_MAX];
@@ -156,6 +175,7 @@ void house_do(struct house *h, struct core_cmd cmd)
 	append(h, base_buf_view(&block));
 	base_buf_done(&block);
 	core_check(h->core);
+	admit(h);
 }
 
 const struct house_act *house_act(const struct house *h, enum core_act_type type, size_t nth)
@@ -174,9 +194,11 @@ void house_tick(struct house *h)
 	assert_non_null(kept);
 	while (core_next_due(h->core) <= h->now_ms) {
 		uint64_t before = core_seq(h->core);
+		int64_t due = core_next_due(h->core);
 
 		house_do(h, (struct core_cmd){.type = CORE_CMD_TICK});
-		assert_true(core_seq(h->core) > before); /* a tick that is due makes progress */
+		/* a tick that is due makes progress */
+		assert_true(core_seq(h->core) > before || core_next_due(h->core) > due);
 		memcpy(kept + count, h->acts, h->act_count * sizeof(*kept));
 		count += h->act_count;
 	}
@@ -207,7 +229,8 @@ void house_check(struct house *h)
 		fail_msg("%s", err.text);
 	restored = core_state_hash(c);
 	assert_memory_equal(&live, &restored, sizeof(live));
-	assert_true(core_next_due(c) == core_next_due(h->core));
+	/* A delayed start whose time has come without an event stands where it stood before. */
+	assert_true(core_next_due(c) == core_next_due(h->core) || core_next_due(c) <= h->now_ms);
 	core_free(c);
 	base_buf_done(&snap);
 }

@@ -1,0 +1,383 @@
+/* Flow control, decided: what a flow declares about its starts, who waits, who is admitted next. The state and the order
+ * stand in apply_admit.c. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/core_int.h"
+
+enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096 };
+
+/* --- what a spec declares --- */
+
+static int key_of(struct base_jv obj, const char *where, struct cel_program **ret, struct base_err *err)
+{
+	struct base_jv v = base_jv_get(obj, "key");
+
+	if (base_jv_kind(v) == BASE_JSON_NONE)
+		return 0;
+	if (base_jv_kind(v) != BASE_JSON_STR || base_jv_str(v).len == 0)
+		return base_err_set(
+			err, -EINVAL, "%s.key is an expression over `input`, such as \"input.issue\"", where);
+	if (cel_compile(base_jv_str(v), ret, err) < 0) {
+		base_err_prefix(err, "%s.key", where);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int only(struct base_jv obj, const char *where, const char *const *names, struct base_err *err)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(obj, &it, &key, &v)) {
+		const char *const *at = names;
+
+		while (*at && !base_str_is(key, *at))
+			at++;
+		if (!*at)
+			return base_err_set(err, -EINVAL, "%s has no member %.*s", where, BASE_STR_ARG(key));
+	}
+	return 0;
+}
+
+static int lane_control(struct base_jv v, struct core_control *k, struct base_err *err)
+{
+	static const char *const names[] = {"key", "limit", "policy", NULL};
+	struct base_jv limit = base_jv_get(v, "limit"), policy = base_jv_get(v, "policy");
+	struct base_str p = base_jv_str(policy);
+
+	if (base_jv_kind(v) != BASE_JSON_OBJ)
+		return base_err_set(
+			err, -EINVAL, "concurrency is an object, such as {key: \"input.issue\", limit: 1}");
+	k->limit = base_jv_int(limit, 0);
+	if (base_jv_kind(limit) != BASE_JSON_INT || k->limit < 1 || k->limit > 1000000)
+		return base_err_set(err, -EINVAL, "concurrency.limit is a number of runs from 1 to 1000000");
+	if (base_jv_kind(policy) == BASE_JSON_NONE || base_str_is(p, "fifo"))
+		k->policy = CORE_FIFO;
+	else if (base_str_is(p, "replace"))
+		k->policy = CORE_REPLACE;
+	else if (base_str_is(p, "reject"))
+		k->policy = CORE_REJECT;
+	else
+		return base_err_set(
+			err, -EINVAL, "concurrency.policy is \"fifo\", \"replace\" or \"reject\"");
+	return only(v, "concurrency", names, err) < 0 ? -EINVAL : key_of(v, "concurrency", &k->lane, err);
+}
+
+static int rate_control(struct base_jv v, struct core_control *k, struct base_err *err)
+{
+	static const char *const names[] = {"key", "limit", NULL};
+	struct base_jv limit = base_jv_kind(v) == BASE_JSON_OBJ ? base_jv_get(v, "limit") : v;
+
+	if (base_jv_kind(limit) != BASE_JSON_STR ||
+		core_rate_of(base_jv_str(limit), &k->interval_us, &k->burst) < 0)
+		return base_err_set(err, -EINVAL, "rate.limit is a rate of starts, such as \"10/m\"");
+	if (base_jv_kind(v) != BASE_JSON_OBJ)
+		return 0;
+	return only(v, "rate", names, err) < 0 ? -EINVAL : key_of(v, "rate", &k->rate, err);
+}
+
+int core_control_read(struct base_jv spec, struct core_control *ret, struct base_err *err)
+{
+	struct base_jv lane = base_jv_get(spec, "concurrency"), rate = base_jv_get(spec, "rate"),
+		       priority = base_jv_get(spec, "priority");
+	struct core_control k = {0};
+	int r = 0;
+
+	if (base_jv_kind(lane) != BASE_JSON_NONE && base_jv_kind(lane) != BASE_JSON_NULL)
+		r = lane_control(lane, &k, err);
+	if (r == 0 && base_jv_kind(rate) != BASE_JSON_NONE && base_jv_kind(rate) != BASE_JSON_NULL)
+		r = rate_control(rate, &k, err);
+	if (r == 0 && base_jv_kind(priority) != BASE_JSON_NONE) {
+		k.priority = base_jv_int(priority, CORE_PRIORITY_MAX + 1);
+		if (k.priority < -CORE_PRIORITY_MAX || k.priority > CORE_PRIORITY_MAX)
+			r = base_err_set(err, -EINVAL, "priority is a whole number from -%d to %d",
+				CORE_PRIORITY_MAX, CORE_PRIORITY_MAX);
+	}
+	if (r < 0)
+		core_control_done(&k);
+	else
+		*ret = k;
+	return r;
+}
+
+void core_control_done(struct core_control *k)
+{
+	if (!k)
+		return;
+	cel_free(k->lane);
+	cel_free(k->rate);
+}
+
+/* --- starts --- */
+
+static const struct core_control *control_of(const struct core_flow *f)
+{
+	return f && f->current ? f->current->control : NULL;
+}
+
+/* The key as text: never empty. False: it has none, with why in *ret. */
+static bool key_text(struct core_turn *t, const struct cel_program *p, const char *member,
+	struct base_str input, struct base_str *ret)
+{
+	struct base_json *doc = NULL;
+	struct cel_binding var = {.name = BASE_STR("input")};
+	struct cel_value v;
+	bool ok = true;
+
+	if (!p) {
+		*ret = BASE_STR("*");
+		return true;
+	}
+	if (base_json_parse(input, &doc, NULL) < 0)
+		var.value = cel_null();
+	else
+		var.value = cel_json(base_json_root(doc), t->arena);
+	v = cel_eval(p, &var, 1, t->arena, KEY_STEPS_MAX);
+	if (v.kind == CEL_STRING && v.as.s.len && v.as.s.len <= CORE_NAME_MAX)
+		*ret = base_arena_dup(t->arena, v.as.s);
+	else if (v.kind == CEL_INT)
+		*ret = base_arena_printf(t->arena, "%lld", (long long)v.as.i);
+	else if (v.kind == CEL_UINT)
+		*ret = base_arena_printf(t->arena, "%llu", (unsigned long long)v.as.u);
+	else if (v.kind == CEL_BOOL)
+		*ret = v.as.b ? BASE_STR("true") : BASE_STR("false");
+	else
+		ok = false;
+	if (!ok)
+		*ret = base_arena_printf(t->arena, "%s.key is no text, number or bool for this input%s%.*s",
+			member, v.kind == CEL_ERROR ? ": " : "",
+			BASE_STR_ARG(v.kind == CEL_ERROR ? v.as.s : BASE_STR_NONE));
+	base_json_free(doc);
+	return ok;
+}
+
+/* A dry run is only tried: it stands in no lane and counts for no rate. */
+static bool keys_of(struct core_turn *t, struct core_start *s, struct base_str *ret_why)
+{
+	const struct core_control *k = control_of(s->flow);
+
+	s->lane = s->rate = BASE_STR_NONE;
+	if (!k || s->dry)
+		return true;
+	if (k->limit && !key_text(t, k->lane, "concurrency", s->input, &s->lane)) {
+		*ret_why = s->lane;
+		return false;
+	}
+	if (k->interval_us && !key_text(t, k->rate, "rate", s->input, &s->rate)) {
+		*ret_why = s->rate;
+		return false;
+	}
+	return true;
+}
+
+int64_t core_start_priority(const struct core_start *s)
+{
+	const struct core_control *k = control_of(s->flow);
+
+	if (s->has_priority)
+		return s->priority;
+	if (k && k->priority)
+		return k->priority;
+	return s->parent ? core_run_extra(s->parent)->priority : 0;
+}
+
+static struct core_lane *start_lane(struct core_turn *t, const struct core_start *s)
+{
+	return s->lane.len ? core_lane_find(t->c, s->flow->name, s->lane, t->arena) : NULL;
+}
+
+bool core_start_queues(struct core_turn *t, const struct core_start *s)
+{
+	const struct core *c = t->c;
+	const struct core_lane *l = start_lane(t, s);
+	const struct core_bucket *b =
+		s->rate.len ? core_bucket_find(c, s->flow->name, s->rate, t->arena) : NULL;
+
+	if (s->begin_ms > t->cmd->now_ms)
+		return true;
+	/* The state does not know yet of those that this decision has started before. */
+	if (t->starts && (s->lane.len || s->rate.len))
+		return true;
+	if (c->awake + t->starts >= c->active_max || base_names_count(c->ready))
+		return true;
+	if (l && (l->waiting || (int64_t)l->active >= core_lane_limit(l)))
+		return true;
+	return b && (b->exposed || b->armed_ms || core_bucket_slot(b, t->cmd->now_ms));
+}
+
+/* --- who waits for whom --- */
+
+struct chain {
+	const struct core *c;
+	uint64_t to;
+	unsigned left; /* how much is looked at: beyond, nobody is accused */
+};
+
+static bool chain_from(struct chain *k, uint64_t from);
+
+static bool lane_waits(struct chain *k, const struct core_lane *l)
+{
+	const struct core_run *h = NULL;
+
+	if ((int64_t)l->active < core_lane_limit(l) || core_lane_policy_of(l) == CORE_REPLACE)
+		return false;
+	/* A place gets free when any of them ends: only if all wait for it is there no way out. */
+	for (uint64_t seq = 0; (h = core_lane_oldest(k->c, l, seq)); seq = core_run_extra(h)->ticket->seq)
+		if (h->id != k->to && !chain_from(k, h->id))
+			return false;
+	return true;
+}
+
+static bool chain_from(struct chain *k, uint64_t from)
+{
+	const struct core_run *r = core_run_find(k->c, from);
+
+	if (!r || r->state == CORE_RUN_ENDED || k->left == 0)
+		return false;
+	k->left--;
+	if (r->state == CORE_RUN_QUEUED)
+		return lane_waits(k, core_run_extra(r)->ticket->lane);
+	for (uint32_t i = 0, open = r->open; i < r->steps && open && k->left; i++) {
+		const struct core_open *o = core_step_open(&r->step[i]);
+
+		open -= o != NULL;
+		if (o && o->child && (o->child == k->to || chain_from(k, o->child)))
+			return true;
+	}
+	return false;
+}
+
+bool core_waits_for(const struct core *c, uint64_t from, uint64_t to)
+{
+	struct chain k = {c, to, CHAIN_MAX};
+
+	return from == to || chain_from(&k, from);
+}
+
+/* A child that would wait for a place that its own parents hold: they wait for it, for ever. */
+static bool locks_up(struct core_turn *t, const struct core_start *s)
+{
+	const struct core_lane *l = s->parent ? start_lane(t, s) : NULL;
+	struct chain k = {t->c, s->parent ? s->parent->id : 0, CHAIN_MAX};
+	const struct core_run *h;
+
+	if (!l || (int64_t)l->active < core_lane_limit(l))
+		return false;
+	if (core_lane_policy_of(l) == CORE_REPLACE) {
+		h = core_lane_oldest(t->c, l, 0);
+		return h && core_waits_for(t->c, h->id, s->parent->id);
+	}
+	return lane_waits(&k, l);
+}
+
+bool core_start_check(
+	struct core_turn *t, struct core_start *s, struct base_str *ret_problem, int *ret_status)
+{
+	const struct core_lane *l;
+	struct base_str why;
+
+	if (!keys_of(t, s, &why)) {
+		*ret_status = 422;
+		*ret_problem = core_problem(
+			t->arena, "invalid", "%.*s: %.*s", BASE_STR_ARG(s->flow->name), BASE_STR_ARG(why));
+		return false;
+	}
+	s->checked = true;
+	l = start_lane(t, s);
+	if (l && s->begin_ms <= t->cmd->now_ms && core_lane_policy_of(l) == CORE_REJECT &&
+		(int64_t)l->active + l->waiting >= core_lane_limit(l)) {
+		*ret_status = 409;
+		*ret_problem = core_problem(t->arena, "lane_full",
+			"%.*s: as many runs as its concurrency lets go at a time go for %.*s: start it when "
+			"one "
+			"has ended",
+			BASE_STR_ARG(s->flow->name), BASE_STR_ARG(s->lane));
+		return false;
+	}
+	if (locks_up(t, s)) {
+		*ret_status = 409;
+		*ret_problem = core_problem(t->arena, "deadlock",
+			"%.*s: its place in the lane %.*s is held by runs that would wait for it",
+			BASE_STR_ARG(s->flow->name), BASE_STR_ARG(s->lane));
+		return false;
+	}
+	if (t->c->queued + t->starts >= t->c->queue_max && core_start_queues(t, s)) {
+		*ret_status = 429;
+		t->reply->retry_after_ms = CORE_QUEUE_RETRY_MS;
+		*ret_problem = core_problem(t->arena, "queue_full",
+			"%llu runs wait already, which is what limits.queue lets wait: try again later",
+			(unsigned long long)t->c->queued);
+		return false;
+	}
+	return true;
+}
+
+/* --- admission --- */
+
+static struct core_lane *first_lane(const struct base_names *set)
+{
+	struct base_str key;
+	void *value;
+
+	return base_names_seek(set, BASE_STR_NONE, true, &key, &value) ? value : NULL;
+}
+
+bool core_admit_is_due(const struct core *c)
+{
+	return base_names_count(c->due) || (base_names_count(c->ready) && c->awake < c->active_max);
+}
+
+/* More stand in this lane than its policy lets: the newest replaces, or is rejected. */
+static void act(struct core_turn *t, const struct core_lane *l)
+{
+	struct core_run *last = core_lane_last(t->c, l), *other;
+
+	if (core_lane_policy_of(l) == CORE_REJECT) {
+		core_end_tree(t, last, CORE_FAILED,
+			core_problem(t->arena, "lane_full",
+				"as many runs as the flow's concurrency lets go at a time went already"));
+		return;
+	}
+	other = core_lane_waiting(t->c, l, last);
+	core_cancel(t, other ? other : core_lane_oldest(t->c, l, 0),
+		core_problem(t->arena, "replaced", "run %llu took its place", (unsigned long long)last->id));
+}
+
+bool core_decide_admit(struct core_turn *t)
+{
+	const struct core_lane *l;
+	struct core *c = t->c;
+
+	core_admit_promote(c, t->cmd->now_ms);
+	if (!core_admit_is_due(c))
+		return false;
+	l = first_lane(c->due);
+	if (l) {
+		act(t, l);
+		return true;
+	}
+	l = first_lane(c->ready);
+	core_run_admitted_emit(
+		t->block, t->cmd->now_ms, &(struct core_run_admitted){.run = core_lane_head(c, l)->id});
+	return true;
+}
+
+/* --- retention --- */
+
+void core_decide_run_forget(struct core_turn *t)
+{
+	uint64_t run = t->cmd->run;
+
+	if (!core_ended_seq(t->c, run) || core_run_find(t->c, run)) {
+		bool known = core_run_find(t->c, run) != NULL;
+
+		core_refuse(t, known ? 409 : 404, known ? "not_ended" : "unknown_run",
+			known ? "run %llu has not come to its end" : "there is no ended run %llu",
+			(unsigned long long)run);
+		return;
+	}
+	core_run_forgotten_emit(t->block, t->cmd->now_ms, &(struct core_run_forgotten){.run = run});
+}

@@ -1,0 +1,325 @@
+/* Flow control: lanes, rates, priorities, the cap on those awake, delayed starts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "house.h"
+
+#define HEX64(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
+
+static const char deployment[] =
+	"{\"config\":{\"name\":\"test\"},\"policy\":{\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},\"flows\":["
+	"{\"name\":\"plain\",\"version\":\"" HEX64("00") "\",\"modules\":{\"entry\":\"flows/plain.js\"},\"spec\":{},"
+	"\"grants\":[\"*\"]},"
+	"{\"name\":\"urgent\",\"version\":\"" HEX64("01") "\",\"modules\":{\"entry\":\"flows/urgent.js\"},"
+	"\"spec\":{\"priority\":5},\"grants\":[\"*\"]},"
+	"{\"name\":\"issue\",\"version\":\"" HEX64("02") "\",\"modules\":{\"entry\":\"flows/issue.js\"},"
+	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1}},\"grants\":[\"*\"]},"
+	"{\"name\":\"pair\",\"version\":\"" HEX64("03") "\",\"modules\":{\"entry\":\"flows/pair.js\"},"
+	"\"spec\":{\"concurrency\":{\"limit\":2}},\"grants\":[\"*\"]},"
+	"{\"name\":\"newest\",\"version\":\"" HEX64("04") "\",\"modules\":{\"entry\":\"flows/newest.js\"},"
+	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1,\"policy\":\"replace\"}},\"grants\":[\"*\"]},"
+	"{\"name\":\"once\",\"version\":\"" HEX64("05") "\",\"modules\":{\"entry\":\"flows/once.js\"},"
+	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1,\"policy\":\"reject\"}},\"grants\":[\"*\"]},"
+	"{\"name\":\"slow\",\"version\":\"" HEX64("06") "\",\"modules\":{\"entry\":\"flows/slow.js\"},"
+	"\"spec\":{\"rate\":{\"limit\":\"10/m\"}},\"grants\":[\"*\"]}"
+	"]}";
+
+static int set_up(void **state)
+{
+	return house_set_up(state, deployment);
+}
+
+static uint64_t start(struct house *h, const char *flow, const char *input, const char *params)
+{
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START,
+			    .name = base_str_of(flow),
+			    .body = base_str_of(input),
+			    .params = base_str_of(params)});
+	if (h->reply.status != 201)
+		fail_msg("%s", h->reply_text);
+	return h->reply.id;
+}
+
+static int refused(struct house *h, const char *flow, const char *input)
+{
+	house_do(h,
+		(struct core_cmd){
+			.type = CORE_CMD_RUN_START, .name = base_str_of(flow), .body = base_str_of(input)});
+	assert_true(h->reply.status >= 400);
+	return h->reply.status;
+}
+
+/* 0: not known any more. */
+static enum core_run_state state_of(struct house *h, uint64_t run)
+{
+	struct core_run_info info;
+
+	return core_run_get(h->core, run, &info) ? info.state : 0;
+}
+
+static void end(struct house *h, uint64_t run)
+{
+	house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run, .body = BASE_STR("1"), .step = 99});
+	assert_int_equal(state_of(h, run), 0);
+}
+
+static void cancel(struct house *h, uint64_t run)
+{
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_CANCEL, .run = run});
+	assert_int_equal(h->reply.status, 200);
+}
+
+static void limits(struct house *h, int active, int queue)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "{\"config\":{\"name\":\"test\",\"limits\":{\"active\":%d,\"queue\":%d}}}",
+		active, queue);
+	house_deploy(h, text);
+}
+
+static void test_lane(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "issue", "{\"issue\":\"7\"}", ""), b, c, d;
+
+	assert_non_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	b = start(h, "issue", "{\"issue\":\"7\"}", "");
+	assert_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	c = start(h, "issue", "{\"issue\":\"7\"}", "");
+	d = start(h, "issue", "{\"issue\":\"8\"}", "");
+	assert_int_equal(state_of(h, a), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, b), CORE_RUN_QUEUED);
+	assert_int_equal(state_of(h, c), CORE_RUN_QUEUED);
+	assert_int_equal(state_of(h, d), CORE_RUN_ACTIVE);
+	end(h, a); /* the next is admitted in the same decision */
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, b);
+	assert_int_equal(state_of(h, c), CORE_RUN_QUEUED);
+	cancel(h, b);
+	assert_int_equal(state_of(h, c), CORE_RUN_ACTIVE);
+	assert_int_equal(refused(h, "issue", "{}"), 422);
+}
+
+static void test_limit_of_a_flow(void **state)
+{
+	struct house *h = *state;
+	uint64_t run[4];
+
+	for (int i = 0; i < 4; i++)
+		run[i] = start(h, "pair", "{}", "");
+	assert_int_equal(state_of(h, run[1]), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_QUEUED);
+	cancel(h, run[3]); /* one that waits */
+	end(h, run[0]);
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_ACTIVE);
+}
+
+static void test_replace(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "newest", "{\"issue\":1}", ""), b = start(h, "newest", "{\"issue\":1}", ""), c;
+
+	assert_int_equal(state_of(h, a), 0); /* cancelled: b took its place */
+	assert_int_equal(state_of(h, b), CORE_RUN_ACTIVE);
+	limits(h, 1, 100);
+	c = start(h, "newest", "{\"issue\":2}", "");
+	assert_int_equal(state_of(h, c), CORE_RUN_QUEUED); /* for the cap */
+	a = start(h, "newest", "{\"issue\":2}", "");
+	assert_int_equal(state_of(h, c), 0);
+	assert_int_equal(state_of(h, a), CORE_RUN_QUEUED);
+	end(h, b);
+	assert_int_equal(state_of(h, a), CORE_RUN_ACTIVE);
+}
+
+static void test_reject(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "once", "{\"issue\":1}", ""), late;
+
+	assert_int_equal(refused(h, "once", "{\"issue\":1}"), 409);
+	assert_non_null(strstr(h->reply_text, "lane_full"));
+	late = start(h, "once", "{\"issue\":1}", "{\"begin_ms\":1700000005000}");
+	assert_int_equal(state_of(h, late), CORE_RUN_QUEUED);
+	h->now_ms = 1700000005000;
+	house_tick(h);
+	assert_int_equal(state_of(h, late), 0); /* its time came, its lane was full */
+	end(h, a);
+	start(h, "once", "{\"issue\":1}", "");
+}
+
+static void test_delayed(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = start(h, "plain", "{}", "{\"begin_ms\":1700000060000}");
+
+	assert_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	assert_int_equal(core_next_due(h->core), 1700000060000);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("x"),
+			    .body = BASE_STR("1")});
+	assert_int_equal(h->reply.status, 202);
+	house_check(h);
+	h->now_ms = 1700000060000;
+	house_tick(h);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, run);
+	run = start(h, "plain", "{}", "{\"begin_ms\":1700000090000}");
+	cancel(h, run);
+	assert_int_equal(core_next_due(h->core), INT64_MAX);
+}
+
+static void test_rate(void **state)
+{
+	struct house *h = *state;
+	uint64_t run[3];
+
+	for (int i = 0; i < 3; i++)
+		run[i] = start(h, "slow", "{}", "");
+	assert_int_equal(state_of(h, run[0]), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, run[1]), CORE_RUN_QUEUED);
+	assert_int_equal(core_next_due(h->core), h->now_ms + 6000);
+	h->now_ms += 6000;
+	house_tick(h);
+	assert_int_equal(state_of(h, run[1]), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_QUEUED);
+	house_check(h);
+	h->now_ms += 5999;
+	house_tick(h);
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_QUEUED);
+	h->now_ms += 1;
+	house_tick(h);
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_ACTIVE);
+	h->now_ms += 3600000;
+	start(h, "slow", "{}", "");
+	assert_int_equal(state_of(h, h->reply.id), CORE_RUN_ACTIVE);
+}
+
+static void test_cap_and_priority(void **state)
+{
+	struct house *h = *state;
+	uint64_t a, low, mid, high;
+
+	limits(h, 1, 3);
+	a = start(h, "plain", "{}", "");
+	low = start(h, "plain", "{}", "{\"priority\":-1}");
+	mid = start(h, "plain", "{}", "");
+	high = start(h, "urgent", "{}", "");
+	assert_int_equal(refused(h, "plain", "{}"), 429);
+	assert_true(h->reply.retry_after_ms > 0);
+	end(h, a);
+	assert_int_equal(state_of(h, high), CORE_RUN_ACTIVE);
+	/* One that sleeps takes no slot. */
+	house_call(h, high, 0, "timer.sleep", "{\"ms\":1000000}", "");
+	assert_int_equal(state_of(h, mid), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, low), CORE_RUN_QUEUED);
+	/* It waits for an answer from outside: it takes one. */
+	house_call(h, mid, 0, "test.read", "{\"id\":\"1\"}", "");
+	assert_int_equal(state_of(h, low), CORE_RUN_QUEUED);
+	cancel(h, mid);
+	assert_int_equal(state_of(h, low), CORE_RUN_ACTIVE);
+}
+
+/* A level of priority is worth a minute. */
+static void test_ageing(void **state)
+{
+	struct house *h = *state;
+	uint64_t a, low, high;
+
+	limits(h, 1, 100);
+	a = start(h, "plain", "{}", "");
+	low = start(h, "plain", "{}", "{\"priority\":-1}");
+	h->now_ms += 59999;
+	high = start(h, "urgent", "{}", "{\"priority\":0}");
+	end(h, a);
+	assert_int_equal(state_of(h, high), CORE_RUN_ACTIVE);
+	h->now_ms += 2;
+	a = start(h, "urgent", "{}", "{\"priority\":0}");
+	end(h, high);
+	assert_int_equal(state_of(h, low), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, a), CORE_RUN_QUEUED);
+}
+
+/* Many that wait in one lane do not keep another out. */
+static void test_fair(void **state)
+{
+	struct house *h = *state;
+	uint64_t a, other;
+
+	limits(h, 1, 100000);
+	a = start(h, "plain", "{}", "");
+	for (int i = 0; i < 300; i++)
+		start(h, "plain", "{}", "");
+	h->now_ms += 1000;
+	other = start(h, "urgent", "{}", "{\"priority\":0}");
+	h->now_ms += 1000;
+	end(h, a);
+	a = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	assert_true(a != other); /* the lane that waited longer has its turn */
+	h->now_ms += 1000;
+	end(h, a);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, other);
+}
+
+/* A child needs no slot that its parent has, and does not wait for a place that its parent holds. */
+static void test_children(void **state)
+{
+	struct house *h = *state;
+	uint64_t parent;
+
+	limits(h, 1, 100);
+	parent = start(h, "plain", "{}", "");
+	house_call(h, parent, 0, "run.call", "{\"flow\":\"plain\",\"input\":{}}", "");
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, parent + 1);
+	end(h, parent + 1);
+	end(h, parent);
+	parent = start(h, "issue", "{\"issue\":\"1\"}", "");
+	house_call(h, parent, 0, "run.call", "{\"flow\":\"issue\",\"input\":{\"issue\":\"1\"}}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "deadlock"));
+	house_call(h, parent, 1, "run.start", "{\"flow\":\"issue\",\"input\":{\"issue\":\"1\"}}", "");
+	assert_int_equal(state_of(h, parent + 1), CORE_RUN_QUEUED);
+}
+
+static void test_forget(void **state)
+{
+	struct house *h = *state;
+	uint64_t a;
+
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	a = h->reply.id;
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
+	assert_int_equal(h->reply.status, 409);
+	end(h, a);
+	house_check(h);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	assert_int_equal(h->reply.id, a);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
+	assert_int_equal(h->reply.status, 200);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
+	assert_int_equal(h->reply.status, 404);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	assert_int_equal(h->reply.status, 201);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_lane, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_limit_of_a_flow, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_replace, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_reject, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_delayed, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_rate, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_cap_and_priority, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_ageing, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fair, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

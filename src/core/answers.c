@@ -13,7 +13,7 @@ static void put_gate(const struct core *c, struct base_jw *w, const struct core_
 	base_jw_mint(w, "run", (int64_t)g->run);
 	if (g->step != UINT32_MAX)
 		base_jw_mint(w, "step", g->step);
-	base_jw_mstr(w, "flow", r && r->flow ? r->flow->name : BASE_STR("aios:agent"));
+	base_jw_mstr(w, "flow", core_run_flow_name(r));
 	base_jw_mstr(w, "kind", g->kind);
 	base_jw_mstr(w, "title", g->title);
 	base_jw_mstr(w, "rule", g->rule);
@@ -210,7 +210,7 @@ bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret)
 	*ret = (struct core_run_info){.run = run,
 		.state = (enum core_run_state)r->state,
 		.outcome = core_run_extra(r)->outcome,
-		.flow = r->flow ? r->flow->name : BASE_STR("aios:agent"),
+		.flow = core_run_flow_name(r),
 		.as = core_word_text(r->as),
 		.seq_started = r->seq_started,
 		.seq_ended = core_run_extra(r)->seq_ended,

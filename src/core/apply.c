@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 void core_act(const struct core_apply *a, const struct core_act *act)
 {
@@ -32,6 +32,10 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_STEP_RETRY:
 	case CORE_EV_STEP_DOUBT:
 		core_apply_step(a, type, e);
+		break;
+	case CORE_EV_ROLLBACK_STARTED:
+	case CORE_EV_STEP_UNDONE:
+		core_apply_undo(a, type, e);
 		break;
 	case CORE_EV_GATE_OPENED:
 	case CORE_EV_GATE_DECIDED:

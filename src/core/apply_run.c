@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/money.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 static void set_limits(struct core *c, struct core_run *r, struct base_str grants)
 {
@@ -113,8 +113,12 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	if (core_step_open(waiting))
 		waiting->open->child = r->id;
 	core_admit_started(a, r, e);
-	if (r->state == CORE_RUN_ACTIVE)
+	if (core_run_is_undo(r)) { /* the core goes through it itself */
+		r->labels = parent ? parent->labels : 0;
+		r->budget = -1; /* it falls under that of its parent */
+	} else if (r->state == CORE_RUN_ACTIVE) {
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+	}
 }
 
 /* Gates of steps that are gone go with them. */
@@ -155,6 +159,37 @@ void core_run_retire(struct core_apply *a, struct core_run *r)
 		core_run_forget(a->c, r);
 }
 
+void core_run_close_gates(struct core_apply *a, struct core_run *r)
+{
+	if (r->has_gates)
+		close_gates(a, r, false);
+	if (r->extra && r->state != CORE_RUN_PARKED && r->state != CORE_RUN_PAUSED)
+		r->extra->park_gate = r->extra->seq_stand = 0;
+}
+
+/* What may have happened and can be asked for, or has an undo, stays until somebody knows. */
+static bool is_dropped(const struct core *c, const struct core_run *r, const struct core_step *s, bool stop)
+{
+	const struct core_open *o = core_step_open(s);
+	bool kept;
+
+	if (!o || s->status == CORE_STEP_WAITING)
+		return o != NULL;
+	kept = o->effect->uncertain &&
+	       (core_undo_counts(c, r, s) || (s->klass == CORE_LOOKUP && s->status == CORE_STEP_HELD));
+	return stop && !kept && (s->status == CORE_STEP_GATED || s->status == CORE_STEP_HELD);
+}
+
+void core_run_drop_steps(struct core_apply *a, struct core_run *r, bool stop)
+{
+	for (uint32_t i = 0; i < r->steps && r->open; i++) {
+		if (!is_dropped(a->c, r, &r->step[i], stop))
+			continue;
+		core_open_drop(a->c, r, i, CORE_STEP_FAILED, a->seq);
+		core_undo_step_end(a, &r->step[i], false);
+	}
+}
+
 static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 {
 	struct core_run *r = core_run_find(a->c, e->run);
@@ -162,20 +197,12 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 	struct core_run_extra *x;
 
 	BASE_CHECK(r && r->state != CORE_RUN_ENDED);
-	for (uint32_t i = 0; i < r->steps && r->open; i++) {
-		struct core_step *s = &r->step[i];
-		/* What may have happened and can be asked for stays until it was. */
-		bool drop = s->status == CORE_STEP_WAITING || (stop && s->status == CORE_STEP_GATED) ||
-			    (stop && s->status == CORE_STEP_HELD &&
-				    !(s->open->effect->uncertain && s->klass == CORE_LOOKUP));
-
-		if (drop)
-			core_open_drop(a->c, r, i, CORE_STEP_FAILED, a->seq);
-	}
+	core_run_drop_steps(a, r, stop);
 	r->state = CORE_RUN_ENDED;
 	if (stop)
 		r->flags |= CORE_RUN_STOPPED;
 	core_deadline_drop(a->c, r, UINT32_MAX);
+	core_undo_ended(a, r);
 	if (r->open) { /* it stays until they are settled */
 		x = core_run_extend(a->c, r);
 		x->outcome = e->outcome;
@@ -232,6 +259,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r->state = CORE_RUN_PARKED;
 		core_run_extend(a->c, r)->seq_stand = a->seq;
 		core_slot_update(a->c, r);
+		core_undo_sleep(a, r);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		break;
 	case CORE_EV_RUN_PAUSED:
@@ -240,6 +268,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r->state = CORE_RUN_PAUSED;
 		core_run_extend(a->c, r)->seq_stand = a->seq;
 		core_slot_update(a->c, r);
+		core_undo_sleep(a, r);
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		break;
 	case CORE_EV_RUN_ADMITTED:
@@ -260,7 +289,9 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 			core_crashes_forget(a->c, r->id);
 		if (r->has_gates)
 			close_gates(a, r, false);
-		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
+		core_undo_wake(a, r);
+		if (!core_run_is_undo(r))
+			core_act(a, &(struct core_act){.type = CORE_ACT_RUN_LOAD, .run = r->id});
 		break;
 	case CORE_EV_RUNS_RESTED:
 		core_apply_rested(a, &e->runs_rested);

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 enum { BREAKER_FAILS = 5, BREAKER_OPEN_MS = 30000 };
 
@@ -138,8 +138,8 @@ void core_finish_step(
 			core_run_retire(a, r);
 		return;
 	}
-	if (r->state != CORE_RUN_ACTIVE)
-		return; /* it stands still: the journal has it when it goes on */
+	if (r->state != CORE_RUN_ACTIVE || core_run_is_undo(r))
+		return; /* it stands still: the journal has it when it goes on; an undo run is in no worker */
 	if (base_blob_is_inline(value))
 		act.blob = *value;
 	core_act(a, &act);
@@ -216,6 +216,9 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	if (e->status >= CORE_STEP_DONE) {
 		s->status = e->status;
 		s->seq_end = a->seq;
+		if (action && action->handler == CORE_H_CHECKPOINT && e->status == CORE_STEP_DONE)
+			core_undo_checkpoint(a, r, e->step, e->args.data);
+		core_undo_called(a, r, e->step, e);
 		if (action && action->handler == CORE_H_SIGNAL_WAIT)
 			drop_signal(c, r, signal_name(c, e->args.data));
 		core_finish_step(a, r, e->step, e->status == CORE_STEP_DONE, &e->result);
@@ -224,6 +227,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	BASE_CHECK(action); /* an open step is of a known action; the catalogue never loses one */
 	o = core_open_add(c, r, e->step, e->status);
 	fill_open(c, o, action, e);
+	core_undo_called(a, r, e->step, e);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
 		o->signal = core_word_take(c, signal_name(c, e->args.data));
 	if (e->due_ms)
@@ -312,6 +316,7 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	s->labels = labels;
 	r->labels |= labels;
 	core_open_drop(a->c, r, step, to, a->seq);
+	core_undo_step_end(a, s, ok);
 	core_finish_step(a, r, step, ok, value);
 }
 

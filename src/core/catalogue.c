@@ -26,6 +26,9 @@ static const struct {
 	{"experiment.counts", CORE_H_EXPERIMENT_COUNTS, true},
 	{"outcome.record", CORE_H_OUTCOME, true},
 	{"log.write", CORE_H_LOG, true},
+	{"run.checkpoint", CORE_H_CHECKPOINT, true},
+	{"run.rollback", CORE_H_ROLLBACK, true},
+	{"run.again", CORE_H_AGAIN, true},
 };
 
 static int class_of(struct base_str s, enum core_class *ret)

@@ -33,8 +33,9 @@ enum core_run_state {
 	CORE_RUN_ACTIVE = 1, /* runs, or waits for a step */
 	CORE_RUN_PARKED = 2,
 	CORE_RUN_ENDED = 3,
-	CORE_RUN_QUEUED = 4, /* not begun: a delayed start, its lane or the cap on active runs is full */
-	CORE_RUN_PAUSED = 5, /* the operator holds it */
+	CORE_RUN_QUEUED = 4,  /* not begun: a delayed start, its lane or the cap on active runs is full */
+	CORE_RUN_PAUSED = 5,  /* the operator holds it */
+	CORE_RUN_UNDOING = 6, /* its steps are being undone; then it ends */
 };
 
 /* -ENOMEM. The caller frees *ret. */

@@ -34,7 +34,11 @@ enum { CORE_PRIORITY_MAX = 10, CORE_AGE_MS = 60000, CORE_QUEUE_RETRY_MS = 5000 }
 enum { CORE_ACTIVE_DEFAULT = 10000, CORE_QUEUE_DEFAULT = 100000 };
 
 enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
-enum { CORE_RUN_DRY = 1, CORE_RUN_STOPPED = 2 /* ended, and nothing is sent for it any more */ };
+enum {
+	CORE_RUN_DRY = 1,
+	CORE_RUN_STOPPED = 2, /* ended or being undone, and nothing is sent for it any more */
+	CORE_RUN_UNDO = 4,    /* undoes the steps of its parent */
+};
 /* Who resumes a run that crashed its worker, before it is quarantined. */
 #define CORE_BY_AIOS "aios"
 
@@ -63,6 +67,9 @@ enum core_handler {
 	CORE_H_EXPERIMENT_COUNTS,
 	CORE_H_OUTCOME,
 	CORE_H_LOG,
+	CORE_H_CHECKPOINT,
+	CORE_H_ROLLBACK,
+	CORE_H_AGAIN,
 };
 
 struct core_action {
@@ -357,6 +364,7 @@ struct core {
 	struct base_names *versions; /* by hash bytes */
 	struct base_names *words;    /* to struct core_word */
 	struct base_idmap *runs, *gates;
+	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */
 	struct core_effect *effect_first, *effect_last;
 	struct base_idmap *ended; /* run -> position of run_ended, or its key: see core_ended_seq */
@@ -374,6 +382,8 @@ struct core {
 	struct base_idmap *bucket_ids;
 	uint64_t next_place; /* ids of lanes and buckets */
 	uint64_t queued, awake, active_max, queue_max;
+	struct base_idmap
+		*undo_owners; /* step_called of an undoable step that is not settled: whose list has it */
 	struct base_json *config_doc;
 	int64_t budget_month, budget_run;
 	struct base_str customers; /* prefix of customer facts */
@@ -438,6 +448,8 @@ struct base_str core_word_text(const struct core_word *w);
 const struct core_run_extra *core_run_extra(const struct core_run *r);
 struct core_run_extra *core_run_extend(struct core *c, struct core_run *r); /* to write them */
 struct core_flow *core_run_payer(const struct core_run *r);		    /* or NULL */
+/* "aios:agent" and "aios:undo" for those that are built in. */
+struct base_str core_run_flow_name(const struct core_run *r);
 /* The run that waits for it, or NULL. */
 struct core_run *core_run_parent(const struct core *c, const struct core_run *r);
 /* Room for one more step; the new one is zeroed and counted. */
@@ -464,7 +476,8 @@ enum core_timer_kind {
 	CORE_TIMER_GATE = 2,
 	CORE_TIMER_RUN = 3,
 	CORE_TIMER_RATE = 4,
-	CORE_TIMER_DEADLINE = 8
+	CORE_TIMER_DEADLINE = 8,
+	CORE_TIMER_UNDO = 9,
 };
 void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint32_t sub, int64_t when);
 /* The earliest timer that is not stale. */
@@ -644,6 +657,11 @@ void core_admit_restored(struct core *c); /* after the runs: what is derived */
 /* A1 to A6. */
 void core_admit_check(const struct core *c);
 
+/* Ends one run; a step that waits for it is finished. `stop`: nothing is sent for it any more. */
+void core_end_run(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
+	struct base_str value, bool stop);
+/* A step that is not recorded yet: form, schema, grants, policy, budget, limits. */
+void core_decide_new_step(struct core_turn *t, struct core_run *r);
 /* Ends a run and those that it waits for, children first; nothing is sent for them any more. */
 void core_end_tree(
 	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str problem);
@@ -723,6 +741,10 @@ void core_apply_moved(struct core_apply *a, const struct core_run_moved *e);
 void core_crashes_forget(struct core *c, uint64_t run);
 /* Positions of the crashes that a quarantine shows. */
 size_t core_want_crashes(const struct core *c, uint64_t run, struct core_want *ret, size_t max);
+/* Steps that a run which ends does not wait for any more; `stop`: nor sends. */
+void core_run_drop_steps(struct core_apply *a, struct core_run *r, bool stop);
+/* Gates of steps that are gone go with them. */
+void core_run_close_gates(struct core_apply *a, struct core_run *r);
 /* A run that has ended: its gates go, and with its last open step the run itself. */
 void core_run_retire(struct core_apply *a, struct core_run *r);
 /* Hands a finished step's value to the flow. */

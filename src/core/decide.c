@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b)
 {
@@ -168,6 +168,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_RUN_CANCEL] = core_decide_run_cancel,
 		[CORE_CMD_RUN_RESUME] = core_decide_run_resume,
 		[CORE_CMD_RUNS_REST] = core_decide_runs_rest,
+		[CORE_CMD_RUN_ROLLBACK] = core_decide_rollback,
 		[CORE_CMD_FLOW_CALL] = core_decide_flow_call,
 		[CORE_CMD_FLOW_DONE] = core_decide_flow_end,
 		[CORE_CMD_FLOW_FAILED] = core_decide_flow_end,

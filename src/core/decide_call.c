@@ -2,7 +2,7 @@
  * refused. */
 #include <string.h>
 
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena)
 {
@@ -37,6 +37,8 @@ static void emit_called(struct core_turn *t, const struct core_call *call, struc
 	if (limit && ev->status < CORE_STEP_DONE)
 		ev->deadline_ms = t->cmd->now_ms + limit;
 	core_step_called_emit(t->block, t->cmd->now_ms, ev);
+	if (ev->status >= CORE_STEP_DONE)
+		core_undo_settle(t, ev->run, ev->step, ev->status == CORE_STEP_DONE, ev->result.data);
 }
 
 void core_emit_called_done(struct core_turn *t, const struct core_call *call, struct base_str result)
@@ -392,7 +394,7 @@ static void decide_known(struct core_turn *t, struct core_call *call)
 	core_decide_internal(t, call);
 }
 
-static void decide_new(struct core_turn *t, struct core_run *r)
+void core_decide_new_step(struct core_turn *t, struct core_run *r)
 {
 	struct core_call call = {.run = r,
 		.step = t->cmd->step,
@@ -402,6 +404,7 @@ static void decide_new(struct core_turn *t, struct core_run *r)
 		.args_hash = base_hash_of(t->cmd->body)};
 	struct base_json *args = NULL, *opts = NULL;
 	struct base_err err;
+	bool undoable;
 
 	if (base_json_parse(t->cmd->body, &args, &err) < 0 ||
 		base_json_is_canon(args, t->cmd->body, &err) < 0) {
@@ -431,6 +434,11 @@ static void decide_new(struct core_turn *t, struct core_run *r)
 				core_problem(t->arena, "invalid",
 					"%.*s: options: a customer and a key have at most %d bytes",
 					BASE_STR_ARG(t->cmd->name), CORE_NAME_MAX));
+		} else if (core_undo_read(t->c, call.opts, &undoable, &err) < 0) {
+			call.opts_text = BASE_STR_NONE;
+			core_emit_called_failed(t, &call,
+				core_problem(t->arena, "invalid", "%.*s: %s", BASE_STR_ARG(t->cmd->name),
+					err.text));
 		} else {
 			if (call.customer.len == 0)
 				call.customer = core_run_extra(r)->customer;
@@ -458,5 +466,5 @@ void core_decide_flow_call(struct core_turn *t)
 			(unsigned long long)r->id, t->cmd->step, r->steps);
 		return;
 	}
-	decide_new(t, r);
+	core_decide_new_step(t, r);
 }

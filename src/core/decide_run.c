@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 static void seed_of(struct core_turn *t, uint8_t seed[32])
 {
@@ -199,7 +199,7 @@ static struct core_open *waiting_parent(const struct core *c, const struct core_
 	return x->parent && o && o->child == r->id ? o : NULL;
 }
 
-static void end_run(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
+void core_end_run(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
 	struct base_str value, bool stop)
 {
 	struct core_open *o = waiting_parent(t->c, r);
@@ -245,6 +245,13 @@ static bool problem_is(struct base_str problem, const char *kind)
 static void end_children(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
 	struct base_str problem, unsigned depth)
 {
+	const struct core_undo *u = core_undo_find(t->c, r->id);
+	const struct core_run *undo = u && u->rollback ? core_run_find(t->c, u->rollback) : NULL;
+
+	if (undo && !waiting_parent(t->c, undo)) { /* a person asked for it: no step of this run waits */
+		end_children(t, undo, outcome, problem, depth + 1);
+		core_end_run(t, undo, outcome, problem, true);
+	}
 	for (uint32_t i = 0; i < r->steps; i++) {
 		const struct core_open *o = core_step_open(&r->step[i]);
 		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
@@ -253,7 +260,7 @@ static void end_children(struct core_turn *t, const struct core_run *r, enum cor
 			continue;
 		BASE_CHECK(depth < CORE_DEPTH_MAX);
 		end_children(t, child, outcome, problem, depth + 1);
-		end_run(t, child, outcome, problem, true);
+		core_end_run(t, child, outcome, problem, true);
 	}
 }
 
@@ -261,7 +268,7 @@ void core_end_tree(
 	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str problem)
 {
 	end_children(t, r, outcome, problem, 0);
-	end_run(t, r, outcome, problem, true);
+	core_end_run(t, r, outcome, problem, true);
 }
 
 void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem)
@@ -298,9 +305,21 @@ void core_decide_flow_end(struct core_turn *t)
 	end_children(t, r, CORE_CANCELLED,
 		core_problem(t->arena, "cancelled", "the run that waited for it has ended"), 0);
 	if (cmd->type == CORE_CMD_FLOW_DONE)
-		end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"), false);
+		core_end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"), false);
 	else
-		end_run(t, r, CORE_FAILED, cmd->body, false);
+		core_end_run(t, r, CORE_FAILED, cmd->body, false);
+}
+
+static bool asks_undo(const struct core_cmd *cmd)
+{
+	struct base_json *doc;
+	bool undo;
+
+	if (!cmd->params.len || base_json_parse(cmd->params, &doc, NULL) < 0)
+		return false;
+	undo = base_jv_bool(base_jv_get(base_json_root(doc), "undo"), false);
+	base_json_free(doc);
+	return undo;
 }
 
 void core_decide_run_cancel(struct core_turn *t)
@@ -316,9 +335,16 @@ void core_decide_run_cancel(struct core_turn *t)
 			(unsigned long long)cmd->run);
 		return;
 	}
+	if (asks_undo(cmd) && r->state != CORE_RUN_QUEUED) {
+		core_decide_rollback(t);
+		return;
+	}
 	problem = core_problem(t->arena, "cancelled", "cancelled by %.*s%s%.*s", BASE_STR_ARG(cmd->by.id),
 		cmd->text.len ? ": " : "", BASE_STR_ARG(cmd->text));
-	core_cancel(t, r, problem);
+	if (core_run_is_undo(r))
+		core_undo_end(t, r, CORE_CANCELLED, problem);
+	else
+		core_cancel(t, r, problem);
 	reply_run(t, 200, r->id, true);
 }
 

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 enum { BACKOFF_FIRST_MS = 200, BACKOFF_MAX_MS = 300000, UNREADABLE_MS = 1000 };
 
@@ -39,6 +39,7 @@ void core_emit_step_done(struct core_turn *t, uint64_t run, uint32_t step, struc
 			.cost = cost,
 			.usage = usage,
 			.labels = labels});
+	core_undo_settle(t, run, step, true, BASE_STR_NONE);
 }
 
 void core_emit_step_failed(
@@ -46,6 +47,7 @@ void core_emit_step_failed(
 {
 	core_step_failed_emit(t->block, t->cmd->now_ms,
 		&(struct core_step_failed){.run = run, .step = step, .problem = problem, .cost = cost});
+	core_undo_settle(t, run, step, false, problem);
 }
 
 /* Whose fault a failure was: 0 a restart of aios, 1 the outside, 2 a connector of aios. */
@@ -528,6 +530,10 @@ void core_decide_tick(struct core_turn *t)
 	}
 	if (item.kind == CORE_TIMER_DEADLINE) {
 		core_decide_deadline(t, &item);
+		return;
+	}
+	if (item.kind == CORE_TIMER_UNDO) {
+		core_undo_tick(t, core_run_find(t->c, item.id));
 		return;
 	}
 	r = core_run_find(t->c, item.id);

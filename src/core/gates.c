@@ -1,7 +1,7 @@
 /* Gates: questions to a person. One decision wins; what is decided is bound to the hash of what was shown. */
 #include <string.h>
 
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 enum { SHOWN_TEXT_MAX = 400, FIXED_VALUES_MAX = 4096 };
 
@@ -247,6 +247,12 @@ static void decide_parked(struct core_turn *t, struct decision *d)
 	core_cancel(t, d->run, core_problem(t->arena, "cancelled", "given up by %.*s", BASE_STR_ARG(d->by)));
 }
 
+static void decide_undo(struct core_turn *t, struct decision *d)
+{
+	emit_decided(t, d, BASE_STR_NONE);
+	core_undo_answer(t, d->run, d->answer, d->by);
+}
+
 static void decide_kind(struct core_turn *t, struct decision *d)
 {
 	if (base_str_is(d->gate->kind, "approve"))
@@ -255,6 +261,8 @@ static void decide_kind(struct core_turn *t, struct decision *d)
 		decide_doubt(t, d);
 	else if (base_str_is(d->gate->kind, "parked"))
 		decide_parked(t, d);
+	else if (base_str_is(d->gate->kind, "undo"))
+		decide_undo(t, d);
 	else
 		decide_held(t, d);
 }
@@ -268,6 +276,7 @@ static const struct {
 	{"budget", {"approve", "deny"}},
 	{"retry", {"approve", "deny"}},
 	{"doubt", {"happened", "send", "give_up", "deny"}},
+	{"undo", {"approve", "retry", "skip", "deny", "give_up"}},
 	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}},
 };
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 typedef void (*internal_fn)(struct core_turn *t, const struct core_call *call);
 
@@ -569,6 +569,8 @@ void core_decide_internal(struct core_turn *t, const struct core_call *call)
 		[CORE_H_EXPERIMENT_COUNTS] = experiment_counts,
 		[CORE_H_OUTCOME] = outcome_record,
 		[CORE_H_LOG] = log_write,
+		[CORE_H_CHECKPOINT] = core_decide_checkpoint,
+		[CORE_H_ROLLBACK] = core_decide_rollback_call,
 	};
 
 	table[call->action->handler](t, call);

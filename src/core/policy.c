@@ -99,6 +99,7 @@ static void bind(struct scene *s, const char *name, struct cel_value v)
 
 static void scene_init(struct scene *s, const struct core_question *q, struct base_arena *arena)
 {
+	const struct core_flow *flow;
 	struct base_buf b;
 	struct base_jw w;
 
@@ -114,7 +115,11 @@ static void scene_init(struct scene *s, const struct core_question *q, struct ba
 	base_buf_init(&b, 4096);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
-	base_jw_mstr(&w, "flow", q->run->flow ? q->run->flow->name : BASE_STR("aios:agent"));
+	/* An undo is judged as a call of the flow whose step it takes back. */
+	flow = q->run->flow || !(q->run->flags & CORE_RUN_UNDO) || core_run_extra(q->run)->agent
+		       ? q->run->flow
+		       : core_run_payer(q->run);
+	base_jw_mstr(&w, "flow", flow ? flow->name : BASE_STR("aios:agent"));
 	base_jw_mstr(&w, "agent", core_word_text(core_run_extra(q->run)->agent));
 	base_jw_mint(&w, "id", (int64_t)q->run->id);
 	base_jw_end_obj(&w);

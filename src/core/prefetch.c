@@ -1,7 +1,7 @@
 /* What a decision must read and the state does not hold: named first, fetched by the engine, then decided. */
 #include <string.h>
 
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 int64_t core_list_limit(struct base_jv args)
 {
@@ -117,6 +117,14 @@ static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 		return;
 	if (item.kind == CORE_TIMER_GATE) {
 		want(w, core_gate_find(c, item.id)->seq);
+		return;
+	}
+	if (item.kind == CORE_TIMER_UNDO) {
+		uint64_t seqs[3];
+		size_t n = core_undo_wants(c, core_run_find(c, item.id), seqs);
+
+		for (size_t i = 0; i < n; i++)
+			want(w, seqs[i]);
 		return;
 	}
 	s = core_step_find(core_run_find(c, item.id), item.sub);

@@ -63,7 +63,7 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata)
 	while (base_idmap_next(c->runs, &cursor, &id, &value)) {
 		const struct core_run *r = value;
 
-		if (r->state == CORE_RUN_ACTIVE && !r->rested)
+		if (r->state == CORE_RUN_ACTIVE && !r->rested && !(r->flags & CORE_RUN_UNDO))
 			core_act(&a, &(struct core_act){
 					     .type = CORE_ACT_RUN_LOAD, .run = id, .mode = r->open > 0});
 	}

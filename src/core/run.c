@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 /* --- words --- */
 
@@ -77,6 +77,13 @@ struct core_flow *core_run_payer(const struct core_run *r)
 	return r->flow ? r->flow : core_run_extra(r)->payer;
 }
 
+struct base_str core_run_flow_name(const struct core_run *r)
+{
+	if (r && (r->flags & CORE_RUN_UNDO))
+		return BASE_STR("aios:undo");
+	return r && r->flow ? r->flow->name : BASE_STR("aios:agent");
+}
+
 struct core_run *core_run_parent(const struct core *c, const struct core_run *r)
 {
 	uint64_t parent = core_run_extra(r)->parent;
@@ -110,6 +117,7 @@ void core_run_forget(struct core *c, struct core_run *r)
 	core_word_drop(c, r->by);
 	core_word_drop(c, r->origin);
 	core_deadlines_free(c, r);
+	core_undo_forget(c, r->id);
 	free_extra(c, r->extra);
 	core_crashes_forget(c, r->id);
 	base_slab_release(c->slab, r->step, r->steps_cap * sizeof(*r->step));

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 enum { FORMAT = 6 };
 
@@ -428,6 +428,10 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
 		put_gate(ret, core_gate_find(c, ids[i]));
+	n = sorted_ids(c->undos, a, &ids);
+	base_put_u64(ret, n);
+	for (size_t i = 0; i < n; i++)
+		core_undo_put(ret, core_undo_find(c, ids[i]));
 	n = sorted_ids(c->crashes, a, &ids);
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
@@ -480,6 +484,9 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		get_gate(c, &r);
+	n = u(&r);
+	for (uint64_t i = 0; i < n && !r.failed; i++)
+		core_undo_get(c, &r);
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		get_crashes(c, &r);

@@ -16,7 +16,7 @@
 #include <errno.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 enum { SCRATCH_MAX = 64 << 20 };
 
@@ -32,6 +32,7 @@ static int new_maps(struct core *c)
 			return -1;
 	if (base_idmap_new(&c->ended) < 0 || base_idmap_new(&c->bucket_ids) < 0 ||
 		base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 ||
+		base_idmap_new(&c->undos) < 0 || base_idmap_new(&c->undo_owners) < 0 ||
 		base_idmap_new(&c->crashes) < 0 || base_heap_new(&c->timers) < 0)
 		return -1;
 	return base_arena_new(SCRATCH_MAX, &c->scratch);
@@ -98,6 +99,8 @@ void core_free(struct core *c)
 	base_idmap_free(c->bucket_ids);
 	base_idmap_free(c->runs);
 	base_idmap_free(c->gates);
+	base_idmap_free(c->undos);
+	base_idmap_free(c->undo_owners);
 	base_idmap_free(c->crashes);
 	base_heap_free(c->timers);
 	base_arena_free(c->scratch);
@@ -223,6 +226,11 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 		return core_deadline_is_live(c, t);
 	if (t->kind == CORE_TIMER_RUN || t->kind == CORE_TIMER_RATE)
 		return core_admit_timer_live(c, t);
+	if (t->kind == CORE_TIMER_UNDO) {
+		const struct core_undo *u = core_undo_find(c, t->id);
+
+		return u && u->work && u->work->due_ms == t->when;
+	}
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
 	if (!core_step_open(s) || s->open->due_ms != t->when)
@@ -255,7 +263,7 @@ static void check_run(const struct core_run *r)
 	int64_t reserved = 0;
 	uint32_t open = 0, sent = 0;
 
-	BASE_CHECK(r->state >= CORE_RUN_ACTIVE && r->state <= CORE_RUN_PAUSED);
+	BASE_CHECK(r->state >= CORE_RUN_ACTIVE && r->state <= CORE_RUN_UNDOING);
 	BASE_CHECK((r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED) ==
 		   (core_run_extra(r)->seq_stand != 0)); /* S10 */
 	for (const struct core_deadline *d = core_run_extra(r)->deadlines; d; d = d->next) {
@@ -306,6 +314,7 @@ void core_check(const struct core *c)
 		reserved += x->reserved;
 	}
 	BASE_CHECK(reserved == c->reserved); /* S4 */
+	core_undo_check(c);
 	cursor = 0;
 	while (base_idmap_next(c->crashes, &cursor, &id, &value)) /* S9 */
 		BASE_CHECK(core_run_find(c, id) && ((const struct core_crashes *)value)->count > 0);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/money.h"
-#include "core/core_int.h"
+#include "core/undo_int.h"
 
 struct why {
 	const struct core *c;
@@ -126,7 +126,8 @@ static const char *state_word(const struct core_run *r)
 		[CORE_RUN_PARKED] = "parked",
 		[CORE_RUN_ENDED] = "over",
 		[CORE_RUN_QUEUED] = "queued",
-		[CORE_RUN_PAUSED] = "paused"};
+		[CORE_RUN_PAUSED] = "paused",
+		[CORE_RUN_UNDOING] = "being undone"};
 
 	return words[r->state];
 }
@@ -377,9 +378,35 @@ static void because_queued(struct why *y, struct reason *r)
 	base_buf_cstr(&r->wakes, "the end of a run that goes before it");
 }
 
+/* A rollback that may not begin: what may have happened in its range is not settled. */
+static void because_unsettled(struct why *y, struct reason *r, const struct core_undo *u)
+{
+	for (uint32_t k = u->count; k > 0; k--) {
+		const struct core_undoable *i = &u->item[k - 1];
+		const struct core_open *o =
+			core_step_open(core_step_find(core_run_find(y->c, i->run), i->step));
+
+		if (i->state == CORE_UNDO_READY)
+			continue;
+		r->kind = "rollback_held";
+		base_buf_printf(&r->text, " undoes nothing yet: step %u (%.*s) of run %llu %s", i->step,
+			BASE_STR_ARG(y->c->action_names[i->action]), (unsigned long long)i->run,
+			i->state == CORE_UNDO_OPEN ? "may have happened and must be settled first"
+						   : "is being undone by another run");
+		r->gate = o ? o->gate : 0;
+		if (r->gate)
+			base_buf_printf(&r->wakes, "aios settle %llu --happened | --give-up",
+				(unsigned long long)r->gate);
+		else
+			base_buf_cstr(&r->wakes, "the answer of the outside");
+		return;
+	}
+}
+
 static void because_of_run(struct why *y, struct reason *r)
 {
 	const struct core_deadline *d = core_deadline_of(y->run, UINT32_MAX);
+	const struct core_undo *u = core_undo_find(y->c, y->run->id);
 	uint32_t open = y->run->open;
 
 	base_buf_printf(&r->text, "run %llu of %.*s", (unsigned long long)y->run->id,
@@ -395,6 +422,13 @@ static void because_of_run(struct why *y, struct reason *r)
 	case CORE_RUN_QUEUED:
 		because_queued(y, r);
 		break;
+	case CORE_RUN_UNDOING:
+		r->kind = "undoing";
+		base_buf_printf(&r->text, " is being undone by run %llu, and ends then",
+			(unsigned long long)u->rollback);
+		base_buf_printf(&r->wakes, "aios why %llu", (unsigned long long)u->rollback);
+		r->child = u->rollback;
+		break;
 	case CORE_RUN_ENDED:
 		r->kind = "ended";
 		base_buf_printf(&r->text, " is over; %u of its calls %s not settled yet", open,
@@ -402,7 +436,9 @@ static void because_of_run(struct why *y, struct reason *r)
 		break;
 	default:
 		r->kind = open ? "waiting" : "running";
-		if (open)
+		if (!open && u && u->work && u->unsettled)
+			because_unsettled(y, r, u);
+		else if (open)
 			base_buf_printf(&r->text, " waits for %u step%s", open, open == 1 ? "" : "s");
 		else
 			base_buf_cstr(&r->text, " does not wait: it runs now");

@@ -255,7 +255,7 @@ static bool run_is_over(const struct engine *e, uint64_t run)
 {
 	struct core_run_info info;
 
-	return !core_run_get(e->core, run, &info) || (info.state == CORE_RUN_ENDED && info.stopped);
+	return !core_run_get(e->core, run, &info) || info.stopped;
 }
 
 /* True: it may not leave any more as it was released (E5), and c is gone. */

@@ -98,8 +98,11 @@ static struct base_str blob_of(const struct core_record *rec)
 	switch (rec->type) {
 	case CORE_EV_FACT_PUT:
 		return e.fact_put.value.data;
-	case CORE_EV_STEP_CALLED:
-		return e.step_called.args.data;
+	case CORE_EV_STEP_CALLED: /* as the engine: a step that ended at once stands here with its result */
+		return e.step_called.status >= CORE_STEP_DONE ? e.step_called.result.data
+							      : e.step_called.args.data;
+	case CORE_EV_STEP_DONE:
+		return e.step_done.result.data;
 	case CORE_EV_GATE_OPENED:
 		return e.gate_opened.show.data;
 	case CORE_EV_SIGNAL_SENT:

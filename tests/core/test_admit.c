@@ -14,22 +14,109 @@
 #define HEX64(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
 
 static const char deployment[] =
-	"{\"config\":{\"name\":\"test\"},\"policy\":{\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},\"flows\":["
-	"{\"name\":\"plain\",\"version\":\"" HEX64("00") "\",\"modules\":{\"entry\":\"flows/plain.js\"},\"spec\":{},"
-	"\"grants\":[\"*\"]},"
-	"{\"name\":\"urgent\",\"version\":\"" HEX64("01") "\",\"modules\":{\"entry\":\"flows/urgent.js\"},"
-	"\"spec\":{\"priority\":5},\"grants\":[\"*\"]},"
-	"{\"name\":\"issue\",\"version\":\"" HEX64("02") "\",\"modules\":{\"entry\":\"flows/issue.js\"},"
-	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1}},\"grants\":[\"*\"]},"
-	"{\"name\":\"pair\",\"version\":\"" HEX64("03") "\",\"modules\":{\"entry\":\"flows/pair.js\"},"
-	"\"spec\":{\"concurrency\":{\"limit\":2}},\"grants\":[\"*\"]},"
-	"{\"name\":\"newest\",\"version\":\"" HEX64("04") "\",\"modules\":{\"entry\":\"flows/newest.js\"},"
-	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1,\"policy\":\"replace\"}},\"grants\":[\"*\"]},"
-	"{\"name\":\"once\",\"version\":\"" HEX64("05") "\",\"modules\":{\"entry\":\"flows/once.js\"},"
-	"\"spec\":{\"concurrency\":{\"key\":\"input.issue\",\"limit\":1,\"policy\":\"reject\"}},\"grants\":[\"*\"]},"
-	"{\"name\":\"slow\",\"version\":\"" HEX64("06") "\",\"modules\":{\"entry\":\"flows/slow.js\"},"
-	"\"spec\":{\"rate\":{\"limit\":\"10/m\"}},\"grants\":[\"*\"]}"
-	"]}";
+	"{\"config\":{\"name\":\"test\"},\"policy\":{\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},"
+	"\"flows\":["
+	"{\"name\":\"plain\",\"version\":\"" HEX64(
+		"00") "\",\"modules\":{\"entry\":\"flows/plain.js\"},\"spec\":{},"
+		      "\"grants\":[\"*\"]},"
+		      "{\"name\":\"urgent\",\"version\":\"" HEX64(
+			      "01") "\",\"modules\":{\"entry\":\"flows/urgent.js\"},"
+				    "\"spec\":{\"priority\":5},\"grants\":[\"*\"]},"
+				    "{\"name\":\"issue\",\"version\":\"" HEX64(
+					    "02") "\",\"modules\":{\"entry\":\"flows/issue.js\"},"
+						  "\"spec\":{\"concurrency\":{\"key\":\"input.issue\","
+						  "\"limit\":1}},\"grants\":[\"*\"]},"
+						  "{\"name\":\"pair\",\"version\":\"" HEX64(
+							  "03") "\",\"modules\":{\"entry\":\"flows/"
+								"pair.js\"},"
+								"\"spec\":{\"concurrency\":{\"limit\":2}},"
+								"\"grants\":[\"*\"]},"
+								"{\"name\":\"newest\",\"version\":\"" HEX64(
+									"04") "\",\"modules\":{\"entry\":"
+									      "\"flows/newest.js\"},"
+									      "\"spec\":{\"concurrency\":{"
+									      "\"key\":\"input.issue\","
+									      "\"limit\":1,\"policy\":"
+									      "\"replace\"}},\"grants\":[\"*"
+									      "\"]},"
+									      "{\"name\":\"once\","
+									      "\"version\":\"" HEX64(
+										      "05") "\",\"modules\":{"
+											    "\"entry\":"
+											    "\"flows/"
+											    "once.js\"},"
+											    "\"spec\":{"
+											    "\"concurrency\":"
+											    "{\"key\":"
+											    "\"input.issue\","
+											    "\"limit\":1,"
+											    "\"policy\":"
+											    "\"reject\"}},"
+											    "\"grants\":[\"*"
+											    "\"]},"
+											    "{\"name\":"
+											    "\"slow\","
+											    "\"version\":"
+											    "\"" HEX64(
+												    "06") "\""
+													  ","
+													  "\""
+													  "mo"
+													  "du"
+													  "le"
+													  "s"
+													  "\""
+													  ":{"
+													  "\""
+													  "en"
+													  "tr"
+													  "y"
+													  "\""
+													  ":"
+													  "\""
+													  "fl"
+													  "ow"
+													  "s/"
+													  "sl"
+													  "ow"
+													  ".j"
+													  "s"
+													  "\""
+													  "},"
+													  "\""
+													  "sp"
+													  "ec"
+													  "\""
+													  ":{"
+													  "\""
+													  "ra"
+													  "te"
+													  "\""
+													  ":{"
+													  "\""
+													  "li"
+													  "mi"
+													  "t"
+													  "\""
+													  ":"
+													  "\""
+													  "10"
+													  "/m"
+													  "\""
+													  "}}"
+													  ","
+													  "\""
+													  "gr"
+													  "an"
+													  "ts"
+													  "\""
+													  ":["
+													  "\""
+													  "*"
+													  "\""
+													  "]}"
+													  "]"
+													  "}";
 
 static int set_up(void **state)
 {
@@ -66,7 +153,8 @@ static enum core_run_state state_of(struct house *h, uint64_t run)
 
 static void end(struct house *h, uint64_t run)
 {
-	house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run, .body = BASE_STR("1"), .step = 99});
+	house_do(h,
+		(struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run, .body = BASE_STR("1"), .step = 99});
 	assert_int_equal(state_of(h, run), 0);
 }
 
@@ -80,8 +168,8 @@ static void limits(struct house *h, int active, int queue)
 {
 	char text[200];
 
-	snprintf(text, sizeof(text), "{\"config\":{\"name\":\"test\",\"limits\":{\"active\":%d,\"queue\":%d}}}",
-		active, queue);
+	snprintf(text, sizeof(text),
+		"{\"config\":{\"name\":\"test\",\"limits\":{\"active\":%d,\"queue\":%d}}}", active, queue);
 	house_deploy(h, text);
 }
 
@@ -161,8 +249,9 @@ static void test_delayed(void **state)
 
 	assert_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
 	assert_int_equal(core_next_due(h->core), 1700000060000);
-	house_do(h, (struct core_cmd){.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("x"),
-			    .body = BASE_STR("1")});
+	house_do(h,
+		(struct core_cmd){
+			.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("x"), .body = BASE_STR("1")});
 	assert_int_equal(h->reply.status, 202);
 	house_check(h);
 	h->now_ms = 1700000060000;
@@ -289,19 +378,22 @@ static void test_forget(void **state)
 	struct house *h = *state;
 	uint64_t a;
 
-	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	house_do(h, (struct core_cmd){
+			    .type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
 	a = h->reply.id;
 	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
 	assert_int_equal(h->reply.status, 409);
 	end(h, a);
 	house_check(h);
-	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	house_do(h, (struct core_cmd){
+			    .type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
 	assert_int_equal(h->reply.id, a);
 	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
 	assert_int_equal(h->reply.status, 200);
 	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = a});
 	assert_int_equal(h->reply.status, 404);
-	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
+	house_do(h, (struct core_cmd){
+			    .type = CORE_CMD_RUN_START, .name = BASE_STR("plain"), .key = BASE_STR("k")});
 	assert_int_equal(h->reply.status, 201);
 }
 

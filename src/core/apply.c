@@ -48,6 +48,13 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_LOGGED:
 		core_apply_memory(a, type, e);
 		break;
+	case CORE_EV_SCHEDULE_SET:
+	case CORE_EV_SCHEDULE_REMOVED:
+	case CORE_EV_SCHEDULE_FIRED:
+	case CORE_EV_SCHEDULE_PAUSED:
+	case CORE_EV_ZONE_SET:
+		core_apply_schedule(a, type, e);
+		break;
 	default:
 		core_apply_company(a, type, e);
 		break;

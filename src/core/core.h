@@ -121,8 +121,16 @@ struct core_cmd {
 	struct base_str body;
 	struct base_str params;
 	struct base_hash hash;
+	const struct core_zone_file
+		*zones; /* DEPLOY: of the zones that it names; START: of core_zone_names */
+	size_t zone_count;
 	const struct core_fetched *fetched; /* what core_prefetch asked for, in its order */
 	size_t fetched_count;
+};
+
+/* The rules of a time zone as this machine has them (TZif); empty: it has none of that name. */
+struct core_zone_file {
+	struct base_str name, file;
 };
 
 /* Something that a decision must read and the state does not hold: the event at a position of the log. */
@@ -284,6 +292,13 @@ enum { CORE_WHY_MAX = 1000 }; /* waits of one answer */
  * "action","kind","text",…}]}. Times in ms; "limit": when its own time limit ends it. */
 int core_why_json(const struct core *c, uint64_t run, int64_t now_ms, core_read_fn read, void *userdata,
 	struct base_buf *ret);
+int core_schedules_json(const struct core *c, struct base_buf *ret);
+/* One, with its next ten firings. -ENOENT. */
+int core_schedule_json(const struct core *c, struct base_str name, struct base_buf *ret);
+/* May this be the name of a time zone ("Europe/Amsterdam")? It cannot lead out of a folder. */
+bool core_zone_name_valid(struct base_str name);
+/* The time zones that schedules in the state name: how many, at most max. Views until the next apply. */
+size_t core_zone_names(const struct core *c, struct base_str *ret, size_t max);
 /* Facts: positions, in key order. */
 bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
 size_t core_fact_list(

@@ -348,6 +348,7 @@ struct core_rule { /* derived from policy_set */
 	bool uses_customer, uses_args, simple; /* simple: no condition */
 };
 
+struct core_schedules;
 struct core {
 	struct base_slab *slab;
 	struct base_arena *scratch; /* for apply and answers; reset at each use */
@@ -366,6 +367,7 @@ struct core {
 	struct base_idmap *runs, *gates;
 	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */
+	struct core_schedules *schedules;
 	struct core_effect *effect_first, *effect_last;
 	struct base_idmap *ended; /* run -> position of run_ended, or its key: see core_ended_seq */
 	struct base_names *lanes, *buckets;
@@ -476,6 +478,7 @@ enum core_timer_kind {
 	CORE_TIMER_GATE = 2,
 	CORE_TIMER_RUN = 3,
 	CORE_TIMER_RATE = 4,
+	CORE_TIMER_SCHEDULE = 5,
 	CORE_TIMER_DEADLINE = 8,
 	CORE_TIMER_UNDO = 9,
 };
@@ -588,7 +591,7 @@ struct core_start {
 	const struct core_agent *agent;
 	const struct core_run *parent;
 	uint32_t parent_step;
-	struct base_str by, origin, key, input, customer, limits;
+	struct base_str by, origin, key, input, customer, limits, trigger;
 	bool dry;
 	int64_t timeout_ms; /* 0: what its flow declares */
 	/* flow control */
@@ -718,6 +721,30 @@ struct core_gate_open {
 };
 uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
 
+/* --- schedule.c, schedule_state.c --- */
+
+/* What stands in schedule_fired.why when it waits for the run before it. */
+#define CORE_SCHEDULE_QUEUED "queued"
+int core_schedules_new(struct core *c);
+void core_schedules_free(struct core *c);
+/* The rules that the engine brought and that differ from the log's: zone_set events. */
+void core_emit_zones(struct core_turn *t);
+/* Schedules in zones whose rules change, but those that are set or removed in this decision anyway: their next times. */
+typedef bool (*core_named_fn)(void *userdata, struct base_str name);
+void core_emit_rezoned(struct core_turn *t, core_named_fn touched, void *userdata);
+/* The schedules of a flow as its spec has them; `check`: only says what would change. -1 with what is wrong. */
+int core_deploy_schedules(struct core_turn *t, struct base_str flow, struct base_jv spec, bool check,
+	void (*changed)(void *userdata, const char *what, struct base_str name), void *userdata,
+	struct base_err *err) __attribute__((warn_unused_result));
+void core_decide_schedule(struct core_turn *t, uint64_t id);
+void core_decide_schedule_pause(struct core_turn *t);
+bool core_schedule_timer_is_live(const struct core *c, uint64_t id, int64_t when);
+/* A run that may be a schedule's has ended. */
+void core_schedule_run_ended(struct core *c, uint64_t run, uint8_t outcome, uint64_t next);
+void core_schedules_put(const struct core *c, struct base_buf *b);
+void core_schedules_get(struct core *c, struct base_reader *r);
+void core_schedules_check(const struct core *c);
+
 /* --- apply --- */
 struct core_apply {
 	struct core *c;
@@ -730,6 +757,7 @@ void core_act(const struct core_apply *a, const struct core_act *act);
 void core_apply_company(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_schedule(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_rested(struct core_apply *a, const struct core_runs_rested *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);

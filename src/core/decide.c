@@ -189,6 +189,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
 		[CORE_CMD_RUN_PARK] = core_decide_run_park,
 		[CORE_CMD_RUN_FORGET] = core_decide_run_forget,
+		[CORE_CMD_SCHEDULE_PAUSE] = core_decide_schedule_pause,
 	};
 	unsigned type = t->cmd->type;
 

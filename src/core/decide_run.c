@@ -55,6 +55,7 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.input_hash = base_hash_of(s->input),
 		.customer = s->customer,
 		.flags = s->dry ? CORE_RUN_DRY : 0,
+		.trigger = s->trigger,
 		.grants = s->limits};
 	struct core_start checked = *s;
 	struct base_str problem;

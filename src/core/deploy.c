@@ -1,6 +1,7 @@
 /* Deploy, keys: what the operator puts in place. */
 #include <string.h>
 
+#include "base/check.h"
 #include "core/core_int.h"
 
 struct deployment {
@@ -8,6 +9,7 @@ struct deployment {
 	struct base_jw w; /* the reply: a list of changes */
 	bool check;	  /* report only */
 	unsigned changes;
+	struct base_names *touched; /* schedules that are set or removed */
 };
 
 static void note_change(struct deployment *d, const char *what, struct base_str name, const char *version)
@@ -28,6 +30,21 @@ static struct base_str written(struct core_turn *t, struct base_jv v)
 	base_buf_init(&b, 64 << 20);
 	base_jv_write(v, &b);
 	return core_buf_to_arena(t->arena, &b);
+}
+
+static void schedule_changed(void *userdata, const char *what, struct base_str name)
+{
+	struct deployment *d = userdata;
+
+	note_change(d, what, name, NULL);
+	BASE_CHECK(base_names_put(d->touched, name, d) == 0);
+}
+
+static bool schedule_touched(void *userdata, struct base_str name)
+{
+	const struct deployment *d = userdata;
+
+	return base_names_get(d->touched, name) != NULL;
 }
 
 static bool same_grants(const struct core *c, struct base_str id, struct base_jv grants)
@@ -76,6 +93,17 @@ static void deploy_flow(struct deployment *d, struct base_jv v)
 	ev.spec = written(t, base_jv_get(v, "spec"));
 	ev.grants = written(t, grants);
 	core_flow_deployed_emit(t->block, t->cmd->now_ms, &ev);
+}
+
+static void deploy_schedules(struct deployment *d, struct base_jv v)
+{
+	struct core_turn *t = d->t;
+	struct base_err err;
+
+	if (t->reply->status == 200 &&
+		core_deploy_schedules(t, base_jv_str(base_jv_get(v, "name")), base_jv_get(v, "spec"),
+			d->check, schedule_changed, d, &err) < 0)
+		core_refuse(t, 422, "invalid", "%s", err.text);
 }
 
 static void deploy_agent(struct deployment *d, struct base_jv v)
@@ -153,6 +181,7 @@ void core_decide_deploy(struct core_turn *t)
 		d.check = base_jv_bool(base_jv_get(base_json_root(params), "check"), false);
 		base_json_free(params);
 	}
+	BASE_CHECK(base_names_new(&d.touched) == 0);
 	base_buf_init(&b, 16 << 20);
 	d.w = base_jw_of(&b);
 	base_jw_obj(&d.w);
@@ -161,10 +190,17 @@ void core_decide_deploy(struct core_turn *t)
 	if (deploy_settings(&d, base_json_root(doc)) == 0) {
 		while (base_jv_next(base_jv_get(base_json_root(doc), "agents"), &it, &key, &v))
 			deploy_agent(&d, v);
+		if (!d.check)
+			core_emit_zones(t);
 		it = (struct base_jv_iter){0};
-		while (base_jv_next(base_jv_get(base_json_root(doc), "flows"), &it, &key, &v))
+		while (base_jv_next(base_jv_get(base_json_root(doc), "flows"), &it, &key, &v)) {
 			deploy_flow(&d, v);
+			deploy_schedules(&d, v);
+		}
+		if (!d.check)
+			core_emit_rezoned(t, schedule_touched, &d);
 	}
+	base_names_free(d.touched);
 	base_jw_end_arr(&d.w);
 	base_jw_end_obj(&d.w);
 	if (t->reply->status == 200)

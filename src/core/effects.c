@@ -496,6 +496,8 @@ void core_decide_start(struct core_turn *t)
 	core_engine_started_emit(t->block, t->cmd->now_ms,
 		&(struct core_engine_started){
 			.epoch = t->c->epoch + 1, .version = t->cmd->text, .interpreter = t->cmd->name});
+	core_emit_zones(t);
+	core_emit_rezoned(t, NULL, NULL);
 	for (struct core_effect *x = t->c->effect_first; x; x = x->next) {
 		struct core_open *o = x->open;
 		struct core_run *r = core_run_find(t->c, o->run);
@@ -534,6 +536,10 @@ void core_decide_tick(struct core_turn *t)
 	}
 	if (item.kind == CORE_TIMER_UNDO) {
 		core_undo_tick(t, core_run_find(t->c, item.id));
+		return;
+	}
+	if (item.kind == CORE_TIMER_SCHEDULE) {
+		core_decide_schedule(t, item.id);
 		return;
 	}
 	r = core_run_find(t->c, item.id);

@@ -127,6 +127,8 @@ static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 			want(w, seqs[i]);
 		return;
 	}
+	if (item.kind == CORE_TIMER_SCHEDULE)
+		return;
 	s = core_step_find(core_run_find(c, item.id), item.sub);
 	if (!s || (s->status != CORE_STEP_HELD && s->status != CORE_STEP_SENT))
 		return;

@@ -12,6 +12,7 @@
  * internal). S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
  *  S9  What is known of crashes belongs to a run that is open.
  *  S10 A parked or paused run knows the event since which it stands.
+ *  S11 A schedule's next time is behind the last that it looked at; its run, where that is open, leads to it.
  */
 #include <errno.h>
 
@@ -34,6 +35,8 @@ static int new_maps(struct core *c)
 		base_idmap_new(&c->runs) < 0 || base_idmap_new(&c->gates) < 0 ||
 		base_idmap_new(&c->undos) < 0 || base_idmap_new(&c->undo_owners) < 0 ||
 		base_idmap_new(&c->crashes) < 0 || base_heap_new(&c->timers) < 0)
+		return -1;
+	if (core_schedules_new(c) < 0)
 		return -1;
 	return base_arena_new(SCRATCH_MAX, &c->scratch);
 }
@@ -97,6 +100,7 @@ void core_free(struct core *c)
 		base_names_free(names[i]);
 	base_idmap_free(c->ended);
 	base_idmap_free(c->bucket_ids);
+	core_schedules_free(c);
 	base_idmap_free(c->runs);
 	base_idmap_free(c->gates);
 	base_idmap_free(c->undos);
@@ -231,6 +235,8 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 
 		return u && u->work && u->work->due_ms == t->when;
 	}
+	if (t->kind == CORE_TIMER_SCHEDULE)
+		return core_schedule_timer_is_live(c, t->id, t->when);
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
 	if (!core_step_open(s) || s->open->due_ms != t->when)
@@ -329,6 +335,7 @@ void core_check(const struct core *c)
 			   (r && (core_step_open(s) || core_run_extra(r)->park_gate == id))); /* S5 */
 	}
 	core_admit_check(c);
+	core_schedules_check(c); /* S11 */
 }
 
 uint64_t core_seq(const struct core *c)

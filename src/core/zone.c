@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/core.h"
+
 enum { DAY_S = 86400, HEADER = 44, TIMES_MAX = 4096, TYPES_MAX = 256, OFFSET_MAX_S = 26 * 3600 };
 /* Changes between two times that a search walks through at most; real zones have some hundreds in all. */
 enum { WALK_MAX = 2 * TIMES_MAX };

@@ -30,8 +30,6 @@ struct core_zone {			   /* zeroed: UTC */
 /* A view of `file`, which must outlive it; every length and index in it is checked. -EBADMSG with what is wrong. */
 int core_zone_read(struct base_str file, struct core_zone *ret, struct base_err *err)
 	__attribute__((warn_unused_result));
-/* May this be the name of a zone ("Europe/Amsterdam")? It cannot lead out of the folder of zones. */
-bool core_zone_name_valid(struct base_str name);
 
 /* What local clocks are ahead of UTC. */
 int32_t core_zone_offset(const struct core_zone *z, int64_t time);

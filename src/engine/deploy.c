@@ -259,6 +259,28 @@ static void put_deployment(struct deploy *d, struct base_buf *b)
 	base_json_free(doc);
 }
 
+/* What was put together goes to the core, with the rules of the time zones that its flows name. */
+static void decide(struct engine *e, struct engine_req *q, const struct deploy *d, struct base_str deployment)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_DEPLOY,
+		.body = deployment,
+		.params = d->check ? BASE_STR("{\"check\":true}") : BASE_STR_NONE};
+	struct engine_zones zones = {.count = 0};
+	struct base_json *doc = NULL;
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+
+	if (base_json_parse(deployment, &doc, NULL) == 0)
+		while (base_jv_next(base_jv_get(base_json_root(doc), "flows"), &it, &none, &v))
+			engine_zones_add_spec(&zones, base_jv_get(v, "spec"));
+	cmd.zones = zones.file;
+	cmd.zone_count = zones.count;
+	engine_reply_cmd(e, q, &cmd);
+	engine_zones_done(&zones);
+	base_json_free(doc);
+}
+
 static void finish(struct engine *e, struct deploy *d)
 {
 	struct engine_req *q = engine_req_of(e, d->req);
@@ -267,10 +289,7 @@ static void finish(struct engine *e, struct deploy *d)
 	if (q && !d->failed) {
 		base_buf_init(&b, 64 << 20);
 		put_deployment(d, &b);
-		engine_reply_cmd(e, q,
-			&(struct core_cmd){.type = CORE_CMD_DEPLOY,
-				.body = base_buf_view(&b),
-				.params = d->check ? BASE_STR("{\"check\":true}") : BASE_STR_NONE});
+		decide(e, q, d, base_buf_view(&b));
 		base_buf_done(&b);
 	}
 	deploy_free(d);

@@ -372,6 +372,20 @@ void engine_views_ask(
 /* API keys of model providers in the environment go into the vault. */
 void engine_vault_adopt(struct engine *e);
 
+/* --- time zones (zones.c) --- */
+
+enum { ENGINE_ZONES_MAX = 64 };
+struct engine_zones { /* zeroed: none; engine_zones_done frees what it holds */
+	struct core_zone_file file[ENGINE_ZONES_MAX];
+	struct base_buf text[ENGINE_ZONES_MAX];
+	size_t count;
+};
+/* Reads the rules of a zone, once each; `name` must outlive z. */
+void engine_zones_add(struct engine_zones *z, struct base_str name);
+/* Of every zone that a flow's spec names. */
+void engine_zones_add_spec(struct engine_zones *z, struct base_jv spec);
+void engine_zones_done(struct engine_zones *z);
+
 /* --- views --- */
 
 void engine_views_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
@@ -480,6 +494,9 @@ void engine_op_views(struct engine *e, struct engine_req *q);
 const char *engine_run_state(const struct core_run_info *info);
 /* api_why.c */
 void engine_op_run_why(struct engine *e, struct engine_req *q);
+/* api_schedules.c */
+void engine_op_schedules(struct engine *e, struct engine_req *q);
+void engine_op_schedule_pause(struct engine *e, struct engine_req *q);
 /* api_gates.c */
 void engine_op_gates(struct engine *e, struct engine_req *q);
 void engine_op_gate(struct engine *e, struct engine_req *q);

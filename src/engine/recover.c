@@ -155,9 +155,19 @@ static int begin(struct engine *e)
 {
 	struct core_cmd cmd = {
 		.type = CORE_CMD_START, .text = BASE_STR(ENGINE_VERSION), .name = engine_interpreter()};
+	struct base_str names[ENGINE_ZONES_MAX];
+	struct engine_zones zones = {.count = 0};
+	size_t n = core_zone_names(e->core, names, ENGINE_ZONES_MAX);
 	struct core_reply reply;
+	int rc;
 
-	return engine_decide(e, &cmd, &reply);
+	for (size_t i = 0; i < n; i++)
+		engine_zones_add(&zones, names[i]);
+	cmd.zones = zones.file;
+	cmd.zone_count = zones.count;
+	rc = engine_decide(e, &cmd, &reply);
+	engine_zones_done(&zones);
+	return rc;
 }
 
 int engine_recover(struct engine *e, struct base_err *err)

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "core/core.h"
 #include "core/cron.h"
 #include "cron_cases.h"
 

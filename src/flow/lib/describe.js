@@ -31,8 +31,8 @@ function trigger(t) {
 	const fault = object(t);
 	if (fault)
 		return `has a trigger that ${fault}`;
-	return ["cron", "every", "webhook", "event"].some((k) => typeof t[k] === "string")
-		? null : 'has a trigger without cron, such as { cron: "0 7 * * MON" }';
+	return ["cron", "every", "at", "webhook", "event"].some((k) => typeof t[k] === "string" || typeof t.every === "number")
+		? null : 'has a trigger without cron, every, at or event, such as { cron: "0 7 * * MON" }';
 }
 
 export function describe(spec, entry, interpreter) {

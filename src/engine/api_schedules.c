@@ -1,0 +1,30 @@
+#include <errno.h>
+#include <string.h>
+
+#include "engine/engine_int.h"
+
+/* Schedules: the list, one with its next firings, pause and resume. Answered from the state alone. */
+
+void engine_op_schedules(struct engine *e, struct engine_req *q)
+{
+	struct base_str name = engine_param(q, "schedule");
+	int rc = q->op == WIRE_OP_SCHEDULES ? core_schedules_json(e->core, &q->reply)
+					    : core_schedule_json(e->core, name, &q->reply);
+
+	if (rc == -ENOENT)
+		engine_reply_problem(e, q, 404, "unknown_schedule",
+			"there is no schedule %.*s: `aios schedules` lists them", BASE_STR_ARG(name));
+	else if (rc < 0)
+		engine_reply_problem(e, q, 500, "internal", "%s", strerror(-rc));
+	else
+		engine_reply_built(e, q, 200);
+}
+
+void engine_op_schedule_pause(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_SCHEDULE_PAUSE,
+		.name = engine_param(q, "schedule"),
+		.base = q->op == WIRE_OP_SCHEDULE_PAUSE};
+
+	engine_reply_cmd(e, q, &cmd);
+}

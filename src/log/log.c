@@ -5,7 +5,8 @@
  * L2  root is the Merkle root of the commit's events; chain is the hash over the chain before, root,
  * first_seq, count and time. The chain before the first commit is zero. L3  The head moves only after the
  * backend has made the commit durable. L4  After a failed write other than a full disk nothing is appended
- * until the log is opened again.
+ * until the log is opened again. L5  What is read was checked: a commit's block against its root, a body against its
+ * hash. A flipped bit gives an error, never another event.
  */
 #include "log/log.h"
 
@@ -209,12 +210,32 @@ void log_reader_free(struct log_reader *r)
 		return;
 	for (size_t i = 0; i < 3; i++)
 		log_frames_done(&r->frames[i]);
+	free(r->leaves);
 	r->log->ops->reader_free(r);
 }
 
 static bool holds(const struct log_commit *c, uint64_t seq)
 {
 	return c->first_seq && seq >= c->first_seq && seq - c->first_seq < c->count;
+}
+
+/* L5: the backend's own checks are not enough, a flipped bit of a block can look like any other. */
+static int check_root(struct log_reader *r, const struct log_commit *c, struct base_err *err)
+{
+	struct base_hash root;
+	int rc;
+
+	if (c->first_seq <= log_archived_seq(r->log))
+		return 0; /* it was checked when it was unpacked */
+	rc = log_block_root(c->block, c->count, &r->leaves, &r->leaves_size, &root);
+	if (rc == -ENOMEM)
+		return base_err_set(err, rc, "out of memory to read from the log");
+	if (rc < 0 || !base_hash_eq(&root, &c->root))
+		return base_err_set(err, -EUCLEAN,
+			"the log is damaged: events %" PRIu64 " to %" PRIu64
+			" are not what was written; see `aios log verify`",
+			c->first_seq, c->first_seq + c->count - 1);
+	return 0;
 }
 
 int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err)
@@ -242,6 +263,9 @@ int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct 
 			return base_err_set(err, -EUCLEAN, "event %" PRIu64 " is missing from the log", seq);
 		return base_err_set(err, -ENOENT, "there is no event %" PRIu64, seq);
 	}
+	rc = check_root(r, &c, err);
+	if (rc < 0)
+		return rc;
 	r->cached = c;
 	*ret = c;
 	return 0;
@@ -250,9 +274,18 @@ int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct 
 int log_read_body(
 	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err)
 {
-	int rc = r->log->ops->body(r, hash, ret, err), rc2;
+	struct base_str data;
+	int rc = r->log->ops->body(r, hash, &data, err), rc2;
+	struct base_hash is;
 	struct base_err err2;
 
+	if (rc == 0) {
+		is = base_hash_of(data);
+		if (!base_hash_eq(&is, hash))
+			return base_err_set(err, -EUCLEAN,
+				"the log is damaged: a body is not what was written; see `aios log verify`");
+		*ret = data;
+	}
 	if (rc != -ENOENT)
 		return rc;
 	rc2 = log_archive_body(r, hash, ret, &err2);
@@ -263,6 +296,7 @@ int log_read_body(
 
 struct each {
 	struct log *log;
+	struct log_reader *reader;
 	log_each_fn fn;
 	void *userdata;
 	struct base_err *err;
@@ -273,6 +307,7 @@ struct each {
 static int each_one(void *userdata, const struct log_commit *c)
 {
 	struct each *e = userdata;
+	int rc;
 
 	if (c->first_seq > e->next && e->next <= log_archived_seq(e->log)) {
 		e->moved = true;
@@ -280,6 +315,9 @@ static int each_one(void *userdata, const struct log_commit *c)
 	}
 	if (c->first_seq != e->next || c->count == 0)
 		return base_err_set(e->err, -EUCLEAN, "event %" PRIu64 " is missing from the log", e->next);
+	rc = check_root(e->reader, c, e->err);
+	if (rc < 0)
+		return rc;
 	e->next = c->first_seq + c->count;
 	return e->fn(e->userdata, c);
 }
@@ -304,7 +342,7 @@ static int walk(struct log_reader *r, struct each *e, log_each_fn one)
 int log_each(struct log_reader *r, uint64_t from, log_each_fn fn, void *userdata, struct base_err *err)
 {
 	uint64_t last = log_last_seq(r->log);
-	struct each e = {.log = r->log, .fn = fn, .userdata = userdata, .err = err};
+	struct each e = {.log = r->log, .reader = r, .fn = fn, .userdata = userdata, .err = err};
 	struct log_commit c;
 	int rc;
 

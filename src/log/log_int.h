@@ -66,6 +66,8 @@ struct log_reader {
 	struct log *log;
 	/* The last commit that log_read gave, to answer for its other events; first_seq 0: none. */
 	struct log_commit cached;
+	struct base_hash *leaves; /* scratch of the check of what was read */
+	size_t leaves_size;
 	/* What was unpacked of the archive: for log_read, log_read_body and the walks, whose views live side by side. */
 	struct log_frames {
 		const struct log_segment *segment; /* whose frame is in raw; NULL: none */

@@ -186,6 +186,7 @@ int cmd_deploy(struct cli *c);
 int cmd_doctor(struct cli *c);
 int cmd_down(struct cli *c);
 int cmd_flows(struct cli *c);
+int cmd_fork(struct cli *c);
 int cmd_freeze(struct cli *c);
 int cmd_gates(struct cli *c);
 int cmd_init(struct cli *c);
@@ -203,6 +204,7 @@ int cmd_memory_search(struct cli *c);
 int cmd_open(struct cli *c);
 int cmd_outcome(struct cli *c);
 int cmd_pause(struct cli *c);
+int cmd_restart(struct cli *c);
 int cmd_resume(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_runs(struct cli *c);
@@ -219,6 +221,11 @@ int cmd_version(struct cli *c);
 int cmd_why(struct cli *c);
 int cmd_views_dump(struct cli *c);
 int cmd_views_rebuild(struct cli *c);
+/* Follows a run until it ends or waits for a person (through_gates: further). An exit code. */
+int cli_follow(struct cli *c, int64_t run, bool through_gates);
+/* A point in time of the command line in ms: a date, a time, or how long ago (ahead: from now): 90m, 2d. 0 or CLI_USAGE,
+ * after saying why. */
+int cli_moment(struct cli *c, const char *option, bool ahead, int64_t *ret_ms);
 /* Deploys or checks and prints what changed (also after `aios up`). */
 int cli_deploy(struct cli *c, bool check);
 /* Writes the types for editors where they differ from the workspace's. */

@@ -214,7 +214,7 @@ static void say_end(struct cli *c, struct base_jv run)
 
 /* Until it ends or waits for a person. One long request after the other; the engine answers when there is
  * news. */
-static int follow(struct cli *c, int64_t run, bool through_gates)
+int cli_follow(struct cli *c, int64_t run, bool through_gates)
 {
 	char id[32];
 	const char *path;
@@ -281,22 +281,35 @@ int cmd_run(struct cli *c)
 		cli_flush(c);
 	}
 	cli_answer_done(&a);
-	return follow(c, run, cli_flag(c, "wait"));
+	return cli_follow(c, run, cli_flag(c, "wait"));
 }
 
 int cmd_runs(struct cli *c)
 {
 	static const char *const columns[] = {">RUN=run", "FLOW=flow", "STATE=state", "STARTED=started_ms",
 		">STEPS=steps", ">COST=cost,cost_nusd", "BY=by", NULL};
+	static const char *const same[] = {
+		"flow", "state", "key", "customer", "label", "text", "limit", "before"};
+	static const char *const times[] = {"since", "until"};
 	const char *path = "/v1/runs";
 	struct cli_answer a;
 	struct base_jv list;
-	int r;
+	char text[2][32];
+	int64_t at;
+	int r = 0;
 
-	path = cli_query(c, path, "flow", cli_opt(c, "flow"));
-	path = cli_query(c, path, "state", cli_opt(c, "state"));
-	path = cli_query(c, path, "limit", cli_opt(c, "limit"));
-	path = cli_query(c, path, "before", cli_opt(c, "before"));
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		path = cli_query(c, path, same[i], cli_opt(c, same[i]));
+	for (size_t i = 0; i < 2 && r == 0; i++) {
+		if (!cli_opt(c, times[i]))
+			continue;
+		r = cli_moment(c, times[i], false, &at);
+		snprintf(text[i], sizeof(text[i]), "%lld", (long long)at);
+		if (r == 0)
+			path = cli_query(c, path, times[i], text[i]);
+	}
+	if (r != 0)
+		return r;
 	r = cli_call(c, "GET", path, NULL, &a);
 	if (r != 0)
 		return r;

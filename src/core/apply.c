@@ -26,6 +26,7 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 		core_apply_run(a, type, e);
 		break;
 	case CORE_EV_STEP_CALLED:
+	case CORE_EV_STEP_TAKEN:
 	case CORE_EV_STEP_SENT:
 	case CORE_EV_STEP_DONE:
 	case CORE_EV_STEP_FAILED:

@@ -27,11 +27,13 @@ static void set_limits(struct core *c, struct core_run *r, struct base_str grant
 
 static void set_key(struct core *c, struct core_run *r, const struct core_run_started *e)
 {
+	struct base_hash stands_for;
 	void *value;
 
 	if (e->key.len == 0)
 		return;
-	r->key = core_key_new(c, e->run, e->input_hash.b);
+	stands_for = core_fork_hash(&e->input_hash, e->forked_from, e->forked_steps, &e->version);
+	r->key = core_key_new(c, e->run, stands_for.b);
 	BASE_CHECK(base_names_put(c->keys, e->key, r->key) == 0 &&
 		   base_names_seek(c->keys, e->key, true, &r->key->name, &value));
 }
@@ -82,6 +84,14 @@ static void set_extra(
 	x->agent = core_word_take(c, e->agent);
 }
 
+/* A fork has the chances of the run that it comes from, but no key of it. */
+static struct base_hash salt_of(const struct core_run_started *e)
+{
+	struct base_hash h = base_hash_of(e->seed), zero = {.b = {0}};
+
+	return core_fork_hash(&h, e->forked_from ? e->run : 0, 0, &zero);
+}
+
 static void apply_started(struct core_apply *a, const struct core_run_started *e)
 {
 	struct core *c = a->c;
@@ -89,7 +99,7 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	struct base_str version = {(const char *)e->version.b, sizeof(e->version.b)};
 	const struct core_run *parent = core_run_find(c, e->parent);
 	struct core_step *waiting = core_step_find(parent, e->parent_step);
-	struct base_hash salt = base_hash_of(e->seed);
+	struct base_hash salt = salt_of(e);
 
 	BASE_CHECK(e->run >= c->next_run);
 	c->next_run = e->run + 1;

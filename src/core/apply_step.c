@@ -329,6 +329,9 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 	case CORE_EV_STEP_CALLED:
 		apply_called(a, &e->step_called);
 		return;
+	case CORE_EV_STEP_TAKEN:
+		core_apply_taken(a, &e->step_taken);
+		return;
 	case CORE_EV_STEP_SENT:
 		r = core_run_find(a->c, e->step_sent.run);
 		apply_sent(a, r, core_step_find(r, e->step_sent.step), &e->step_sent);

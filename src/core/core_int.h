@@ -486,6 +486,15 @@ void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint
 /* The earliest timer that is not stale. */
 bool core_timer_next(struct core *c, struct base_heap_item *ret);
 
+/* --- fork.c --- */
+/* Is this what the recorded step asked for? */
+bool core_step_is(
+	const struct core *c, const struct core_step *s, struct base_str action, struct base_str args);
+/* What a start key stands for: the input, and what was forked. */
+struct base_hash core_fork_hash(
+	const struct base_hash *input, uint64_t run, uint32_t steps, const struct base_hash *version);
+void core_apply_taken(struct core_apply *a, const struct core_step_taken *e);
+
 /* --- deadline.c: time limits --- */
 /* `when` 0: none. Its timer goes with it. */
 void core_deadline_set(struct core *c, struct core_run *r, uint32_t step, int64_t when);
@@ -565,6 +574,7 @@ void core_decide_run_cancel(struct core_turn *t);
 void core_decide_run_resume(struct core_turn *t);
 void core_decide_run_pause(struct core_turn *t);
 void core_decide_runs_rest(struct core_turn *t);
+void core_decide_run_fork(struct core_turn *t);
 void core_decide_run_move(struct core_turn *t);
 void core_decide_run_park(struct core_turn *t);
 void core_decide_flow_crashed(struct core_turn *t);
@@ -585,6 +595,13 @@ int core_outcome_read(const struct core *c, struct base_jv from, bool by_custome
 	struct core_outcome_recorded *ev, struct base_err *err) __attribute__((warn_unused_result));
 void core_decide_key(struct core_turn *t);
 
+/* What a fork takes over of another run; run 0: it is none. */
+struct core_fork {
+	uint64_t run;
+	uint32_t steps;
+	struct base_str seed;
+	int64_t clock_ms;
+};
 /* A run_started event; parent may be NULL. Returns the new run's id. */
 struct core_start {
 	struct core_flow *flow; /* NULL for agents */
@@ -599,6 +616,8 @@ struct core_start {
 	int64_t priority;	    /* with has_priority; else the parent's or the flow's */
 	struct base_str lane, rate; /* by core_start_check */
 	bool has_priority, checked;
+	const struct core_version *version; /* NULL: the flow's current one */
+	struct core_fork fork;
 };
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
 

@@ -185,6 +185,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_KEY_REVOKE] = core_decide_key,
 		[CORE_CMD_SECRET_NOTE] = decide_secret,
 		[CORE_CMD_DENIED] = decide_denied,
+		[CORE_CMD_RUN_FORK] = core_decide_run_fork,
 		[CORE_CMD_RUN_PAUSE] = core_decide_run_pause,
 		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
 		[CORE_CMD_RUN_PARK] = core_decide_run_park,

@@ -102,12 +102,10 @@ static struct base_str divergence(struct core_turn *t, const struct core_run *r,
 static void decide_replayed(struct core_turn *t, const struct core_run *r)
 {
 	const struct core_step *s = &r->step[t->cmd->step];
-	struct base_hash h = base_hash_of(t->cmd->body);
 	struct core_gate_open g = {
 		.run = r->id, .step = UINT32_MAX, .kind = "parked", .rule = BASE_STR("diverged")};
 
-	if (memcmp(s->hash, h.b, CORE_HASH_SHORT) == 0 &&
-		base_str_eq(t->c->action_names[s->action], t->cmd->name))
+	if (core_step_is(t->c, s, t->cmd->name, t->cmd->body))
 		return;
 	g.show = divergence(t, r, t->cmd->step);
 	g.title = base_arena_printf(t->arena, "Run %llu differs from its record at step %u",

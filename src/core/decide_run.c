@@ -29,17 +29,24 @@ static struct base_str context_of(struct core_turn *t, const struct core_start *
 	base_jw_mbool(&w, "dry", s->dry);
 	if (s->parent)
 		base_jw_mint(&w, "parent", (int64_t)s->parent->id);
+	if (s->fork.run)
+		base_jw_mint(&w, "forked_from", (int64_t)s->fork.run);
 	if (s->agent)
 		base_jw_mraw(&w, "agent", s->agent->definition);
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
 }
 
+static const struct core_version *version_of(const struct core_start *s)
+{
+	return s->version ? s->version : s->flow->current;
+}
+
 static int64_t deadline_of(const struct core_turn *t, const struct core_start *s)
 {
-	int64_t limit = s->timeout_ms ? s->timeout_ms : s->flow ? s->flow->current->timeout_ms : 0;
+	int64_t limit = s->timeout_ms ? s->timeout_ms : s->flow ? version_of(s)->timeout_ms : 0;
 
-	return limit ? t->cmd->now_ms + limit : 0;
+	return limit ? (s->begin_ms > t->cmd->now_ms ? s->begin_ms : t->cmd->now_ms) + limit : 0;
 }
 
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
@@ -56,7 +63,10 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.customer = s->customer,
 		.flags = s->dry ? CORE_RUN_DRY : 0,
 		.trigger = s->trigger,
-		.grants = s->limits};
+		.grants = s->limits,
+		.forked_from = s->fork.run,
+		.forked_steps = s->fork.steps,
+		.clock_ms = s->fork.clock_ms};
 	struct core_start checked = *s;
 	struct base_str problem;
 	uint8_t seed[32];
@@ -66,10 +76,10 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		t->reply->retry_after_ms = 0; /* it waits, whatever stands in the way */
 	s = &checked;
 	seed_of(t, seed);
-	ev.seed = (struct base_str){(const char *)seed, sizeof(seed)};
+	ev.seed = s->fork.seed.len ? s->fork.seed : (struct base_str){(const char *)seed, sizeof(seed)};
 	ev.flow = s->flow ? s->flow->name : BASE_STR("aios:agent");
 	if (s->flow)
-		ev.version = s->flow->current->hash;
+		ev.version = version_of(s)->hash;
 	if (s->agent) {
 		ev.agent = s->agent->name;
 		ev.version = s->agent->version;

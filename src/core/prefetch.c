@@ -81,12 +81,9 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 	const struct core_step *s = core_step_find(r, cmd->step);
 	const struct core_action *a = core_action_find(c, cmd->name);
 	struct base_json *opts;
-	struct base_hash h;
 
 	if (s) { /* a replayed step is compared; only one that differs is shown */
-		h = base_hash_of(cmd->body);
-		if (memcmp(s->hash, h.b, CORE_HASH_SHORT) != 0 ||
-			!base_str_eq(c->action_names[s->action], cmd->name))
+		if (!core_step_is(c, s, cmd->name, cmd->body))
 			want(w, s->seq);
 		return;
 	}
@@ -160,6 +157,7 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 {
 	struct wants w = {.ret = ret, .max = max};
 	const struct core_gate *g;
+	const struct core_run *r;
 
 	switch (cmd->type) {
 	case CORE_CMD_FLOW_CALL:
@@ -175,6 +173,10 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 		break;
 	case CORE_CMD_TICK:
 		want_for_tick(c, cmd->now_ms, &w);
+		break;
+	case CORE_CMD_RUN_FORK:
+		r = core_run_find(c, cmd->run);
+		want(&w, r ? r->seq_started : (uint64_t)cmd->base);
 		break;
 	case CORE_CMD_GATE_DECIDE:
 		g = core_gate_find(c, cmd->id);

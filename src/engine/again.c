@@ -34,6 +34,7 @@ static bool takes_part(enum wire_op op)
 	switch (op) {
 	case WIRE_OP_DEPLOY:
 	case WIRE_OP_RUN_CANCEL:
+	case WIRE_OP_RUN_PAUSE:
 	case WIRE_OP_RUN_RESUME:
 	case WIRE_OP_SIGNAL:
 	case WIRE_OP_GATE_APPROVE:

@@ -492,6 +492,8 @@ void engine_op_signal(struct engine *e, struct engine_req *q);
 void engine_op_views(struct engine *e, struct engine_req *q);
 /* "active", "queued", … of a run that the state knows. */
 const char *engine_run_state(const struct core_run_info *info);
+/* api_fork.c */
+void engine_op_run_fork(struct engine *e, struct engine_req *q);
 /* api_why.c */
 void engine_op_run_why(struct engine *e, struct engine_req *q);
 /* api_schedules.c */

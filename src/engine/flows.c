@@ -355,13 +355,14 @@ static int send_start(
 	if (!b)
 		return -EPIPE;
 	base_hash_hex(&info->version, hex);
-	wire_flow_start_put(b, &(struct wire_flow_start){.run = info->run,
-				       .version = {hex, 64},
-				       .time_ms = rec.time_ms,
-				       .seed = ev.run_started.seed,
-				       .input = input,
-				       .context = ev.run_started.context,
-				       .replay = (uint32_t)replay});
+	wire_flow_start_put(
+		b, &(struct wire_flow_start){.run = info->run,
+			   .version = {hex, 64},
+			   .time_ms = ev.run_started.clock_ms ? ev.run_started.clock_ms : rec.time_ms,
+			   .seed = ev.run_started.seed,
+			   .input = input,
+			   .context = ev.run_started.context,
+			   .replay = (uint32_t)replay});
 	engine_proc_send(e, p);
 	return 0;
 }

@@ -140,16 +140,29 @@ static void access_denied(const struct at *at, const struct core_access_denied *
 
 /* --- runs --- */
 
+/* The key as it was given: without who started what in front. */
+static struct base_str own_key(const struct core_run_started *e)
+{
+	size_t skip = e->by.len + e->flow.len + 2 + (e->flags & 1 ? strlen("dry:") : 0);
+	struct base_str own = e->key.len > skip ? base_str_sub(e->key, skip, e->key.len) : BASE_STR_NONE;
+
+	if (own.len > e->by.len && base_str_starts(own, e->by) && own.ptr[e->by.len] == ' ') /* by the API */
+		own = base_str_sub(own, e->by.len + 1, own.len);
+	return own;
+}
+
 static void run_started(const struct at *at, const struct core_run_started *e)
 {
 	views_run(at->v,
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
-		" input,context,started_ms,seq) "
-		"VALUES(?1,?2,?3,'active',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
-		"ishiisssssinnii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms) "
+		"VALUES(?1,?2,?3,'active',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
+		" nullif(?18,0),nullif(?19,0),nullif(?20,0))",
+		"ishiisssssinniisiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
-		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq);
+		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
+		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms);
 	if (!e->parent)
 		audit_id(at, "run.started", e->by, e->run, e->flow);
 }
@@ -285,6 +298,27 @@ static void step_called(const struct at *at, const struct core_step_called *e, s
 	note_denied(at, e);
 }
 
+/* A fork shows the steps that it takes over as they were; what they cost was paid once. */
+static void step_taken(const struct at *at, const struct core_step_taken *e)
+{
+	views_run(at->v,
+		"INSERT OR REPLACE INTO "
+		"steps(run,step,action,class,status,attempts,key,rule,route,customer,labels,args,"
+		" args_hash,result,problem,cost,reserved,called_ms,sent_ms,ended_ms,seq,seq_ended,usage,"
+		"taken)"
+		" SELECT "
+		"?1,?2,?3,?4,?5,coalesce(s.attempts,0),coalesce(s.key,''),coalesce(s.rule,''),s.route,"
+		" coalesce(s.customer,''),?6,s.args,s.args_hash,s.result,s.problem,0,0,s.called_ms,s.sent_ms,"
+		" s.ended_ms,?7,?8,NULL,?9"
+		" FROM (SELECT 1) LEFT JOIN runs r ON r.run=?1 LEFT JOIN steps s ON s.run=r.forked_from AND "
+		"s.step=?2",
+		"iisssiiii", (int64_t)e->run, (int64_t)e->step, e->action, base_str_of(class_name(e->klass)),
+		base_str_of(status_name(e->status)), (int64_t)e->labels, (int64_t)e->seq, (int64_t)e->seq_end,
+		at->seq);
+	views_run(at->v, "UPDATE runs SET labels=labels|?2 WHERE run=?1 AND ?2>0", "ii", (int64_t)e->run,
+		(int64_t)e->labels);
+}
+
 static void step_sent(const struct at *at, const struct core_step_sent *e)
 {
 	views_run(at->v,
@@ -327,6 +361,9 @@ static void step_done(const struct at *at, const struct core_step_done *e)
 {
 	struct views_done done = {.seq = at->seq, .time_ms = at->time_ms, .event = e};
 
+	if (e->labels)
+		views_run(at->v, "UPDATE runs SET labels=labels|?2 WHERE run=?1", "ii", (int64_t)e->run,
+			(int64_t)e->labels);
 	if (views_held_done(at->v, &done)) {
 		charge(at, e->run, e->step, e->cost, e->usage);
 		return;
@@ -560,6 +597,9 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_STEP_CALLED:
 		step_called(at, &e->step_called, body);
+		break;
+	case CORE_EV_STEP_TAKEN:
+		step_taken(at, &e->step_taken);
 		break;
 	case CORE_EV_STEP_SENT:
 		step_sent(at, &e->step_sent);

@@ -162,6 +162,7 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 #define RUN_COLUMNS_(count)                                                                                  \
 	"r.run, r.flow, r.version AS \"version:hex\", r.state, nullif(r.parent,0) AS parent, r.parent_step," \
 	" r.as_ AS \"as\", r.by_ AS \"by\", r.customer, r.agent, r.flags, r.started_ms, r.ended_ms,"         \
+	" r.start_key, r.labels, r.forked_from, r.forked_steps, r.begin_ms, r.deadline_ms,"                  \
 	" (SELECT count(*) FROM steps s WHERE s.run = r.run) AS " count ","                                  \
 	" (SELECT coalesce(sum(s.cost),0) FROM steps s WHERE s.run = r.run) AS cost, r.seq, r.seq_ended"
 #define RUN_COLUMNS RUN_COLUMNS_("steps")
@@ -177,34 +178,111 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 #define OUTCOME_COLUMNS                                                                                      \
 	"seq, at, name, value, nullif(run,0) AS run, customer, experiment, arm, key, by_ AS \"by\", money"
 
+/* Bits of a label's name; -EINVAL for another. */
+static int label_bits(const struct views_ask *a, int64_t *ret)
+{
+	struct base_str label = views_param(a, "label");
+
+	*ret = base_str_is(label, "untrusted") ? 1 : base_str_is(label, "private") ? 2 : 0;
+	if (label.len && !*ret)
+		return base_err_set(a->err, -EINVAL, "there are the labels untrusted and private");
+	return 0;
+}
+
+/* Where a run may hold a text: what it was started with, what it ended with, why it stands, what it logged. */
+#define RUN_HAS_TEXT                                                                                         \
+	" AND (instr(lower(r.input), ?11) OR instr(lower(r.value), ?11) OR instr(lower(r.customer), ?11)"    \
+	" OR instr(lower(r.start_key), ?11) OR instr(lower(r.why), ?11) OR instr(lower(r.detail), ?11)"      \
+	" OR EXISTS (SELECT 1 FROM logs l WHERE l.run = r.run AND instr(lower(l.text), ?11)))"
+
+static struct base_str lower_of(struct base_buf *b, struct base_str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		base_buf_char(b, s.ptr[i] >= 'A' && s.ptr[i] <= 'Z' ? (char)(s.ptr[i] + 32) : s.ptr[i]);
+	return base_buf_view(b);
+}
+
 int views_ask_runs(struct views_ask *a)
 {
 	struct base_str flow = views_param(a, "flow"), state = views_param(a, "state");
-	struct base_str customer = views_param(a, "customer");
-	int64_t before, parent, limit = 0;
-	struct base_buf sql;
+	struct base_str customer = views_param(a, "customer"), key = views_param(a, "key");
+	struct base_str text = views_param(a, "text");
+	int64_t before, parent, since, until, label, limit = 0;
+	struct base_buf sql, lower;
 	sqlite3_stmt *st;
 	int r = views_param_int(a, "before", INT64_MAX, &before);
 
 	r = r < 0 ? r : views_param_int(a, "parent", 0, &parent);
+	r = r < 0 ? r : views_param_int(a, "since", 0, &since);
+	r = r < 0 ? r : views_param_int(a, "until", 0, &until);
+	r = r < 0 ? r : label_bits(a, &label);
 	r = r < 0 ? r : views_param_limit(a, 50, 1000, &limit);
 	if (r < 0)
 		return r;
-	base_buf_init(&sql, 4096);
+	base_buf_init(&sql, 8192);
+	base_buf_init(&lower, 1 << 16);
 	base_buf_cstr(&sql, "SELECT " RUN_COLUMNS " FROM runs r WHERE r.run < ?1");
 	base_buf_cstr(&sql, flow.len ? " AND r.flow = ?3" : "");
 	base_buf_cstr(&sql, state.len ? " AND r.state = ?4" : "");
 	base_buf_cstr(&sql, parent ? " AND r.parent = ?5 AND r.parent > 0" : "");
-	base_buf_cstr(&sql, customer.len ? " AND r.customer = ?6" : "");
+	base_buf_cstr(&sql, customer.len ? " AND r.customer = ?6 AND r.customer <> ''" : "");
+	base_buf_cstr(&sql, key.len ? " AND r.start_key = ?7 AND r.start_key <> ''" : "");
+	base_buf_cstr(&sql, since ? " AND r.started_ms >= ?8" : "");
+	base_buf_cstr(&sql, until ? " AND r.started_ms < ?9" : "");
+	base_buf_cstr(&sql, label ? " AND r.labels & ?10" : "");
+	base_buf_cstr(&sql, text.len ? RUN_HAS_TEXT : "");
 	base_buf_cstr(&sql, " ORDER BY r.run DESC LIMIT ?2");
 	st = prepare(a, &sql, &r);
 	if (st) {
-		views_bind(st, "iissis", before, limit + 1, flow, state, parent, customer);
+		views_bind(st, "iississiiis", before, limit + 1, flow, state, parent, customer, key, since,
+			until, label, lower_of(&lower, text));
 		r = put_list(a, st, limit);
 	}
 	sqlite3_finalize(st);
+	base_buf_done(&lower);
 	base_buf_done(&sql);
 	return r;
+}
+
+/* Where the steps of a run stand in the log: for forks of one that the state has forgotten. */
+int views_ask_positions(struct views_ask *a)
+{
+	sqlite3_stmt *st = views_prepare(a->v, "SELECT seq, lower(hex(version)) FROM runs WHERE run = ?1");
+	int64_t run, before;
+	int rc, r = views_param_int(a, "run", 0, &run);
+
+	r = r < 0 ? r : views_param_int(a, "before", INT64_MAX, &before);
+	if (r < 0)
+		return r;
+	if (!st)
+		return views_error(a->v, a->v->rc, a->err);
+	views_bind(st, "i", run);
+	if (sqlite3_step(st) != SQLITE_ROW) {
+		sqlite3_reset(st);
+		return base_err_set(a->err, -ENOENT, "there is no run %lld", (long long)run);
+	}
+	base_jw_obj(&a->w);
+	base_jw_mint(&a->w, "seq", sqlite3_column_int64(st, 0));
+	base_jw_mstr(&a->w, "version", views_column(st, 1));
+	sqlite3_reset(st);
+	st = views_prepare(a->v, "SELECT seq, CASE WHEN status IN ('done', 'failed') THEN seq_ended ELSE 0 "
+				 "END, coalesce(taken, 0)"
+				 " FROM steps WHERE run = ?1 AND step < ?2 ORDER BY step");
+	if (!st)
+		return views_error(a->v, a->v->rc, a->err);
+	views_bind(st, "ii", run, before);
+	base_jw_key(&a->w, "steps");
+	base_jw_arr(&a->w);
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+		base_jw_arr(&a->w);
+		for (int i = 0; i < 3; i++)
+			base_jw_int(&a->w, sqlite3_column_int64(st, i));
+		base_jw_end_arr(&a->w);
+	}
+	sqlite3_reset(st);
+	base_jw_end_arr(&a->w);
+	base_jw_end_obj(&a->w);
+	return rc == SQLITE_DONE ? 0 : views_error(a->v, rc, a->err);
 }
 
 /* A member with the gate that st stands on from column `at` on, or null. */
@@ -453,6 +531,7 @@ static const struct {
 } queries[] = {
 	{"runs", views_ask_runs},
 	{"run", views_ask_run},
+	{"positions", views_ask_positions},
 	{"gates", views_ask_gates},
 	{"costs", views_ask_costs},
 	{"search", views_ask_search},

@@ -124,6 +124,7 @@ void views_next(struct views_ask *a, int64_t last); /* the member "next" */
 
 int views_ask_runs(struct views_ask *a);
 int views_ask_run(struct views_ask *a);
+int views_ask_positions(struct views_ask *a);
 int views_ask_gates(struct views_ask *a);
 int views_ask_history(struct views_ask *a);
 int views_ask_documents(struct views_ask *a);

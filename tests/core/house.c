@@ -96,6 +96,8 @@ static struct base_str blob_of(const struct core_record *rec)
 	if (core_event_get(rec->type, rec->body, &e) < 0)
 		return BASE_STR_NONE;
 	switch (rec->type) {
+	case CORE_EV_RUN_STARTED:
+		return e.run_started.input.data;
 	case CORE_EV_FACT_PUT:
 		return e.fact_put.value.data;
 	case CORE_EV_STEP_CALLED: /* as the engine: a step that ended at once stands here with its result */

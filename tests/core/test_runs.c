@@ -327,6 +327,168 @@ static void test_why(void **state)
 	base_buf_done(&b);
 }
 
+/* --- forks --- */
+
+static void call_and_do(struct house *h, uint64_t run, uint32_t step, const char *args)
+{
+	house_call(h, run, step, "test.once", args, "");
+	house_result(h, run, step, 1, DONE, "{\"n\":1}");
+	assert_int_equal(h->reply.status, 200);
+}
+
+static void fork_run(
+	struct house *h, uint64_t run, uint32_t from, const char *input, const char *params, const char *key)
+{
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORK,
+			    .run = run,
+			    .step = from,
+			    .body = base_str_of(input),
+			    .params = base_str_of(params),
+			    .key = base_str_of(key)});
+}
+
+static struct core_run_started started_of(struct house *h, uint64_t run)
+{
+	struct core_run_started ev;
+	struct core_record rec;
+
+	assert_true(read_event(h, info_of(h, run).seq_started, &rec));
+	assert_int_equal(core_run_started_get(rec.body, &ev), 0);
+	return ev;
+}
+
+static void test_fork(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{\"a\":1,\"b\":2}"), fork, again;
+	char key[128];
+
+	call_and_do(h, run, 0, "{\"value\":\"x\"}");
+	call_and_do(h, run, 1, "{\"value\":\"y\"}");
+	house_call(h, run, 2, "test.once", "{\"value\":\"z\"}", "");
+	snprintf(key, sizeof(key), "%s", house_act(h, CORE_ACT_DISPATCH, 0)->key);
+	h->now_ms += HOUR;
+	fork_run(h, run, 3, "", "", "");
+	assert_int_equal(h->reply.status, 409); /* step 2 is under way */
+	fork_run(h, run, 9, "", "", "");
+	assert_int_equal(h->reply.status, 422);
+	fork_run(h, 999, 0, "", "", "");
+	assert_int_equal(h->reply.status, 404);
+	fork_run(h, run, 2, "", "{\"set\":{\"b\":3}}", "k");
+	assert_int_equal(h->reply.status, 201);
+	fork = h->reply.id;
+	assert_non_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	assert_int_equal(info_of(h, fork).steps, 2);
+	assert_int_equal(core_run_journal(h->core, fork, NULL, 0), 2);
+	assert_true(base_str_is(started_of(h, fork).input.data, "{\"a\":1,\"b\":3}"));
+	assert_true(base_str_eq(started_of(h, fork).seed, started_of(h, run).seed));
+	assert_int_equal(started_of(h, fork).clock_ms, h->now_ms - HOUR);
+	assert_int_equal(info_of(h, run).state, CORE_RUN_ACTIVE); /* the other goes on */
+	/* Taken steps answer whatever is asked, if the action is the same. */
+	house_call(h, fork, 0, "test.once", "{\"value\":\"other\"}", "");
+	assert_int_equal(h->act_count, 0);
+	/* What comes after is its own, with a key of its own. */
+	house_call(h, fork, 2, "test.once", "{\"value\":\"z\"}", "");
+	assert_non_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	assert_string_not_equal(house_act(h, CORE_ACT_DISPATCH, 0)->key, key);
+	house_result(h, fork, 2, 1, DONE, "{\"n\":1}");
+	/* The key stands for this fork, of this run, from this step. */
+	fork_run(h, run, 2, "", "{\"set\":{\"b\":3}}", "k");
+	assert_int_equal(h->reply.status, 200);
+	assert_int_equal(h->reply.id, fork);
+	fork_run(h, run, 1, "", "{\"set\":{\"b\":3}}", "k");
+	assert_int_equal(h->reply.status, 409);
+	fork_run(h, run, 2, "", "", "k");
+	assert_int_equal(h->reply.status, 409);
+	/* A fork of the fork: its own steps and those that it took over. */
+	fork_run(h, fork, 3, "{\"c\":1}", "", "");
+	assert_int_equal(h->reply.status, 201);
+	again = h->reply.id;
+	assert_int_equal(info_of(h, again).steps, 3);
+	assert_int_equal(started_of(h, again).clock_ms, h->now_ms - HOUR);
+	house_call(h, again, 1, "test.echo", "{\"value\":\"y\"}", ""); /* another action: it parks */
+	assert_int_equal(info_of(h, again).state, CORE_RUN_PARKED);
+	fork_run(h, run, 0, "", "{\"version\":\"nope\"}", "");
+	assert_int_equal(h->reply.status, 422);
+	fork_run(h, run, 0, "", "{\"version\":\"current\"}", "");
+	assert_int_equal(h->reply.status, 201);
+	fork_run(h, run, 0, "", "{\"version\":" VERSION_B "}", ""); /* of another flow */
+	assert_int_equal(h->reply.status, 422);
+}
+
+/* The engine reads the journal of a run that the state has forgotten. */
+static void test_fork_of_ended(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), seq;
+	struct core_step_taken taken = {.run = run, .status = CORE_STEP_DONE, .klass = CORE_ONCE};
+	struct core_cmd cmd = {.type = CORE_CMD_RUN_FORK, .run = run, .step = 2};
+	struct base_buf block;
+
+	seq = info_of(h, run).seq_started;
+	call_and_do(h, run, 0, "{\"value\":\"x\"}");
+	call_and_do(h, run, 1, "{\"value\":\"y\"}");
+	house_do(h,
+		(struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run, .step = 2, .body = BASE_STR("7")});
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 409);
+	base_buf_init(&block, 1 << 16);
+	taken.action = BASE_STR("test.once");
+	for (uint32_t i = 0; i < 2; i++) {
+		taken.step = i;
+		taken.seq = seq + 1 + 2 * i;
+		taken.seq_end = taken.seq + 1;
+		core_step_taken_emit(&block, 0, &taken);
+	}
+	cmd.base = (int64_t)seq;
+	house_do(h, cmd); /* a step is missing */
+	assert_int_equal(h->reply.status, 409);
+	cmd.bytes = base_buf_view(&block);
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 201);
+	assert_int_equal(info_of(h, h->reply.id).steps, 2);
+	cmd.run = 999;
+	house_do(h, cmd); /* not the run whose start stands there */
+	assert_int_equal(h->reply.status, 404);
+	base_buf_done(&block);
+}
+
+static void test_restart(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), again, child;
+
+	call_and_do(h, run, 0, "{\"value\":\"x\"}");
+	house_call(h, run, 1, "run.call", "{\"flow\":\"f\",\"input\":{}}", "");
+	child = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	fork_run(h, child, 0, "", "{\"restart\":true}", "");
+	assert_int_equal(h->reply.status, 409); /* somebody waits for it */
+	on_run(h, CORE_CMD_RUN_PAUSE, run);
+	fork_run(h, run, 1, "", "{\"restart\":true}", "k");
+	assert_int_equal(h->reply.status, 201);
+	again = h->reply.id;
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, child);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 1)->run, run);
+	assert_int_equal(info_of(h, again).steps, 1);
+	fork_run(h, run, 1, "", "{\"restart\":true}", "k");
+	assert_int_equal(
+		h->reply.status, 409); /* it has ended: the engine must read its journal, key or not */
+}
+
+/* 10,000 steps are one decision. */
+static void test_fork_of_many(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	for (uint32_t i = 0; i < 10000; i++)
+		house_call(h, run, i, "memory.put", "{\"key\":\"k\",\"value\":1}", "");
+	fork_run(h, run, 10000, "", "", "");
+	assert_int_equal(h->reply.status, 201);
+	assert_int_equal(info_of(h, h->reply.id).steps, 10000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,6 +497,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limits_of_effects, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_limit_of_a_run, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork_of_ended, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork_of_many, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_why, set_up, house_tear_down),
 	};
 

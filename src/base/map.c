@@ -125,6 +125,15 @@ void *base_idmap_remove(struct base_idmap *m, uint64_t id)
 	return value;
 }
 
+int base_idmap_reserve(struct base_idmap *m, size_t count)
+{
+	size_t size = m->size ? m->size : SIZE_MIN;
+
+	while (count > size / 4 * 3)
+		size *= 2;
+	return size > m->size ? resize(m, size) : 0;
+}
+
 size_t base_idmap_count(const struct base_idmap *m)
 {
 	return m->count;

@@ -18,6 +18,8 @@ void *base_idmap_get(const struct base_idmap *m, uint64_t id); /* NULL: none */
 int base_idmap_put(struct base_idmap *m, uint64_t id, void *value)
 	__attribute__((warn_unused_result));		    /* -ENOMEM; replaces */
 void *base_idmap_remove(struct base_idmap *m, uint64_t id); /* what was there, or NULL */
+/* Room for `count` ids in all, so that filling it does not stop for a larger table again and again. */
+int base_idmap_reserve(struct base_idmap *m, size_t count) __attribute__((warn_unused_result)); /* -ENOMEM */
 size_t base_idmap_count(const struct base_idmap *m);
 /* Start with *cursor = 0; false at the end. */
 bool base_idmap_next(const struct base_idmap *m, size_t *cursor, uint64_t *ret_id, void **ret_value);

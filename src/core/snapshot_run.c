@@ -481,6 +481,9 @@ void core_get_runs(struct core *c, struct base_reader *r)
 	for (uint32_t i = 0; i < c->action_count; i++)
 		l.action[i] = core_action_find(c, c->action_names[i]);
 	n = u(r);
+	/* A run takes some bytes at least: a number that is not true takes no memory. */
+	if (n > (size_t)(r->end - r->at) || base_idmap_reserve(c->runs, n) < 0)
+		r->failed = 1;
 	for (uint64_t i = 0; i < n && !r->failed; i++)
 		get_run(&l);
 	n = u(r);

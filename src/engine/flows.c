@@ -294,8 +294,9 @@ void engine_flows_drop(struct engine *e, uint64_t run)
 static void evict(struct engine *e, struct engine_run *r)
 {
 	BASE_CHECK(r->state == LOADED && r->idle);
-	if (e->rest_count < ENGINE_REST_MAX) /* one that is not noted is only loaded once more */
-		e->rest[e->rest_count++] = r->run;
+	if (e->rest_count == ENGINE_REST_MAX)
+		engine_flows_rest(e);
+	e->rest[e->rest_count++] = r->run;
 	engine_flows_drop(e, r->run);
 }
 
@@ -544,8 +545,6 @@ void engine_flows_pump(struct engine *e)
 	pump(e, &e->queue_head, LOAD_UNACKED);
 	if (!e->queue_head)
 		pump(e, &e->later_head, LATER_UNACKED);
-	if (e->rest_count >= ENGINE_REST_MAX)
-		engine_flows_rest(e);
 }
 
 void engine_flows_result(struct engine *e, const struct core_act *act)

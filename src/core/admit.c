@@ -349,6 +349,7 @@ static void act(struct core_turn *t, const struct core_lane *l)
 bool core_decide_admit(struct core_turn *t)
 {
 	const struct core_lane *l;
+	const struct core_run *r;
 	struct core *c = t->c;
 
 	core_admit_promote(c, t->cmd->now_ms);
@@ -359,9 +360,9 @@ bool core_decide_admit(struct core_turn *t)
 		act(t, l);
 		return true;
 	}
-	l = first_lane(c->ready);
-	core_run_admitted_emit(
-		t->block, t->cmd->now_ms, &(struct core_run_admitted){.run = core_lane_head(c, l)->id});
+	r = core_lane_head(c, first_lane(c->ready));
+	core_run_admitted_emit(t->block, t->cmd->now_ms, &(struct core_run_admitted){.run = r->id});
+	core_restored_admit(t, r);
 	return true;
 }
 

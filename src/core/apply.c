@@ -187,6 +187,8 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 	switch (type) {
 	case CORE_EV_ENGINE_STARTED:
 		c->epoch = e->engine_started.epoch;
+		if (e->engine_started.restored)
+			core_apply_restored(a, e->engine_started.lost_ms);
 		core_set_str(c, &c->interpreter, e->engine_started.interpreter);
 		break;
 	case CORE_EV_CONFIG_SET:
@@ -219,6 +221,9 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		break;
 	case CORE_EV_THAWED:
 		apply_thaw(a);
+		break;
+	case CORE_EV_LOG_ARCHIVED:
+		c->archived = e->log_archived.last_seq;
 		break;
 	default: /* access_denied, secret_changed: for the record */
 		break;

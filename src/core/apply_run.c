@@ -268,6 +268,8 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		BASE_CHECK(r && r->state == CORE_RUN_ACTIVE);
 		core_apply_crash(a, &e->run_parked);
 		r->state = CORE_RUN_PARKED;
+		if (base_str_is(e->run_parked.why, "restored"))
+			r->flags |= CORE_RUN_HELD;
 		core_run_extend(a->c, r)->seq_stand = a->seq;
 		core_slot_update(a->c, r);
 		core_undo_sleep(a, r);
@@ -294,6 +296,7 @@ void core_apply_run(struct core_apply *a, unsigned type, const union core_event_
 		r->state = CORE_RUN_ACTIVE;
 		r->rested = false;
 		core_slot_update(a->c, r);
+		core_apply_let_go(a, r);
 		if (r->extra)
 			r->extra->park_gate = r->extra->seq_stand = 0;
 		if (!base_str_is(e->run_resumed.by, CORE_BY_AIOS))

@@ -228,6 +228,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	o = core_open_add(c, r, e->step, e->status);
 	fill_open(c, o, action, e);
 	core_undo_called(a, r, e->step, e);
+	core_apply_doubtful(c, r, e->step);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
 		o->signal = core_word_take(c, signal_name(c, e->args.data));
 	if (e->due_ms)
@@ -300,6 +301,8 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 {
 	struct core_step *s = &r->step[step];
 	struct core_open *o = core_step_open(s);
+	const struct core_action *action = o ? o->action : NULL;
+	int64_t due_ms = o ? o->due_ms : 0;
 	uint8_t to = ok ? CORE_STEP_DONE : CORE_STEP_FAILED;
 
 	BASE_CHECK(o && may_follow[s->status] & (1u << to));
@@ -317,6 +320,7 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	r->labels |= labels;
 	core_open_drop(a->c, r, step, to, a->seq);
 	core_undo_step_end(a, s, ok);
+	core_apply_woke(a->c, r, action, due_ms);
 	core_finish_step(a, r, step, ok, value);
 }
 

@@ -55,7 +55,8 @@ int core_catalogue_add(struct core *c, struct base_str json, struct base_err *er
 
 enum core_cmd_type {
 	CORE_CMD_START =
-		1,	 /* the engine has opened the log: begins an epoch, recovers what was in flight; text:
+		1, /* the engine has opened the log: begins an epoch, recovers what was in flight; base: 1 it was
+			       restored from a backup; text:
 			       its version; name: the interpreter's */
 	CORE_CMD_TICK,	 /* time has passed: one timer, expiry or retry; repeat while core_next_due <= now */
 	CORE_CMD_DEPLOY, /* body:
@@ -220,6 +221,12 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata);
 /* Somebody can be admitted, or must give way, now: a CORE_CMD_TICK does one step of it. Whoever decides goes on with ticks
  * until this is false, before anything is committed. */
 bool core_admit_is_due(const struct core *c);
+
+/* Runs that a restore holds until a person resumes them: how many; the ids of at most max of them. */
+size_t core_restored_held(const struct core *c, uint64_t *ret, size_t max);
+/* The last event that the log says is in the archive, 0: none. */
+uint64_t core_archived(const struct core *c);
+
 /* When the next timer is due (ms), or INT64_MAX. */
 int64_t core_next_due(const struct core *c);
 

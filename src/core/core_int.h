@@ -38,6 +38,10 @@ enum {
 	CORE_RUN_DRY = 1,
 	CORE_RUN_STOPPED = 2, /* ended or being undone, and nothing is sent for it any more */
 	CORE_RUN_UNDO = 4,    /* undoes the steps of its parent */
+	/* restore.c */
+	CORE_RUN_RESTORED = 8, /* was open when the log was restored, or was started by such a run */
+	CORE_RUN_HELD = 16,    /* until a person lets it go on */
+	CORE_RUN_STRAY = 32,   /* started after the restore: its keys are not those of the lost time */
 };
 /* Who resumes a run that crashed its worker, before it is quarantined. */
 #define CORE_BY_AIOS "aios"
@@ -275,9 +279,9 @@ struct core_run_extra {
 /* What every run has, also one that only sleeps: at most 144 bytes (tests/core). */
 struct core_run {
 	uint64_t id;
-	uint32_t state : 4; /* enum core_run_state */
-	uint32_t flags : 4;
-	uint32_t labels : 4;
+	uint32_t state : 3; /* enum core_run_state */
+	uint32_t flags : 6;
+	uint32_t labels : 3;
 	uint32_t has_gates : 1;
 	uint32_t rested : 1; /* no worker needs it until a step of it ends (rest.c) */
 	uint32_t awake : 1;  /* takes a slot: runs, or waits for an answer from outside (A5) */
@@ -357,6 +361,8 @@ struct core {
 	/* state */
 	uint64_t seq, epoch, next_run, next_gate;
 	int64_t time_ms;
+	uint64_t archived;	      /* last event in the archive, as far as the log says */
+	int64_t restored_ms, lost_ms; /* the last restore, and the last event before it; 0: none */
 	bool frozen;
 	struct base_str config, policy, interpreter;
 	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
@@ -602,6 +608,15 @@ struct core_fork {
 	struct base_str seed;
 	int64_t clock_ms;
 };
+
+/* restore.c */
+void core_decide_restored(struct core_turn *t);
+void core_restored_admit(struct core_turn *t, const struct core_run *r); /* behind its run_admitted */
+uint8_t core_restored_flags(const struct core_run *from); /* of a run that `from` (or NULL) starts */
+bool core_is_held(const struct core_run *r);		  /* by a restore; NULL is not */
+/* Its key is another than that of what may have been sent before the restore. */
+bool core_is_stray(const struct core_run *r, const struct core_effect *x);
+
 /* A run_started event; parent may be NULL. Returns the new run's id. */
 struct core_start {
 	struct core_flow *flow; /* NULL for agents */
@@ -757,6 +772,8 @@ int core_deploy_schedules(struct core_turn *t, struct base_str flow, struct base
 	struct base_err *err) __attribute__((warn_unused_result));
 void core_decide_schedule(struct core_turn *t, uint64_t id);
 void core_decide_schedule_pause(struct core_turn *t);
+/* After a restore: pauses those that were due in the lost time. */
+void core_hold_schedules(struct core_turn *t);
 bool core_schedule_timer_is_live(const struct core *c, uint64_t id, int64_t when);
 /* A run that may be a schedule's has ended. */
 void core_schedule_run_ended(struct core *c, uint64_t run, uint8_t outcome, uint64_t next);
@@ -782,6 +799,12 @@ void core_apply_rested(struct core_apply *a, const struct core_runs_rested *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
 /* The gate that holds an open step goes with the step. */
 void core_gate_close(struct core_apply *a, uint64_t gate);
+/* restore.c */
+void core_apply_restored(struct core_apply *a, int64_t lost_ms);
+void core_apply_let_go(struct core_apply *a, struct core_run *r);		   /* a person resumed it */
+void core_apply_doubtful(struct core *c, const struct core_run *r, uint32_t step); /* a new step */
+/* A step of r that waited until due_ms is done. */
+void core_apply_woke(struct core *c, struct core_run *r, const struct core_action *action, int64_t due_ms);
 /* versions.c */
 void core_apply_crash(struct core_apply *a, const struct core_run_parked *e);
 void core_apply_moved(struct core_apply *a, const struct core_run_moved *e);

@@ -79,7 +79,7 @@ bool core_deadline_is_live(const struct core *c, const struct base_heap_item *t)
 	const struct core_deadline *d = r ? core_deadline_of(r, t->sub) : NULL;
 	const struct core_step *s = core_step_find(r, t->sub);
 
-	if (!d || d->when_ms != t->when || d->passed)
+	if (!d || d->when_ms != t->when || d->passed || core_is_held(r))
 		return false;
 	if (t->sub == UINT32_MAX)
 		return r->state != CORE_RUN_ENDED;

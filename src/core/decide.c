@@ -147,6 +147,32 @@ static void decide_secret(struct core_turn *t)
 	core_reply_json(t, 200, BASE_STR("{}"));
 }
 
+/* What the engine has made durable and verified outside of the log's database. */
+static void decide_archived(struct core_turn *t)
+{
+	struct core_log_archived ev = {.hash = t->cmd->hash};
+	struct base_json *doc;
+	struct base_jv root;
+
+	if (base_json_parse(t->cmd->params, &doc, NULL) < 0) {
+		core_refuse(t, 400, "invalid", "parameters are missing");
+		return;
+	}
+	root = base_json_root(doc);
+	ev.first_seq = (uint64_t)base_jv_int(base_jv_get(root, "first_seq"), 0);
+	ev.last_seq = (uint64_t)base_jv_int(base_jv_get(root, "last_seq"), 0);
+	ev.bytes = (uint64_t)base_jv_int(base_jv_get(root, "bytes"), 0);
+	ev.file = base_arena_dup(t->arena, base_jv_str(base_jv_get(root, "file")));
+	base_json_free(doc);
+	if (ev.first_seq != t->c->archived + 1 || ev.last_seq < ev.first_seq || ev.last_seq >= t->c->seq) {
+		core_refuse(t, 409, "out_of_order", "the archive goes to event %llu",
+			(unsigned long long)t->c->archived);
+		return;
+	}
+	core_log_archived_emit(t->block, t->cmd->now_ms, &ev);
+	core_reply_json(t, 200, BASE_STR("{}"));
+}
+
 static void decide_denied(struct core_turn *t)
 {
 	core_access_denied_emit(t->block, t->cmd->now_ms,
@@ -186,6 +212,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_SECRET_NOTE] = decide_secret,
 		[CORE_CMD_DENIED] = decide_denied,
 		[CORE_CMD_RUN_FORK] = core_decide_run_fork,
+		[CORE_CMD_ARCHIVED] = decide_archived,
 		[CORE_CMD_RUN_PAUSE] = core_decide_run_pause,
 		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
 		[CORE_CMD_RUN_PARK] = core_decide_run_park,

@@ -257,7 +257,10 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, cons
 		return;
 	}
 	slot = core_slot(k, t->cmd->now_ms);
-	if ((t->c->frozen && !call->action->internal) || slot > t->cmd->now_ms) {
+	/* After a restore it may have been sent before: held, and released as what may have happened (restore.c, O2). */
+	if ((t->c->frozen && !call->action->internal) || slot > t->cmd->now_ms ||
+		((call->run->flags & CORE_RUN_RESTORED) && !call->action->internal &&
+			ev->klass >= CORE_IDEMPOTENT)) {
 		ev->status = CORE_STEP_HELD;
 		ev->due_ms = slot > t->cmd->now_ms ? slot : t->cmd->now_ms;
 	} else {

@@ -61,7 +61,7 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.input = core_blob(t, s->input),
 		.input_hash = base_hash_of(s->input),
 		.customer = s->customer,
-		.flags = s->dry ? CORE_RUN_DRY : 0,
+		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) | core_restored_flags(s->parent)),
 		.trigger = s->trigger,
 		.grants = s->limits,
 		.forked_from = s->fork.run,

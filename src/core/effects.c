@@ -101,6 +101,9 @@ static enum core_class class_now(const struct core_turn *t, const struct core_st
 	if (s->klass == CORE_IDEMPOTENT && life && s->open->effect->sent_ms &&
 		t->cmd->now_ms - s->open->effect->sent_ms > life)
 		return CORE_ONCE;
+	if ((s->klass == CORE_IDEMPOTENT || s->klass == CORE_LOOKUP) &&
+		core_is_stray(core_run_find(t->c, s->open->run), s->open->effect))
+		return CORE_ONCE;
 	return (enum core_class)s->klass;
 }
 
@@ -216,6 +219,15 @@ static bool class_is_gone(struct core_turn *t, const struct core_step *s, const 
 	       core_action_class(t->c, o->action) != (enum core_class)s->klass;
 }
 
+static struct base_str why_doubtful(struct core_turn *t, const struct core_run *r)
+{
+	if (r->flags & CORE_RUN_RESTORED)
+		return core_problem(t->arena, "restored",
+			"the workspace was restored from a backup: it may have happened in the time that was "
+			"lost");
+	return core_problem(t->arena, "key_expired", "the outside has forgotten the key");
+}
+
 void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 {
 	struct core_open *o = core_step_open(&r->step[step]);
@@ -229,11 +241,8 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 			core_problem(t->arena, is_stopped(r) ? "cancelled" : "timeout",
 				"%.*s was not sent: %s", BASE_STR_ARG(o->action->name),
 				is_stopped(r) ? "its run has ended" : "its time limit is over"));
-	else if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE &&
-		 r->step[step].klass != CORE_ONCE)
-		core_emit_doubt(t, r, step,
-			evidence_of(t, o,
-				core_problem(t->arena, "key_expired", "the outside has forgotten the key")));
+	else if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE)
+		core_emit_doubt(t, r, step, evidence_of(t, o, why_doubtful(t, r)));
 	else if (t->c->frozen && !o->action->internal)
 		emit_retry(t, o, 0, t->cmd->now_ms, o->effect->mode, BASE_STR_NONE, 0);
 	else if (k &&
@@ -494,10 +503,17 @@ void core_decide_start(struct core_turn *t)
 	struct base_str problem = core_problem(t->arena, "restarted", "aiosd ended before the answer came");
 
 	core_engine_started_emit(t->block, t->cmd->now_ms,
-		&(struct core_engine_started){
-			.epoch = t->c->epoch + 1, .version = t->cmd->text, .interpreter = t->cmd->name});
+		&(struct core_engine_started){.epoch = t->c->epoch + 1,
+			.version = t->cmd->text,
+			.interpreter = t->cmd->name,
+			.restored = t->cmd->base == 1,
+			.lost_ms = t->cmd->base == 1 ? t->c->time_ms : 0});
 	core_emit_zones(t);
 	core_emit_rezoned(t, NULL, NULL);
+	if (t->cmd->base == 1) {
+		core_decide_restored(t);
+		return;
+	}
 	for (struct core_effect *x = t->c->effect_first; x; x = x->next) {
 		struct core_open *o = x->open;
 		struct core_run *r = core_run_find(t->c, o->run);

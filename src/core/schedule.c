@@ -414,3 +414,22 @@ void core_decide_schedule_pause(struct core_turn *t)
 		base_arena_printf(t->arena, "{\"paused\":%s,\"changed\":%s}", pause ? "true" : "false",
 			s->paused != pause ? "true" : "false"));
 }
+
+void core_hold_schedules(struct core_turn *t)
+{
+	struct base_str at = BASE_STR_NONE;
+	void *value;
+
+	for (bool first = true; base_names_seek(t->c->schedules->by_name, at, first, &at, &value);
+		first = false) {
+		const struct core_schedule *s = value;
+		int64_t due = core_schedule_due(t->c, s);
+
+		if (!s->paused && due && due <= t->cmd->now_ms)
+			core_schedule_paused_emit(t->block, t->cmd->now_ms,
+				&(struct core_schedule_paused){.name = s->name,
+					.paused = 1,
+					.by = BASE_STR("restored"),
+					.next_ms = s->next_ms});
+	}
+}

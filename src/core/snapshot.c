@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 7 };
+enum { FORMAT = 8 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -405,6 +405,9 @@ static void put_head(const struct core *c, struct base_buf *b)
 	base_put_u64(b, c->next_run);
 	base_put_u64(b, c->next_gate);
 	base_put_u64(b, c->frozen);
+	base_put_u64(b, c->archived);
+	base_put_i64(b, c->restored_ms);
+	base_put_i64(b, c->lost_ms);
 	base_put_str(b, c->config);
 	base_put_str(b, c->policy);
 	base_put_str(b, c->interpreter);
@@ -464,6 +467,9 @@ static void get_head(struct core *c, struct base_reader *r)
 	c->next_run = u(r);
 	c->next_gate = u(r);
 	c->frozen = u(r) != 0;
+	c->archived = u(r);
+	c->restored_ms = base_get_i64(r);
+	c->lost_ms = base_get_i64(r);
 	c->config = text(c, r);
 	c->policy = text(c, r);
 	c->interpreter = text(c, r);

@@ -224,7 +224,8 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 
 	if (t->kind == CORE_TIMER_GATE) {
 		g = core_gate_find(c, t->id);
-		return g && !g->decided && g->expires_ms == t->when;
+		return g && !g->decided && g->expires_ms == t->when &&
+		       !core_is_held(core_run_find(c, g->run));
 	}
 	if (t->kind == CORE_TIMER_DEADLINE)
 		return core_deadline_is_live(c, t);
@@ -239,7 +240,7 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 		return core_schedule_timer_is_live(c, t->id, t->when);
 	r = core_run_find(c, t->id);
 	s = core_step_find(r, t->sub);
-	if (!core_step_open(s) || s->open->due_ms != t->when)
+	if (!core_step_open(s) || s->open->due_ms != t->when || core_is_held(r))
 		return false;
 	return s->status == CORE_STEP_WAITING || (s->status == CORE_STEP_HELD && !c->frozen);
 }
@@ -270,6 +271,7 @@ static void check_run(const struct core_run *r)
 	uint32_t open = 0, sent = 0;
 
 	BASE_CHECK(r->state >= CORE_RUN_ACTIVE && r->state <= CORE_RUN_UNDOING);
+	BASE_CHECK(!core_is_held(r) || r->state != CORE_RUN_ACTIVE); /* restore.c, O1 */
 	BASE_CHECK((r->state == CORE_RUN_PARKED || r->state == CORE_RUN_PAUSED) ==
 		   (core_run_extra(r)->seq_stand != 0)); /* S10 */
 	for (const struct core_deadline *d = core_run_extra(r)->deadlines; d; d = d->next) {
@@ -351,6 +353,11 @@ int64_t core_time_ms(const struct core *c)
 uint64_t core_epoch(const struct core *c)
 {
 	return c->epoch;
+}
+
+uint64_t core_archived(const struct core *c)
+{
+	return c->archived;
 }
 
 bool core_is_frozen(const struct core *c)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/money.h"
 #include "core/schedule.h"
 
 int core_schedules_new(struct core *c)
@@ -372,12 +373,46 @@ static const char *outcome_of(const struct core *c, const struct core_schedule *
 					      : "";
 }
 
+/* "0 7 * * MON, Europe/Amsterdam", "every 15m": for a list. */
+static void put_when(struct base_jw *w, const struct core_schedule *s)
+{
+	struct base_json *doc;
+	struct base_jv root, every;
+	struct base_buf b;
+
+	BASE_CHECK(base_json_parse(s->spec, &doc, NULL) == 0);
+	root = base_json_root(doc);
+	every = base_jv_get(root, "every");
+	base_buf_init(&b, 4096);
+	if (s->plan.kind == CORE_PLAN_CRON) {
+		base_buf_str(&b, base_jv_str(base_jv_get(root, "cron")));
+	} else if (s->plan.kind == CORE_PLAN_AT) {
+		base_buf_cstr(&b, "at ");
+		base_buf_str(&b, base_jv_str(base_jv_get(root, "at")));
+	} else {
+		base_buf_cstr(&b, "every ");
+		if (base_jv_kind(every) == BASE_JSON_STR)
+			base_buf_str(&b, base_jv_str(every));
+		else
+			base_duration_put(&b, s->plan.every_ms);
+	}
+	if (s->zone) {
+		base_buf_cstr(&b, ", ");
+		base_buf_str(&b, s->zone->name);
+	}
+	base_jw_mstr(w, "when", base_buf_view(&b));
+	base_buf_done(&b);
+	base_json_free(doc);
+}
+
 static void put_schedule(const struct core *c, struct base_jw *w, const struct core_schedule *s, bool firings)
 {
 	base_jw_obj(w);
 	base_jw_mstr(w, "name", s->name);
 	base_jw_mstr(w, "flow", s->flow);
+	put_when(w, s);
 	base_jw_mraw(w, "spec", s->spec);
+	base_jw_mcstr(w, "state", s->paused ? "paused" : s->next_ms ? "active" : "over");
 	base_jw_mstr(w, "by", s->by);
 	base_jw_mbool(w, "paused", s->paused);
 	if (s->next_ms && !s->paused) {

@@ -327,7 +327,7 @@ static struct core_lane *first_lane(const struct base_names *set)
 
 bool core_admit_is_due(const struct core *c)
 {
-	return base_names_count(c->due) || (base_names_count(c->ready) && c->awake < c->active_max);
+	return base_names_count(c->answers) || base_names_count(c->due) || (base_names_count(c->ready) && c->awake < c->active_max);
 }
 
 /* More stand in this lane than its policy lets: the newest replaces, or is rejected. */
@@ -355,6 +355,8 @@ bool core_decide_admit(struct core_turn *t)
 	core_admit_promote(c, t->cmd->now_ms);
 	if (!core_admit_is_due(c))
 		return false;
+	if (core_decide_answer(t))
+		return true;
 	l = first_lane(c->due);
 	if (l) {
 		act(t, l);

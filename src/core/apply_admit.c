@@ -786,6 +786,7 @@ void core_admit_restored(struct core *c)
 		place(c, value);
 	while (base_idmap_next(c->runs, &cursor, &id, &value))
 		core_slot_update(c, value);
+	core_wait_restored(c);
 }
 
 /* --- check --- */
@@ -835,6 +836,7 @@ void core_admit_check(const struct core *c)
 	void *value;
 
 	check_runs(c);
+	core_wait_check(c);
 	for (bool first = true; base_names_seek(c->lanes, at, first, &at, &value); first = false) {
 		const struct core_lane *l = value;
 		bool room = (int64_t)l->active < core_lane_limit(l);

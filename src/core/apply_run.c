@@ -225,6 +225,7 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 	core_ended_put(a->c, r->id, a->seq, r->key);
 	core_admit_ended(a->c, r);
 	core_schedule_run_ended(a->c, e->run, e->outcome, e->next);
+	core_wait_ended(a->c, r->id);
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_ENDED,
 			    .run = r->id,

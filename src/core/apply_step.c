@@ -122,6 +122,18 @@ static struct base_str signal_name(struct core *c, struct base_str args)
 	return name;
 }
 
+static uint64_t waited_run(struct base_str args)
+{
+	struct base_json *doc;
+	uint64_t run = 0;
+
+	if (base_json_parse(args, &doc, NULL) == 0) {
+		run = (uint64_t)base_jv_int(base_jv_get(base_json_root(doc), "run"), 0);
+		base_json_free(doc);
+	}
+	return run;
+}
+
 void core_finish_step(
 	struct core_apply *a, struct core_run *r, uint32_t step, bool ok, const struct base_blob *value)
 {
@@ -229,6 +241,8 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	fill_open(c, o, action, e);
 	core_undo_called(a, r, e->step, e);
 	core_apply_doubtful(c, r, e->step);
+	if (action->handler == CORE_H_RUN_WAIT)
+		core_wait_add(c, o, waited_run(e->args.data), false);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
 		o->signal = core_word_take(c, signal_name(c, e->args.data));
 	if (e->due_ms)

@@ -21,6 +21,7 @@ static const struct {
 	{"signal.wait", CORE_H_SIGNAL_WAIT, true},
 	{"run.start", CORE_H_RUN_START, false},
 	{"run.call", CORE_H_RUN_CALL, false},
+	{"run.wait", CORE_H_RUN_WAIT, false},
 	{"agent.run", CORE_H_AGENT_RUN, false},
 	{"experiment.choose", CORE_H_EXPERIMENT_CHOOSE, true},
 	{"experiment.counts", CORE_H_EXPERIMENT_COUNTS, true},

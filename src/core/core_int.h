@@ -66,6 +66,7 @@ enum core_handler {
 	CORE_H_SIGNAL_WAIT,
 	CORE_H_RUN_START,
 	CORE_H_RUN_CALL,
+	CORE_H_RUN_WAIT,
 	CORE_H_AGENT_RUN,
 	CORE_H_EXPERIMENT_CHOOSE,
 	CORE_H_EXPERIMENT_COUNTS,
@@ -204,7 +205,7 @@ struct core_open {
 	uint32_t step;
 	int64_t due_ms; /* 0: no timer */
 	uint64_t gate;
-	uint64_t child; /* run that it waits for */
+	uint64_t child; /* run that it waits for: its own (core_open_child), or any (run.wait) */
 	const struct core_action *action;
 	struct core_word *signal;
 	struct core_effect *effect; /* of a step that was not only WAITING, else NULL */
@@ -388,6 +389,7 @@ struct core {
 	/* Flow control: sets in the order of their binary keys (apply_admit.c). */
 	struct base_names *waiting, *holders, *ready, *blocked, *due, *idle_buckets;
 	struct base_idmap *bucket_ids;
+	struct base_names *waits, *answers; /* steps that wait for runs: open ones, ended ones (wait.c) */
 	uint64_t next_place; /* ids of lanes and buckets */
 	uint64_t queued, awake, active_max, queue_max;
 	struct base_idmap
@@ -656,6 +658,25 @@ bool core_decide_admit(struct core_turn *t);
 void core_decide_run_forget(struct core_turn *t);
 /* Position of an ended run's run_ended, 0: not known. */
 uint64_t core_ended_seq(const struct core *c, uint64_t run);
+
+/* --- wait.c: a run waits for a run --- */
+struct core_call;
+void core_run_wait(struct core_turn *t, const struct core_call *call);
+/* The position of the run_ended that a call of run.wait with these arguments is answered from, 0: none. */
+uint64_t core_wait_seq(const struct core *c, struct base_jv args);
+/* The same of the first wait that is to be answered now. */
+uint64_t core_answer_seq(const struct core *c);
+/* Answers it. False: there is none. */
+bool core_decide_answer(struct core_turn *t);
+/* The run that a step waits for as its own, which ends with it; NULL: none. */
+struct core_run *core_open_child(const struct core *c, const struct core_open *o);
+/* open: it counts as open until core_wait_restored. */
+void core_wait_add(struct core *c, struct core_open *o, uint64_t run, bool open);
+void core_wait_drop(struct core *c, const struct core_open *o);
+void core_wait_ended(struct core *c, uint64_t run); /* those that wait for it are answered next */
+void core_wait_restored(struct core *c);
+/* A7: a step waits in `waits` while the run is open, in `answers` when it has ended. */
+void core_wait_check(const struct core *c);
 
 /* --- apply_admit.c --- */
 struct core_apply;

@@ -108,7 +108,7 @@ void core_deadline_passed(struct core_apply *a, struct core_run *r, uint32_t ste
 static void end_step(struct core_turn *t, struct core_run *r, uint32_t step)
 {
 	const struct core_step *s = &r->step[step];
-	const struct core_run *child = s->open->child ? core_run_find(t->c, s->open->child) : NULL;
+	const struct core_run *child = core_open_child(t->c, s->open);
 	struct base_str problem = core_problem(t->arena, "timeout", "%.*s did not end within its time limit",
 		BASE_STR_ARG(s->open->action->name));
 

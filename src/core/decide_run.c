@@ -219,6 +219,7 @@ void core_end_run(struct core_turn *t, const struct core_run *r, enum core_outco
 		&(struct core_run_ended){.run = r->id,
 			.outcome = (uint8_t)outcome,
 			.value = core_blob(t, value),
+			.labels = (uint8_t)r->labels,
 			.by = t->cmd->by.id,
 			.stop = stop});
 	if (!o)
@@ -265,7 +266,7 @@ static void end_children(struct core_turn *t, const struct core_run *r, enum cor
 	}
 	for (uint32_t i = 0; i < r->steps; i++) {
 		const struct core_open *o = core_step_open(&r->step[i]);
-		const struct core_run *child = o && o->child ? core_run_find(t->c, o->child) : NULL;
+		const struct core_run *child = core_open_child(t->c, o);
 
 		if (!child || child->state == CORE_RUN_ENDED)
 			continue;

@@ -564,7 +564,7 @@ void core_decide_tick(struct core_turn *t)
 		core_release(t, r, item.sub);
 		return;
 	}
-	if (s->open->action->handler == CORE_H_SIGNAL_WAIT)
+	if (s->open->action->handler == CORE_H_SIGNAL_WAIT || s->open->action->handler == CORE_H_RUN_WAIT)
 		core_emit_step_done(t, r->id, item.sub, BASE_STR("{\"timeout\":true}"), 0, BASE_STR_NONE, 0);
 	else
 		core_emit_step_done(t, r->id, item.sub, BASE_STR("null"), 0, BASE_STR_NONE, 0);

@@ -282,9 +282,13 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		.customer = call->customer,
 		.dry = is_dry(call)};
 	struct base_str problem;
+	int64_t delay = base_jv_int(base_jv_get(call->args, "delay_ms"), 0);
 	uint64_t run;
 	int status;
 
+	s.has_priority = base_jv_kind(base_jv_get(call->args, "priority")) != BASE_JSON_NONE;
+	s.priority = base_jv_int(base_jv_get(call->args, "priority"), 0);
+	s.begin_ms = delay > 0 ? t->cmd->now_ms + delay : 0;
 	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)))
 		return;
 	s.input = arg_text(t, call, "input");
@@ -564,6 +568,7 @@ void core_decide_internal(struct core_turn *t, const struct core_call *call)
 		[CORE_H_SIGNAL_WAIT] = signal_wait,
 		[CORE_H_RUN_START] = run_child,
 		[CORE_H_RUN_CALL] = run_child,
+		[CORE_H_RUN_WAIT] = core_run_wait,
 		[CORE_H_AGENT_RUN] = agent_run,
 		[CORE_H_EXPERIMENT_CHOOSE] = experiment_choose,
 		[CORE_H_EXPERIMENT_COUNTS] = experiment_counts,

@@ -58,7 +58,7 @@ static void want_for_internal(
 	struct base_json *doc;
 	struct base_jv args;
 
-	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT)
+	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT && h != CORE_H_RUN_WAIT)
 		return;
 	if (base_json_parse(cmd->body, &doc, NULL) < 0)
 		return;
@@ -67,6 +67,8 @@ static void want_for_internal(
 		f = base_names_get(c->facts, base_jv_str(base_jv_get(args, "key")));
 		if (f && !f->removed)
 			want(w, f->seq);
+	} else if (h == CORE_H_RUN_WAIT) {
+		want(w, core_wait_seq(c, args));
 	} else if (h == CORE_H_MEMORY_LIST) {
 		want_list(c, w, args);
 	} else {
@@ -108,6 +110,7 @@ static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 	const struct core_step *s;
 
 	core_admit_promote((struct core *)(uintptr_t)c, now_ms);
+	want(w, core_answer_seq(c));
 	if (core_admit_is_due(c) || !core_timer_next((struct core *)(uintptr_t)c, &item))
 		return;
 	if (item.kind == CORE_TIMER_RUN || item.kind == CORE_TIMER_RATE)

@@ -220,6 +220,7 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step, uint8_t s
 	}
 	core_deadline_drop(c, r, step);
 	core_word_drop(c, o->signal);
+	core_wait_drop(c, o);
 	base_slab_release(c->slab, o, sizeof(*o));
 	r->sent -= r->step[step].status == CORE_STEP_SENT;
 	r->step[step].status = status;

@@ -164,6 +164,8 @@ static void get_open(struct load *l, struct core_open *o, uint32_t action)
 	o->signal = get_word(l);
 	if (!o->action)
 		l->r->failed = 1;
+	else if (o->action->handler == CORE_H_RUN_WAIT)
+		core_wait_add(l->c, o, o->child, true);
 	if (o->due_ms)
 		core_timer_add(l->c, CORE_TIMER_STEP, o->run, o->step, o->due_ms);
 }

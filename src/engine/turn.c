@@ -352,7 +352,7 @@ static void admit(struct engine *e, int64_t now_ms)
 		struct core_reply r = {0};
 
 		engine_random(e, cmd.entropy, sizeof(cmd.entropy));
-		if (core_decide(e->core, &cmd, e->arena, &e->pending->block, &r) < 0)
+		if (fetch(e, &cmd) < 0 || core_decide(e->core, &cmd, e->arena, &e->pending->block, &r) < 0)
 			return;
 		apply_new(e, mark, &r);
 	}

@@ -107,6 +107,8 @@ static struct base_str blob_of(const struct core_record *rec)
 		return e.step_done.result.data;
 	case CORE_EV_GATE_OPENED:
 		return e.gate_opened.show.data;
+	case CORE_EV_RUN_ENDED:
+		return e.run_ended.value.data;
 	case CORE_EV_SIGNAL_SENT:
 		return e.signal_sent.payload.data;
 	default:
@@ -133,6 +135,21 @@ static void append(struct house *h, struct base_str block)
 	}
 }
 
+static void fetch(struct house *h, struct core_cmd *cmd)
+{
+	static struct core_want wants[CORE_WANTS_MAX];
+	static struct core_fetched fetched[CORE_WANTS_MAX];
+	size_t n = core_prefetch(h->core, cmd, wants, CORE_WANTS_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		fetched[i].seq = wants[i].seq;
+		fetched[i].record = record_at(h, wants[i].seq);
+		fetched[i].blob = blob_of(&fetched[i].record);
+	}
+	cmd->fetched = fetched;
+	cmd->fetched_count = n;
+}
+
 /* Whoever can be admitted now is, before anything else is decided. */
 static void admit(struct house *h)
 {
@@ -144,6 +161,7 @@ static void admit(struct house *h)
 		base_buf_init(&block, 1 << 28);
 		h->entropy++;
 		memcpy(cmd.entropy, &h->entropy, sizeof(h->entropy));
+		fetch(h, &cmd);
 		assert_int_equal(core_decide(h->core, &cmd, h->arena, &block, &reply), 0);
 		assert_true(block.len > 0);
 		append(h, base_buf_view(&block));
@@ -154,24 +172,14 @@ static void admit(struct house *h)
 
 void house_do(struct house *h, struct core_cmd cmd)
 {
-	static struct core_want wants[CORE_WANTS_MAX];
-	static struct core_fetched fetched[CORE_WANTS_MAX];
 	struct base_buf block;
-	size_t n;
 
 	cmd.now_ms = h->now_ms;
 	h->entropy++;
 	memcpy(cmd.entropy, &h->entropy, sizeof(h->entropy));
 	if (cmd.by.id.len == 0)
 		cmd.by.id = BASE_STR("operator");
-	n = core_prefetch(h->core, &cmd, wants, CORE_WANTS_MAX);
-	for (size_t i = 0; i < n; i++) {
-		fetched[i].seq = wants[i].seq;
-		fetched[i].record = record_at(h, wants[i].seq);
-		fetched[i].blob = blob_of(&fetched[i].record);
-	}
-	cmd.fetched = fetched;
-	cmd.fetched_count = n;
+	fetch(h, &cmd);
 	base_arena_reset(h->arena);
 	base_buf_init(&block, 1 << 28);
 	h->act_count = 0;

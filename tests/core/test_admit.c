@@ -397,6 +397,53 @@ static void test_forget(void **state)
 	assert_int_equal(h->reply.status, 201);
 }
 
+static void test_run_wait(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "plain", "{}", ""), b = start(h, "plain", "{}", ""), c;
+	char args[80];
+
+	snprintf(args, sizeof(args), "{\"run\":%llu}", (unsigned long long)b);
+	house_call(h, a, 0, "run.wait", args, "");
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	house_check(h);
+	house_call(h, b, 0, "run.wait", "{\"run\":1}", ""); /* a waits for it */
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "deadlock"));
+	house_call(h, b, 1, "run.wait", "{\"run\":2}", ""); /* itself */
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "deadlock"));
+	end(h, b);
+	assert_string_equal(house_act(h, CORE_ACT_RESULT, 0)->text, "{\"state\":\"done\",\"value\":1}");
+	house_call(h, a, 1, "run.wait", args, ""); /* it has ended */
+	assert_string_equal(house_act(h, CORE_ACT_RESULT, 0)->text, "{\"state\":\"done\",\"value\":1}");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORGET, .run = b});
+	house_call(h, a, 2, "run.wait", args, "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "forgotten"));
+	house_call(h, a, 3, "run.wait", "{\"run\":99}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "unknown_run"));
+	/* A time limit; neither ends with the other. */
+	c = start(h, "plain", "{}", "");
+	snprintf(args, sizeof(args), "{\"run\":%llu,\"timeout_ms\":1000}", (unsigned long long)c);
+	house_call(h, a, 4, "run.wait", args, "");
+	h->now_ms += 1000;
+	house_tick(h);
+	assert_string_equal(house_act(h, CORE_ACT_RESULT, 0)->text, "{\"timeout\":true}");
+	house_call(h, a, 5, "run.wait", args, "");
+	cancel(h, a);
+	assert_int_equal(state_of(h, c), CORE_RUN_ACTIVE);
+	a = start(h, "plain", "{}", "");
+	house_call(h, a, 0, "run.wait", args, "");
+	cancel(h, c);
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "\"state\":\"cancelled\""));
+	/* Children that wait for one another end with their parent in one decision. */
+	c = start(h, "plain", "{}", "");
+	house_call(h, c, 0, "run.call", "{\"flow\":\"plain\",\"input\":{}}", "");
+	house_call(h, c, 1, "run.call", "{\"flow\":\"plain\",\"input\":{}}", "");
+	snprintf(args, sizeof(args), "{\"run\":%llu}", (unsigned long long)c + 2);
+	house_call(h, c + 1, 0, "run.wait", args, "");
+	cancel(h, c);
+	assert_int_equal(state_of(h, c + 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +457,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ageing, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fair, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_run_wait, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),
 	};
 

@@ -129,6 +129,29 @@ static int put_input(struct cli *c, struct base_jw *w)
 	return r;
 }
 
+static int put_priority(struct cli *c, struct base_jw *w)
+{
+	const char *text = cli_opt(c, "priority");
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end || n < -10 || n > 10)
+		return cli_usage(c, "--priority is a whole number from -10 to 10");
+	base_jw_mint(w, "priority", n);
+	return 0;
+}
+
+static int put_delay(struct cli *c, struct base_jw *w)
+{
+	struct base_err err;
+	int64_t ms;
+
+	if (base_duration_parse(base_str_of(cli_opt(c, "delay")), &ms, &err) < 0)
+		return cli_usage(c, "--delay: %s", err.text);
+	base_jw_mint(w, "delay_ms", ms);
+	return 0;
+}
+
 static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
 {
 	const char *path = cli_path(c, "/v1/flows/", c->args[0], "/runs");
@@ -145,6 +168,14 @@ static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
 		base_jw_mbool(&w, "dry", true);
 	if (cli_opt(c, "customer"))
 		base_jw_mcstr(&w, "customer", cli_opt(c, "customer"));
+	if (cli_opt(c, "priority") && (r = put_priority(c, &w)) != 0) {
+		base_buf_done(&body);
+		return r;
+	}
+	if (cli_opt(c, "delay") && (r = put_delay(c, &w)) != 0) {
+		base_buf_done(&body);
+		return r;
+	}
 	base_jw_end_obj(&w);
 	if (r == 0)
 		r = cli_call_key(c, "POST", path, &body, cli_opt(c, "key"), ret);

@@ -53,6 +53,8 @@ static const struct cli_command commands[] = {
 			{"to", "ADDRESS", "member \"to\" of the input: a test send"},
 			{"customer", "ID", "whom its costs and outcomes belong to"},
 			{"dry", NULL, "answer every effect with what would be sent"},
+			{"delay", "TIME", "begin not before so long: 90s, 2h, 1d"},
+			{"priority", "N", "of those that wait, -10 to 10: a level is worth a minute"},
 			{"wait", NULL, "wait for the end, through gates too"},
 			{"detach", NULL, "do not wait at all"}),
 		true, false, cmd_run},

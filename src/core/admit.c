@@ -5,7 +5,7 @@
 
 #include "core/core_int.h"
 
-enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096 };
+enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096, AHEAD_MAX = 1000 };
 
 /* --- what a spec declares --- */
 
@@ -327,7 +327,8 @@ static struct core_lane *first_lane(const struct base_names *set)
 
 bool core_admit_is_due(const struct core *c)
 {
-	return base_names_count(c->answers) || base_names_count(c->due) || (base_names_count(c->ready) && c->awake < c->active_max);
+	return base_names_count(c->answers) || base_names_count(c->due) ||
+	       (base_names_count(c->ready) && c->awake < c->active_max);
 }
 
 /* More stand in this lane than its policy lets: the newest replaces, or is rejected. */
@@ -366,6 +367,99 @@ bool core_decide_admit(struct core_turn *t)
 	core_run_admitted_emit(t->block, t->cmd->now_ms, &(struct core_run_admitted){.run = r->id});
 	core_restored_admit(t, r);
 	return true;
+}
+
+/* --- in words --- */
+
+static struct base_str lane_key(const struct core_lane *l)
+{
+	return base_str_sub(l->name, (l->flow ? l->flow->name.len : 10) + 1, l->name.len);
+}
+
+/* How many go before it in its lane: counted up to a bound. */
+static unsigned ahead_of(const struct core *c, const struct core_run *r, unsigned max)
+{
+	const struct core_run *w = NULL;
+	unsigned n = 0;
+
+	for (w = core_lane_head(c, core_run_extra(r)->ticket->lane); w && w != r && n < max;
+		w = core_lane_after(c, w))
+		n++;
+	return n;
+}
+
+void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_ms, struct base_buf *ret_text,
+	struct base_buf *ret_wakes, int64_t *ret_until)
+{
+	const struct core_ticket *k = core_run_extra(r)->ticket;
+	const struct core_lane *l = k->lane;
+	int64_t slot = k->bucket ? core_bucket_slot(k->bucket, now_ms) : 0;
+	struct core_run *oldest;
+	unsigned ahead;
+
+	if (k->since_ms > now_ms) {
+		*ret_until = k->since_ms;
+		base_buf_cstr(ret_text, "its start was put off");
+		base_buf_cstr(ret_wakes, "the clock");
+		return;
+	}
+	ahead = ahead_of(c, r, AHEAD_MAX);
+	if (l->keyed && (int64_t)l->active >= core_lane_limit(l)) {
+		oldest = core_lane_oldest(c, l, 0);
+		base_buf_printf(ret_text,
+			"%u of at most %lld runs of its lane %.*s go already (the first of them is run %llu)",
+			l->active, (long long)core_lane_limit(l), BASE_STR_ARG(lane_key(l)),
+			(unsigned long long)oldest->id);
+		base_buf_cstr(ret_wakes, "the end of one of them");
+	} else if (slot) {
+		*ret_until = slot;
+		base_buf_cstr(ret_text, "the rate of starts of its flow has no slot before");
+		base_buf_cstr(ret_wakes, "the clock");
+	} else {
+		base_buf_printf(ret_text, "%llu runs are awake, as many as limits.active lets",
+			(unsigned long long)c->awake);
+		base_buf_cstr(ret_wakes, "a run that ends or waits");
+	}
+	if (ahead)
+		base_buf_printf(ret_text, "; %s%u of its lane %s before it",
+			ahead == AHEAD_MAX ? "over " : "", ahead, ahead == 1 ? "goes" : "go");
+}
+
+int core_queue_json(const struct core *c, struct base_str after, size_t max, struct base_buf *ret)
+{
+	struct base_jw w = base_jw_of(ret);
+	struct base_str at = after;
+	void *value;
+
+	base_jw_obj(&w);
+	base_jw_mint(&w, "queued", (int64_t)c->queued);
+	base_jw_mint(&w, "queue_max", (int64_t)c->queue_max);
+	base_jw_mint(&w, "awake", (int64_t)c->awake);
+	base_jw_mint(&w, "active_max", (int64_t)c->active_max);
+	base_jw_key(&w, "lanes");
+	base_jw_arr(&w);
+	while (max-- && base_names_seek(c->lanes, at, false, &at, &value)) {
+		const struct core_lane *l = value;
+		const struct core_run *head = core_lane_head(c, l);
+		int64_t limit = core_lane_limit(l);
+
+		base_jw_obj(&w);
+		base_jw_mstr(&w, "flow", l->flow ? l->flow->name : BASE_STR("aios:agent"));
+		base_jw_mstr(&w, "lane", lane_key(l));
+		base_jw_mint(&w, "active", l->active);
+		if (limit != INT64_MAX)
+			base_jw_mint(&w, "limit", limit);
+		base_jw_mint(&w, "waiting", l->waiting);
+		base_jw_mint(&w, "delayed", l->members - l->waiting);
+		if (head) {
+			base_jw_mint(&w, "next", (int64_t)head->id);
+			base_jw_mint(&w, "since", core_run_extra(head)->ticket->since_ms);
+		}
+		base_jw_end_obj(&w);
+	}
+	base_jw_end_arr(&w);
+	base_jw_end_obj(&w);
+	return base_buf_failed(ret);
 }
 
 /* --- retention --- */

@@ -408,6 +408,19 @@ static void waiting_key(char key[WAITING_KEY], const struct core_run *r)
 	be(key + 2 * ID, r->id);
 }
 
+struct core_run *core_lane_after(const struct core *c, const struct core_run *r)
+{
+	char from[WAITING_KEY];
+	struct base_str key;
+	void *value;
+
+	waiting_key(from, r);
+	if (!base_names_seek(c->waiting, bytes(from, sizeof(from)), false, &key, &value) ||
+		memcmp(key.ptr, from, ID) != 0)
+		return NULL;
+	return value;
+}
+
 static void wait_add(struct core *c, struct core_run *r)
 {
 	char key[WAITING_KEY];

@@ -390,7 +390,7 @@ struct core {
 	struct base_names *waiting, *holders, *ready, *blocked, *due, *idle_buckets;
 	struct base_idmap *bucket_ids;
 	struct base_names *waits, *answers; /* steps that wait for runs: open ones, ended ones (wait.c) */
-	uint64_t next_place; /* ids of lanes and buckets */
+	uint64_t next_place;		    /* ids of lanes and buckets */
 	uint64_t queued, awake, active_max, queue_max;
 	struct base_idmap
 		*undo_owners; /* step_called of an undoable step that is not settled: whose list has it */
@@ -655,6 +655,9 @@ int64_t core_start_priority(const struct core_start *s);
 bool core_waits_for(const struct core *c, uint64_t from, uint64_t to);
 /* One step of admission: what is due is promoted, one run is admitted, replaced or rejected. False: nothing to do. */
 bool core_decide_admit(struct core_turn *t);
+/* Why a queued run waits, what would wake it, and until when (0: nobody knows), in words. */
+void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_ms, struct base_buf *ret_text,
+	struct base_buf *ret_wakes, int64_t *ret_until);
 void core_decide_run_forget(struct core_turn *t);
 /* Position of an ended run's run_ended, 0: not known. */
 uint64_t core_ended_seq(const struct core *c, uint64_t run);
@@ -701,6 +704,7 @@ struct core_run *core_lane_head(const struct core *c, const struct core_lane *l)
 /* One that waits and is not `except`, or NULL. */
 struct core_run *core_lane_waiting(
 	const struct core *c, const struct core_lane *l, const struct core_run *except);
+struct core_run *core_lane_after(const struct core *c, const struct core_run *r); /* the next that waits */
 struct core_run *core_lane_last(const struct core *c, const struct core_lane *l); /* waits, started last */
 /* The run that was admitted to the lane longest ago, or the next after the one admitted at after_seq. */
 struct core_run *core_lane_oldest(const struct core *c, const struct core_lane *l, uint64_t after_seq);

@@ -58,7 +58,8 @@ static void want_for_internal(
 	struct base_json *doc;
 	struct base_jv args;
 
-	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT && h != CORE_H_RUN_WAIT)
+	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT &&
+		h != CORE_H_RUN_WAIT)
 		return;
 	if (base_json_parse(cmd->body, &doc, NULL) < 0)
 		return;

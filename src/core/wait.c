@@ -209,6 +209,5 @@ void core_run_wait(struct core_turn *t, const struct core_call *call)
 	else /* with labels it is finished by an event that has them */
 		core_emit_called_waiting(t, call, timeout > 0 ? t->cmd->now_ms + timeout : 0, 0);
 	if (outcome.len && labels)
-		core_emit_step_done(
-			t, call->run->id, call->step, outcome, 0, BASE_STR_NONE, labels);
+		core_emit_step_done(t, call->run->id, call->step, outcome, 0, BASE_STR_NONE, labels);
 }

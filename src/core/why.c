@@ -361,21 +361,10 @@ static void because_parked(struct why *y, struct reason *r)
 
 static void because_queued(struct why *y, struct reason *r)
 {
-	struct core_run_started ev;
-	struct core_record rec;
-
 	r->kind = "queued";
 	r->since = y->run->started_ms;
-	if (read_at(y, y->run->seq_started, &rec) && core_run_started_get(rec.body, &ev) == 0 &&
-		ev.begin_ms > y->now_ms) {
-		r->kind = "delayed";
-		r->until = ev.begin_ms;
-		base_buf_cstr(&r->text, " has not begun: its start was put off");
-		base_buf_cstr(&r->wakes, "the clock");
-		return;
-	}
-	base_buf_cstr(&r->text, " has not begun: it waits for its turn");
-	base_buf_cstr(&r->wakes, "the end of a run that goes before it");
+	base_buf_cstr(&r->text, " has not begun: ");
+	core_queue_why(y->c, y->run, y->now_ms, &r->text, &r->wakes, &r->until);
 }
 
 /* A rollback that may not begin: what may have happened in its range is not settled. */

@@ -214,16 +214,25 @@ static struct base_str start_params(struct engine_req *q, struct base_jv root, s
 {
 	struct base_jw w = base_jw_of(b);
 	struct base_str customer = base_jv_str(base_jv_get(root, "customer"));
+	struct base_jv priority = base_jv_get(root, "priority");
+	int64_t delay = base_jv_int(base_jv_get(root, "delay_ms"), 0),
+		begin = base_jv_int(base_jv_get(root, "begin_ms"), 0);
 	bool dry = base_jv_bool(base_jv_get(root, "dry"), false) || engine_param_u64(q, "dry", 0) == 1;
 
 	if (!customer.len)
 		customer = engine_param(q, "customer");
-	if (!dry && !customer.len)
-		return BASE_STR_NONE;
 	base_jw_obj(&w);
 	base_jw_mbool(&w, "dry", dry);
 	if (customer.len)
 		base_jw_mstr(&w, "customer", customer);
+	if (delay > 0)
+		begin = engine_wall_ms() + delay;
+	if (begin)
+		base_jw_mint(&w, "begin_ms", begin);
+	if (base_jv_kind(priority) != BASE_JSON_NONE) {
+		base_jw_key(&w, "priority");
+		base_jv_write(priority, b);
+	}
 	base_jw_end_obj(&w);
 	return base_buf_view(b);
 }

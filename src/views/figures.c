@@ -221,7 +221,8 @@ int views_ask_flows(struct views_ask *a)
 	static const char sql[] =
 		"SELECT f.flow, f.version AS \"version:hex\", f.at, f.by_ AS \"by\", f.spec AS \"spec:json\","
 		" f.grants AS \"grants:json\", (SELECT count(*) FROM runs r WHERE r.flow = f.flow) AS runs,"
-		" (SELECT count(*) FROM runs r WHERE r.flow = f.flow AND r.state IN ('active','parked')) AS "
+		" (SELECT count(*) FROM runs r WHERE r.flow = f.flow AND r.state IN "
+		"('active','parked','queued','paused')) AS "
 		"active,"
 		" (SELECT coalesce(sum(c.cost),0) FROM charges c JOIN runs r ON r.run = c.run WHERE r.flow = "
 		"f.flow)"

@@ -157,12 +157,13 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
 		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms) "
-		"VALUES(?1,?2,?3,'active',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
+		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
 		" nullif(?18,0),nullif(?19,0),nullif(?20,0))",
-		"ishiisssssinniisiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		"ishiisssssinniisiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
 		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
-		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms);
+		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
+		(int64_t)e->queued);
 	if (!e->parent)
 		audit_id(at, "run.started", e->by, e->run, e->flow);
 }
@@ -591,6 +592,10 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_RUN_RESUMED:
 		run_resumed(at, &e->run_resumed);
+		break;
+	case CORE_EV_RUN_ADMITTED:
+		views_run(at->v, "UPDATE runs SET state='active' WHERE run=?1", "i",
+			(int64_t)e->run_admitted.run);
 		break;
 	case CORE_EV_RUN_MOVED:
 		run_moved(at, &e->run_moved);

@@ -21,8 +21,16 @@ declare module "aios" {
 		on?: Trigger[];
 		/** What it may spend: `{ run: "0.50 USD", month: "20 USD" }`. */
 		budget?: { run?: string; month?: string };
-		/** How many runs with the same key may be under way: `{ key: "input.issue", limit: 1 }`. Recorded; not yet kept. */
-		concurrency?: { key?: string; limit: number };
+		/**
+		 * How many runs with the same key may be under way: `{ key: "input.issue", limit: 1 }`. The key is an expression
+		 * over `input`; without it all runs of the flow count. Those beyond the limit wait in order ("fifo"), or the newest
+		 * replaces who waits and cancels the one that has run longest ("replace"), or is refused ("reject").
+		 */
+		concurrency?: { key?: string; limit: number; policy?: "fifo" | "replace" | "reject" };
+		/** How many may start in a time, by key: "10/m", `{ limit: "10/m", key: "input.site" }`. Further ones wait. */
+		rate?: string | { limit: string; key?: string };
+		/** Who waits is admitted by priority, -10 to 10 (0); a level is worth a minute of waiting. */
+		priority?: number;
 		/** What its runs may do: action names or patterns such as "memory.*". Nothing else is allowed. */
 		grants?: string[];
 		/** How long finished runs are kept in full. Recorded; not yet acted upon. */
@@ -282,6 +290,12 @@ declare module "aios" {
 		error(...parts: unknown[]): Promise<null>;
 	}
 
+	/** How a run came to its end; or that it did not in time. */
+	export type Ended<T = any> =
+		| { state: "done"; value: T; next?: number; timeout?: undefined }
+		| { state: "failed" | "cancelled"; problem: { code?: string; message?: string }; timeout?: undefined }
+		| { timeout: true; state?: undefined };
+
 	/** What a signal brought; or that none came in time. */
 	export type Signal<T> = { payload: T; timeout?: undefined } | { payload?: undefined; timeout: true };
 
@@ -319,7 +333,13 @@ declare module "aios" {
 		/** Waits for a signal that is sent to this run. */
 		signal<T = any>(name: string, options?: { timeout?: Duration }): Promise<Signal<T>>;
 		/** Starts another flow and does not wait for it; with a `key`, once. To wait: ctx.run(flow, input). */
-		start(flow: string, input?: Json, options?: { key?: string }): Promise<{ run: number }>;
+		start(
+			flow: string,
+			input?: Json,
+			options?: { key?: string; delay?: Duration; priority?: number },
+		): Promise<{ run: number }>;
+		/** Waits for the end of any run, open or ended; neither ends with the other. Needs the grant run.wait. */
+		wait<T = any>(run: number | { run: number }, options?: { timeout?: Duration }): Promise<Ended<T>>;
 		/** Checks a text or value. */
 		verify(value: unknown, checks: Checks): Promise<Verdict>;
 		/** Chooses an arm: evenly, by what outcomes taught ("thompson", which still explores), or the best so far. */

@@ -118,7 +118,13 @@ function agent(name, task) {
 	return call("agent.run", { ...args, agent: name }, limited(timeout));
 }
 
-const start = (flow, input = {}, { key } = {}) => call("run.start", { flow, input, key });
+const start = (flow, input = {}, { key, delay, priority } = {}) =>
+	call("run.start", { flow, input, key, delay_ms: optional(delay, "delay"), priority });
+
+const wait = (run, { timeout } = {}) => call("run.wait", {
+	run: need(run !== null && typeof run === "object" ? run.run : run, "number", "ctx.wait: the run"),
+	timeout_ms: optional(timeout, "timeout"),
+});
 
 function frozen(v) {
 	if (v !== null && typeof v === "object") {
@@ -196,6 +202,7 @@ export const ctx = {
 	sleep,
 	signal,
 	start,
+	wait,
 	verify: (value, checks) => verify(ctx, value, checks),
 	experiment,
 	outcome,

@@ -11,6 +11,8 @@ const MEMBERS = {
 	budget: object,
 	concurrency: (v) => object(v) ?? (Number.isInteger(v.limit) && v.limit > 0 ? null : "needs a limit, such as 1"),
 	grants: (v) => list(v) ?? (v.every((g) => !text(g)) ? null : "must be a list of action names"),
+	rate: (v) => typeof v === "string" ? null : object(v),
+	priority: (v) => Number.isInteger(v) && Math.abs(v) <= 10 ? null : "must be a whole number from -10 to 10",
 	retention: text,
 	timeout: (v) => { duration(v, "flow(): timeout"); return null; },
 };

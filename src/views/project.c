@@ -157,7 +157,8 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
 		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms) "
-		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
+		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' "
+		"END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
 		" nullif(?18,0),nullif(?19,0),nullif(?20,0))",
 		"ishiisssssinniisiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,

@@ -161,7 +161,8 @@ static void lay_out(const struct ctx *x, const char *dir)
 
 		snprintf(path, sizeof(path), "%s/%s", dir, x->piece[i].name);
 		fd = open(path, O_WRONLY | O_CREAT, 0600);
-		assert_true(fd >= 0 && write(fd, x->piece[i].data, x->piece[i].len) == (ssize_t)x->piece[i].len);
+		assert_true(
+			fd >= 0 && write(fd, x->piece[i].data, x->piece[i].len) == (ssize_t)x->piece[i].len);
 		close(fd);
 	}
 }
@@ -242,8 +243,8 @@ static void flip_one(struct ctx *x, struct base_prng *p)
 		bool cut = log_last_seq(l) < x->last;
 
 		if (cut && !piece->wal)
-			fail_msg("%s byte %zu: the log ends at %llu of %llu and says nothing", piece->name, at,
-				(unsigned long long)log_last_seq(l), (unsigned long long)x->last);
+			fail_msg("%s byte %zu: the log ends at %llu of %llu and says nothing", piece->name,
+				at, (unsigned long long)log_last_seq(l), (unsigned long long)x->last);
 		if (read_all(x, l, p))
 			x->detected++;
 		else if (cut)
@@ -264,7 +265,8 @@ static void test_flips(void **state)
 
 	for (long i = 0; i < flips; i++)
 		flip_one(x, &p);
-	print_message("%ld flips in %zu files: %u detected, %u harmless, %u shortened the write-ahead log, 0 wrong reads\n",
+	print_message("%ld flips in %zu files: %u detected, %u harmless, %u shortened the write-ahead log, 0 "
+		      "wrong reads\n",
 		flips, x->pieces, x->detected, x->harmless, x->cut);
 	assert_true(x->detected > 0 && x->harmless > 0);
 }

@@ -187,6 +187,7 @@ int cmd_doctor(struct cli *c);
 int cmd_down(struct cli *c);
 int cmd_flows(struct cli *c);
 int cmd_fork(struct cli *c);
+int cmd_flows_rehearse(struct cli *c);
 int cmd_freeze(struct cli *c);
 int cmd_gates(struct cli *c);
 int cmd_init(struct cli *c);

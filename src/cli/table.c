@@ -44,6 +44,23 @@ static const struct cli_command commands[] = {
 	{"deploy", "", 0, 0, "Deploy the workspace's flows, agents, policy and configuration",
 		"A changed file becomes a new version; open runs keep theirs.",
 		OPTIONS({"check", NULL, "only say what would change"}), false, false, cmd_deploy},
+	{"flows rehearse", "[FILE]", 0, 1, "Try open runs on another version of their flow, without effects",
+		"Replays what each open run recorded on the version that FILE (with what it imports) would "
+		"be, and\n"
+		"shows where they differ. Nothing is sent and nothing is decided, but for what these options "
+		"ask.\n"
+		"A run moves only if it has just rehearsed the same and has not gone on since; RUNS is 7 or "
+		"7,9.\n"
+		"Exit code 1: a run differs, or what was asked for was refused.",
+		OPTIONS({"flow", "FLOW", "runs of this flow (what FILE declares)"},
+			{"open", NULL, "no FILE: every open run on its own version, after an upgrade"},
+			{"runs", "RUNS", "only these"},
+			{"move", "RUNS", "they go on with the new version, in place"},
+			{"move-same", NULL, "move all that rehearse the same"},
+			{"park", "RUNS", "they stand still until you resume, move or cancel them"},
+			{"keep", "RUNS", "they stay on their version (what happens without options)"},
+			{"deploy", NULL, "first aios deploy"}),
+		false, false, cmd_flows_rehearse},
 	{"flows", "[FLOW]", 0, 1, "Deployed flows, their versions and what they may do", NULL, NULL, false,
 		false, cmd_flows},
 	{"run", "FLOW", 1, 1, "Start a run and follow it until it ends or waits for you",

@@ -84,8 +84,8 @@ void engine_ask(struct engine *e, enum engine_kind kind, unsigned type, uint64_t
 	a->fn = fn;
 	a->userdata = userdata;
 	engine_timer_add(e, ENGINE_TIMER_ASK, req, timeout_ms);
-	if (!try_send(e, a) && kind == ENGINE_PARSE)
-		engine_proc_start(e, engine_proc_of(e, ENGINE_PARSE, 0));
+	if (!try_send(e, a) && (kind == ENGINE_PARSE || kind == ENGINE_TRIAL))
+		engine_proc_start(e, engine_proc_of(e, kind, 0));
 }
 
 void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
@@ -132,6 +132,8 @@ void engine_ask_up(struct engine *e, struct engine_proc *p)
 	}
 	if (p->kind == ENGINE_PARSE)
 		engine_timer_add(e, ENGINE_TIMER_PARSE, 0, ENGINE_PARSE_IDLE_MS);
+	if (p->kind == ENGINE_TRIAL)
+		engine_timer_add(e, ENGINE_TIMER_TRIAL, 0, ENGINE_PARSE_IDLE_MS);
 }
 
 /* The source at which a worker hung. True: the others that were asked of that worker are not at fault. */
@@ -190,7 +192,7 @@ void engine_ask_timeout(struct engine *e, uint64_t req)
 
 	if (!a)
 		return;
-	if (a->proc && (a->kind == ENGINE_PARSE || a->kind == ENGINE_FLOW))
+	if (a->proc && (a->kind == ENGINE_PARSE || a->kind == ENGINE_FLOW || a->kind == ENGINE_TRIAL))
 		engine_proc_kill(e, a->proc, "does not answer");
 	finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
 }

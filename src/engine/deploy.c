@@ -123,9 +123,9 @@ static bool next_import(struct base_str src, size_t *at, struct base_str *ret)
 }
 
 /* Adds `path` and what it imports to the set. */
-static int reach(struct deploy *d, struct base_names *set, struct base_str path, unsigned depth)
+static int reach(struct base_jv files, struct base_names *set, struct base_str path, unsigned depth)
 {
-	struct base_jv v = base_jv_get_str(d->files, path);
+	struct base_jv v = base_jv_get_str(files, path);
 	struct base_str src = base_jv_str(v), spec;
 	char to[512];
 	size_t at = 0;
@@ -134,11 +134,11 @@ static int reach(struct deploy *d, struct base_names *set, struct base_str path,
 		return 0; /* a module that is missing is reported where it is loaded */
 	if (depth > 64 || base_names_count(set) >= MODULES_MAX)
 		return -E2BIG;
-	if (base_names_put(set, path, d) < 0)
+	if (base_names_put(set, path, set) < 0)
 		return -ENOMEM;
 	while (next_import(src, &at, &spec))
 		if (resolve(path, spec, to, sizeof(to))) {
-			int rc = reach(d, set, base_str_of(to), depth + 1);
+			int rc = reach(files, set, base_str_of(to), depth + 1);
 
 			if (rc < 0)
 				return rc;
@@ -146,8 +146,7 @@ static int reach(struct deploy *d, struct base_names *set, struct base_str path,
 	return 0;
 }
 
-/* {"entry":…,"modules":{…}} with sorted paths: canonical, so that its hash is the version. */
-static int put_graph(struct deploy *d, struct base_str entry, struct base_buf *b)
+int engine_graph_put(struct base_jv files, struct base_str entry, struct base_buf *b)
 {
 	struct base_names *set = NULL;
 	struct base_str path = BASE_STR_NONE;
@@ -156,7 +155,7 @@ static int put_graph(struct deploy *d, struct base_str entry, struct base_buf *b
 	int rc = base_names_new(&set);
 
 	if (rc == 0)
-		rc = reach(d, set, entry, 0);
+		rc = reach(files, set, entry, 0);
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "entry", entry);
 	base_jw_key(&w, "modules");
@@ -164,7 +163,7 @@ static int put_graph(struct deploy *d, struct base_str entry, struct base_buf *b
 	for (bool ok = set && base_names_seek(set, path, true, &path, &value); ok && rc == 0;
 		ok = base_names_seek(set, path, false, &path, &value)) {
 		base_jw_key_str(&w, path);
-		base_jw_str(&w, base_jv_str(base_jv_get_str(d->files, path)));
+		base_jw_str(&w, base_jv_str(base_jv_get_str(files, path)));
 	}
 	base_jw_end_obj(&w);
 	base_jw_end_obj(&w);
@@ -295,10 +294,9 @@ static void finish(struct engine *e, struct deploy *d)
 	deploy_free(d);
 }
 
-/* A fault in a file: file, line and column where they are known. */
-static void fault(struct engine *e, struct part *p, struct base_str problem)
+void engine_reply_fault(struct engine *e, struct engine_req *q, struct base_str path, int status,
+	struct base_str problem, const char *title)
 {
-	struct engine_req *q = engine_req_of(e, p->d->req);
 	struct base_json *doc = NULL;
 	struct base_jv v = {0};
 	struct base_str file, message;
@@ -306,15 +304,18 @@ static void fault(struct engine *e, struct part *p, struct base_str problem)
 	struct base_jw w;
 	int64_t line;
 
-	if (p->d->failed || !q)
-		return;
-	p->d->failed = true;
+	if (status < 0)
+		problem = status == -ETIMEDOUT
+				  ? BASE_STR("{\"message\":\"it does not come back: is there an "
+					     "endless loop?\"}")
+				  : BASE_STR("{\"message\":\"the process that reads it ended; see "
+					     "the log of aiosd\"}");
 	if (base_json_parse(problem, &doc, NULL) == 0)
 		v = base_json_root(doc);
 	file = base_jv_str(base_jv_get(v, "file"));
 	message = base_jv_str(base_jv_get(v, "message"));
 	line = base_jv_int(base_jv_get(v, "line"), 0);
-	file = file.len ? file : base_str_of(p->path);
+	file = file.len ? file : path;
 	base_buf_init(&detail, 1 << 16);
 	base_buf_str(&detail, file);
 	if (line)
@@ -325,7 +326,7 @@ static void fault(struct engine *e, struct part *p, struct base_str problem)
 	w = base_jw_of(&q->reply);
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "code", "invalid");
-	base_jw_mcstr(&w, "title", "A source has a fault; nothing was deployed");
+	base_jw_mcstr(&w, "title", title);
 	base_jw_mstr(&w, "detail", base_buf_view(&detail));
 	base_jw_mstr(&w, "file", file);
 	if (line) {
@@ -338,6 +339,18 @@ static void fault(struct engine *e, struct part *p, struct base_str problem)
 	base_json_free(doc);
 }
 
+/* The first fault answers the request. */
+static void fault(struct engine *e, struct part *p, int status, struct base_str problem)
+{
+	struct engine_req *q = engine_req_of(e, p->d->req);
+
+	if (p->d->failed || !q)
+		return;
+	p->d->failed = true;
+	engine_reply_fault(
+		e, q, base_str_of(p->path), status, problem, "A source has a fault; nothing was deployed");
+}
+
 static void on_answer(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
@@ -347,14 +360,8 @@ static void on_answer(
 	(void)sealed;
 	if (status == 1)
 		base_buf_str(&p->answer, value);
-	else if (status == 0)
-		fault(e, p, value);
 	else
-		fault(e, p,
-			status == -ETIMEDOUT ? BASE_STR("{\"message\":\"it does not come back: is there an "
-							"endless loop?\"}")
-					     : BASE_STR("{\"message\":\"the process that reads it ended; see "
-							"the log of aiosd\"}"));
+		fault(e, p, status, value);
 	d->waiting--;
 	if (d->started && !d->waiting)
 		finish(e, d);
@@ -390,8 +397,8 @@ static void add_part(
 	if (kind != PART_FLOW) {
 		engine_parse(e, kind == PART_AGENT ? BASE_STR("agent") : BASE_STR("yaml"), path, text,
 			on_answer, p);
-	} else if (put_graph(d, path, &p->modules) < 0) {
-		fault(e, p, BASE_STR("{\"message\":\"it imports too many modules, or too much\"}"));
+	} else if (engine_graph_put(d->files, path, &p->modules) < 0) {
+		fault(e, p, 0, BASE_STR("{\"message\":\"it imports too many modules, or too much\"}"));
 		d->waiting--;
 	} else {
 		ask_inspect(e, p);

@@ -70,6 +70,7 @@ enum engine_timer {
 	ENGINE_TIMER_DEGRADED, /* try the disk again */
 	ENGINE_TIMER_SNAPSHOT,
 	ENGINE_TIMER_VIEWS,
+	ENGINE_TIMER_TRIAL, /* id: of the trial whose watchdog it is, or 0: go on */
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
@@ -100,6 +101,7 @@ enum engine_kind {
 	ENGINE_VIEWS,
 	ENGINE_DOOR,
 	ENGINE_FOLD,
+	ENGINE_TRIAL, /* aios-flow too, for trials of versions (trial.c) */
 };
 enum engine_proc_state { ENGINE_DOWN, ENGINE_STARTING, ENGINE_UP, ENGINE_STOPPING };
 
@@ -326,6 +328,19 @@ void engine_flows_stop(struct engine *e);   /* the same with those that are stil
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);
 
+/* True when the worker has told everything that it will tell of this run until it gets something new, or when none has
+ * it. */
+bool engine_flows_settled(const struct engine *e, uint64_t run);
+
+/* --- trials of versions (trial.c) --- */
+
+int engine_trials_init(struct engine *e) __attribute__((warn_unused_result));
+void engine_trials_done(struct engine *e);
+void engine_trials_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
+void engine_trials_up(struct engine *e);
+void engine_trials_down(struct engine *e, struct engine_proc *p, int status);
+void engine_trials_timer(struct engine *e, uint64_t id);
+
 /* --- effects --- */
 
 int engine_effects_init(struct engine *e) __attribute__((warn_unused_result));
@@ -534,6 +549,15 @@ void engine_verify_settle(struct engine *e); /* waits for the one that is runnin
 void engine_verify_done(struct engine *e);
 /* deploy.c */
 void engine_op_deploy(struct engine *e, struct engine_req *q);
+/* Appends {"entry":…,"modules":{…}}: the entry and what it imports, with sorted paths; canonical, so that its hash is the
+ * version. -E2BIG, -ENOMEM. */
+int engine_graph_put(struct base_jv files, struct base_str entry, struct base_buf *b)
+	__attribute__((warn_unused_result));
+/* 422 for a fault in a source: file, line and column where the problem names them. status: as of engine_ask_fn. */
+void engine_reply_fault(struct engine *e, struct engine_req *q, struct base_str path, int status,
+	struct base_str problem, const char *title);
+/* rehearse.c, backtest.c */
+void engine_op_rehearse(struct engine *e, struct engine_req *q);
 /* stream.c */
 void engine_op_events(struct engine *e, struct engine_req *q);
 
@@ -546,6 +570,7 @@ void engine_streams_done(struct engine *e);
 /* --- the whole --- */
 
 struct engine_verify;
+struct engine_trials;
 struct engine_fold;
 struct engine_agains;
 
@@ -645,6 +670,7 @@ struct engine {
 	uint64_t next_req;
 	struct engine_verify *verify; /* one that is running */
 	struct engine_fold *fold;
+	struct engine_trials *trials;
 	struct engine_agains *agains;
 };
 

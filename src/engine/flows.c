@@ -672,6 +672,13 @@ void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, 
 		on_end(e, p, type, body);
 }
 
+bool engine_flows_settled(const struct engine *e, uint64_t run)
+{
+	const struct engine_run *r = base_idmap_get(e->runs, run);
+
+	return !r || (r->state == LOADED && r->unacked == 0);
+}
+
 /* --- life and death --- */
 
 void engine_flows_up(struct engine *e, struct engine_proc *p)

@@ -56,6 +56,9 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_VIEWS:
 		engine_views_due(e);
 		break;
+	case ENGINE_TIMER_TRIAL:
+		engine_trials_timer(e, t->id);
+		break;
 	case ENGINE_TIMER_SNAPSHOT:
 		engine_fold_check(e, true);
 		break;
@@ -169,6 +172,7 @@ static void close_all(struct engine *e)
 {
 	engine_fold_done(e);
 	engine_procs_done(e);
+	engine_trials_done(e);
 	engine_verify_done(e);
 	if (e->log)
 		engine_commit_done(e);
@@ -223,7 +227,7 @@ static int open_all(struct engine *e, struct base_err *err)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	base_buf_init(&e->scratch, 64 << 20);
 	if (engine_flows_init(e) < 0 || engine_effects_init(e) < 0 || base_idmap_new(&e->asks) < 0 ||
-		engine_api_init(e) < 0 || engine_fold_init(e) < 0)
+		engine_api_init(e) < 0 || engine_fold_init(e) < 0 || engine_trials_init(e) < 0)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	rc = engine_procs_early(e, err);
 	if (rc < 0)

@@ -23,11 +23,12 @@
  * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
-enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 7 };
+enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 8 };
 
-static const char *const kind_names[] = {"flow", "connect", "parse", "vault", "views", "door", "fold"};
-static const char *const kind_exes[] = {
-	"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views", "aios-door", "aios-fold"};
+static const char *const kind_names[] = {
+	"flow", "connect", "parse", "vault", "views", "door", "fold", "flow"};
+static const char *const kind_exes[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views",
+	"aios-door", "aios-fold", "aios-flow"};
 
 static void proc_closed(struct engine *e, struct engine_proc *p)
 {
@@ -66,6 +67,9 @@ static void settle(struct engine *e, struct engine_proc *p, int status)
 		break;
 	case ENGINE_FOLD:
 		engine_fold_down(e);
+		break;
+	case ENGINE_TRIAL:
+		engine_trials_down(e, p, status);
 		break;
 	default:
 		break;
@@ -127,6 +131,8 @@ static void on_hello(struct engine *e, struct engine_proc *p, struct base_str bo
 		engine_effects_up(e);
 	if (p->kind == ENGINE_FOLD)
 		engine_fold_up(e, p);
+	if (p->kind == ENGINE_TRIAL)
+		engine_trials_up(e);
 	engine_ask_up(e, p);
 	if (p->kind == ENGINE_VAULT)
 		engine_vault_adopt(e);
@@ -172,6 +178,9 @@ static void on_frame(struct engine *e, struct engine_proc *p, unsigned type, str
 		break;
 	case ENGINE_DOOR:
 		engine_api_frame(e, p, type, body);
+		break;
+	case ENGINE_TRIAL:
+		engine_trials_frame(e, p, type, body);
 		break;
 	default:
 		break;
@@ -345,10 +354,12 @@ static void start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_PARSE || p->kind == ENGINE_FOLD ||
-		      p->kind == ENGINE_VIEWS;
+	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_TRIAL || p->kind == ENGINE_PARSE ||
+		      p->kind == ENGINE_FOLD || p->kind == ENGINE_VIEWS;
 	s.files = p->kind == ENGINE_VIEWS;
-	s.nice = p->kind == ENGINE_FOLD ? 10 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE ? 5 : 0;
+	s.nice = p->kind == ENGINE_FOLD								 ? 10
+		 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE || p->kind == ENGINE_TRIAL ? 5
+												 : 0;
 	snprintf(path, sizeof(path), "%s/%s", e->paths.bin, p->exe);
 	rc = engine_spawn(&s, &p->pid, &p->pidfd, &fd, &err);
 	if (rc < 0) {
@@ -463,6 +474,7 @@ static struct engine_proc *add(struct engine *e, enum engine_kind kind, unsigned
 
 int engine_procs_early(struct engine *e, struct base_err *err)
 {
+	struct engine_proc *trial;
 	char path[4096];
 	int unix_fd;
 
@@ -479,6 +491,9 @@ int engine_procs_early(struct engine *e, struct base_err *err)
 	add(e, ENGINE_VIEWS, 0, -1);
 	add(e, ENGINE_PARSE, 0, -1)->on_demand = true;
 	add(e, ENGINE_FOLD, 0, -1)->on_demand = true;
+	trial = add(e, ENGINE_TRIAL, 0, -1);
+	trial->on_demand = true;
+	snprintf(trial->label_buf, sizeof(trial->label_buf), "aios-flow trial");
 	BASE_CHECK(e->proc_count == PROCS_FIXED - 1);
 	start(e, &e->procs[0]);
 	return 0;

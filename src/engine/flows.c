@@ -676,7 +676,7 @@ bool engine_flows_settled(const struct engine *e, uint64_t run)
 {
 	const struct engine_run *r = base_idmap_get(e->runs, run);
 
-	return !r || (r->state == LOADED && r->unacked == 0);
+	return !r || (r->state == LOADED && r->unacked == 0 && !r->replay);
 }
 
 /* --- life and death --- */

@@ -105,8 +105,6 @@ static void finish(struct engine *e, struct trial *t, enum trial_outcome outcome
 		wire_flow_drop_put(b, &(struct wire_flow_drop){.run = t->id});
 		engine_proc_send(e, p);
 	}
-	if (outcome != TRIAL_CRASHED && outcome != TRIAL_HUNG)
-		p->fails = 0;
 	t->done(e, t);
 	if (x->head)
 		engine_timer_add(e, ENGINE_TIMER_TRIAL, 0, 0);
@@ -507,6 +505,7 @@ void trial_begin(struct engine *e, struct trial *t)
 void engine_trials_up(struct engine *e)
 {
 	e->trials->has_version = false;
+	worker(e)->fails = 0; /* it can be started: what it dies of is its trial's */
 	pump(e);
 }
 

@@ -177,8 +177,14 @@ extern const struct cli_template cli_templates[];
 
 /* JSON from the command line: as it is, @FILE, or - for stdin. 0 or an exit code, after saying why. */
 int cli_read_json(struct cli *c, const char *text, struct base_buf *ret);
+/* Follows a run until it ends, or (not through_gates) waits for a person. An exit code. */
+int cli_follow(struct cli *c, int64_t run, bool through_gates);
+/* What became of a step's undo: a line below it, or nothing. The rollbacks of a run: lines below its head. */
+void cli_put_undone(struct cli *c, struct base_jv undone);
+void cli_put_rollbacks(struct cli *c, struct base_jv run);
 int cmd_approve(struct cli *c);
 int cmd_cancel(struct cli *c);
+int cmd_rollback(struct cli *c);
 int cmd_completion(struct cli *c);
 int cmd_costs(struct cli *c);
 int cmd_deny(struct cli *c);

@@ -222,13 +222,19 @@ int cmd_settle(struct cli *c)
 	const char *answer = NULL;
 	struct cli_answer gate;
 	struct base_buf value;
-	int r, given = cli_flag(c, "happened") + cli_flag(c, "send") + cli_flag(c, "give-up");
+	int r, given = cli_flag(c, "happened") + cli_flag(c, "send") + cli_flag(c, "give-up") +
+		       cli_flag(c, "again") + cli_flag(c, "skip");
 
 	if (given != 1)
-		return cli_usage(c, "say one of --happened, --send, --give-up");
+		return cli_usage(c, "say one of --happened, --send, --give-up; of an undo that failed "
+				    "--again, --skip, --give-up");
 	if (cli_opt(c, "result") && !cli_flag(c, "happened"))
 		return cli_usage(c, "--result goes with --happened");
-	answer = cli_flag(c, "happened") ? "happened" : cli_flag(c, "send") ? "send" : "give_up";
+	answer = cli_flag(c, "happened") ? "happened"
+		 : cli_flag(c, "send")	 ? "send"
+		 : cli_flag(c, "again")	 ? "retry"
+		 : cli_flag(c, "skip")	 ? "skip"
+					 : "give_up";
 	r = fetch(c, &gate);
 	if (r != 0)
 		return r;

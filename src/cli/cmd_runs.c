@@ -188,7 +188,8 @@ static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
 static bool is_over(struct base_str state)
 {
 	return !base_str_is(state, "active") && !base_str_is(state, "running") &&
-	       !base_str_is(state, "queued") && !base_str_is(state, "paused") && state.len > 0;
+	       !base_str_is(state, "queued") && !base_str_is(state, "paused") &&
+	       !base_str_is(state, "undoing") && state.len > 0;
 }
 
 /* The first open gate of a run's answer, or a value of kind NONE. */
@@ -213,6 +214,8 @@ static void say_gate(struct cli *c, struct base_jv g)
 	cli_put(c, "\n  look at it   aios gates %lld\n", id);
 	if (base_str_is(base_jv_str(base_jv_get(g, "kind")), "doubt"))
 		cli_put(c, "  then         aios settle %lld --happened | --send | --give-up\n", id);
+	else if (base_str_is(base_jv_str(base_jv_get(g, "kind")), "undo"))
+		cli_put(c, "  then         aios settle %lld --again | --skip | --give-up\n", id);
 	else
 		cli_put(c, "  then         aios approve %lld   or   aios deny %lld --reason …\n", id, id);
 }
@@ -499,6 +502,7 @@ static void put_step_notes(struct cli *c, struct base_jv step)
 	struct base_str text = base_jv_str(base_jv_get(base_jv_get(step, "problem"), "message"));
 
 	put_gate_line(c, "gate", base_jv_get(step, "gate"));
+	cli_put_undone(c, base_jv_get(step, "undone"));
 	if (text.len > 0) {
 		cli_put(c, "       %s", cli_paint(c, "red"));
 		cli_text(c, text);
@@ -605,6 +609,7 @@ int cmd_show(struct cli *c)
 	if (!cli_print_json(c, &a)) {
 		all = span_of(a.root);
 		put_run_head(c, a.root);
+		cli_put_rollbacks(c, a.root);
 		put_steps(c, all, a.root);
 		r = more_steps(c, path, all, base_jv_int(base_jv_get(a.root, "next"), -1));
 		cli_put(c, "\n");
@@ -620,11 +625,6 @@ int cmd_show(struct cli *c)
 }
 
 /* --- small ones --- */
-
-int cmd_cancel(struct cli *c)
-{
-	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/cancel"), "cancelled");
-}
 
 int cmd_freeze(struct cli *c)
 {

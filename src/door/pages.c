@@ -277,6 +277,10 @@ static void buttons(struct base_buf *b, struct base_jv gate, bool edit)
 		button(b, "happened", "go", "It happened");
 		button(b, "send", "", "It did not: send");
 		button(b, "give_up", "stop", "Give up");
+	} else if (base_str_is(kind, "undo")) {
+		button(b, "retry", "go", "Try this undo again");
+		button(b, "skip", "", "Leave this step, go on");
+		button(b, "give_up", "stop", "Undo no more");
 	} else if (base_str_is(kind, "parked")) {
 		button(b, "resume", "go", "Resume");
 		button(b, "cancel", "stop", "Cancel the run");

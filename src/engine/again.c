@@ -35,6 +35,7 @@ static bool takes_part(enum wire_op op)
 	case WIRE_OP_DEPLOY:
 	case WIRE_OP_RUN_CANCEL:
 	case WIRE_OP_RUN_PAUSE:
+	case WIRE_OP_RUN_ROLLBACK:
 	case WIRE_OP_RUN_RESUME:
 	case WIRE_OP_SIGNAL:
 	case WIRE_OP_GATE_APPROVE:

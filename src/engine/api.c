@@ -237,6 +237,7 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_RUN] = engine_op_run,
 	[WIRE_OP_RUN_CANCEL] = engine_op_run_cmd,
 	[WIRE_OP_RUN_PAUSE] = engine_op_run_cmd,
+	[WIRE_OP_RUN_ROLLBACK] = engine_op_run_cmd,
 	[WIRE_OP_RUN_RESUME] = engine_op_run_cmd,
 	[WIRE_OP_RUN_FORK] = engine_op_run_fork,
 	[WIRE_OP_RUN_RESTART] = engine_op_run_fork,

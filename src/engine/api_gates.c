@@ -145,8 +145,9 @@ static bool read_decision(struct engine *e, struct engine_req *q, struct base_jv
 	if (q->op == WIRE_OP_GATE_DENY)
 		cmd->name = BASE_STR("deny");
 	if (!cmd->name.len) {
-		engine_reply_problem(
-			e, q, 400, "invalid", "the body needs an \"answer\": happened, send or give_up");
+		engine_reply_problem(e, q, 400, "invalid",
+			"the body needs an \"answer\": happened, send or give_up; to an undo that failed "
+			"retry, skip or give_up");
 		return false;
 	}
 	if (base_hash_from_hex(shown, &cmd->hash) < 0) {

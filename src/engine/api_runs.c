@@ -23,6 +23,8 @@ const char *engine_run_state(const struct core_run_info *info)
 		return "queued";
 	case CORE_RUN_PAUSED:
 		return "paused";
+	case CORE_RUN_UNDOING:
+		return "undoing";
 	case CORE_RUN_ENDED:
 		return outcome_name(info->outcome);
 	default:
@@ -289,14 +291,23 @@ void engine_op_run(struct engine *e, struct engine_req *q)
 void engine_op_run_cmd(struct engine *e, struct engine_req *q)
 {
 	struct base_json *doc = engine_body_json(e, q);
-	struct core_cmd cmd = {.type = q->op == WIRE_OP_RUN_CANCEL  ? CORE_CMD_RUN_CANCEL
-				       : q->op == WIRE_OP_RUN_PAUSE ? CORE_CMD_RUN_PAUSE
-								    : CORE_CMD_RUN_RESUME,
+	struct core_cmd cmd = {.type = q->op == WIRE_OP_RUN_CANCEL     ? CORE_CMD_RUN_CANCEL
+				       : q->op == WIRE_OP_RUN_PAUSE    ? CORE_CMD_RUN_PAUSE
+				       : q->op == WIRE_OP_RUN_ROLLBACK ? CORE_CMD_RUN_ROLLBACK
+								       : CORE_CMD_RUN_RESUME,
 		.run = engine_param_u64(q, "run", 0)};
+	struct base_jv root;
 
 	if (!doc)
 		return;
-	cmd.text = base_jv_str(base_jv_get(base_json_root(doc), "reason"));
+	root = base_json_root(doc);
+	cmd.text = base_jv_str(base_jv_get(root, "reason"));
+	if (q->op == WIRE_OP_RUN_ROLLBACK)
+		cmd.name = base_jv_str(base_jv_get(root, "to"));
+	if (q->op == WIRE_OP_RUN_ROLLBACK && base_jv_bool(base_jv_get(root, "restart"), false))
+		cmd.params = BASE_STR("{\"restart\":true}");
+	if (q->op == WIRE_OP_RUN_CANCEL && base_jv_bool(base_jv_get(root, "undo"), false))
+		cmd.params = BASE_STR("{\"undo\":true}");
 	engine_reply_cmd(e, q, &cmd);
 	base_json_free(doc);
 }

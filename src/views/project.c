@@ -188,7 +188,7 @@ static void run_ended(const struct at *at, const struct core_run_ended *e)
 		"iiii", (int64_t)e->run, at->time_ms, at->seq, (int64_t)stop);
 	views_run(at->v,
 		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND (kind IN "
-		"('approve','parked')"
+		"('approve','parked','undo')"
 		" OR (?2 AND kind IN ('policy','budget','retry')))",
 		"ii", (int64_t)e->run, (int64_t)stop);
 	if (e->outcome == CORE_CANCELLED)
@@ -213,7 +213,9 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 {
 	views_run(at->v, "UPDATE runs SET state='active', why=NULL, detail=NULL WHERE run=?1", "i",
 		(int64_t)e->run);
-	views_run(at->v, "UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND kind='parked'",
+	views_run(at->v,
+		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND kind IN "
+		"('parked','undo')",
 		"i", (int64_t)e->run);
 	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
@@ -226,6 +228,45 @@ static void run_moved(const struct at *at, const struct core_run_moved *e)
 	views_run(at->v, "UPDATE runs SET version=?2 WHERE run=?1", "ih", (int64_t)e->run, &e->version);
 	base_hash_hex(&e->version, hex);
 	audit_id(at, "run.moved", e->by, e->run, base_str_of(hex));
+}
+
+/* --- rollbacks --- */
+
+static void rollback_started(const struct at *at, const struct core_rollback_started *e)
+{
+	views_run(at->v, "INSERT OR REPLACE INTO rollbacks VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+		"iiiisissii", (int64_t)e->undo, (int64_t)e->run, (int64_t)e->step, (int64_t)e->to, e->name,
+		(int64_t)e->then, e->by, e->reason, at->time_ms, at->seq);
+	if (e->then) {
+		views_run(at->v, "UPDATE runs SET state='undoing', why=NULL, detail=NULL WHERE run=?1", "i",
+			(int64_t)e->run);
+		views_run(at->v,
+			"UPDATE steps SET status='cancelled', ended_ms=?2, seq_ended=?3 WHERE run=?1"
+			" AND status='waiting'",
+			"iii", (int64_t)e->run, at->time_ms, at->seq);
+		views_run(at->v,
+			"UPDATE gates SET state='closed' WHERE run=?1 AND state='open'"
+			" AND kind IN ('approve','parked','policy','budget')",
+			"i", (int64_t)e->run);
+		audit_id(at, "run.rollback", e->by, e->run, e->name);
+	}
+	views_run(at->v,
+		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND EXISTS (SELECT 1 FROM "
+		"steps s"
+		" WHERE s.run=gates.run AND s.step=gates.step AND s.status IN ('done','failed'))",
+		"i", (int64_t)e->run);
+}
+
+static const char *undone_name(unsigned outcome)
+{
+	return outcome == CORE_DONE ? "undone" : outcome == CORE_FAILED ? "failed" : "given up";
+}
+
+static void step_undone(const struct at *at, const struct core_step_undone *e)
+{
+	views_run(at->v, "INSERT OR REPLACE INTO undone VALUES(?1,?2,?3,?4,?5,?6,?7)", "iiiiiis", at->seq,
+		at->time_ms, (int64_t)e->of_run, (int64_t)e->of_step, (int64_t)e->undo, (int64_t)e->undo_step,
+		base_str_of(undone_name(e->outcome)));
 }
 
 /* --- steps --- */
@@ -600,6 +641,12 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_RUN_MOVED:
 		run_moved(at, &e->run_moved);
+		break;
+	case CORE_EV_ROLLBACK_STARTED:
+		rollback_started(at, &e->rollback_started);
+		break;
+	case CORE_EV_STEP_UNDONE:
+		step_undone(at, &e->step_undone);
 		break;
 	case CORE_EV_STEP_CALLED:
 		step_called(at, &e->step_called, body);

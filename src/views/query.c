@@ -300,6 +300,18 @@ static void put_step_gate(struct views_ask *a, sqlite3_stmt *gate, const char *n
 	sqlite3_reset(gate);
 }
 
+/* A member with the row that st gives, if it gives one. */
+static void put_row(struct views_ask *a, sqlite3_stmt *st, const char *name)
+{
+	if (sqlite3_step(st) == SQLITE_ROW) {
+		base_jw_key(&a->w, name);
+		base_jw_obj(&a->w);
+		views_row(a, st);
+		base_jw_end_obj(&a->w);
+	}
+	sqlite3_reset(st);
+}
+
 static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t limit)
 {
 	static const char sql[] =
@@ -311,6 +323,8 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 		"reserved,"
 		" called_ms, sent_ms, ended_ms, ended_ms - called_ms AS latency_ms, due_ms, seq, seq_ended"
 		" FROM steps WHERE run = ?1 AND step > ?2 ORDER BY step LIMIT ?3";
+	static const char undone_sql[] = "SELECT outcome, undo AS run, undo_step AS step, at FROM undone"
+					 " WHERE run = ?1 AND step = ?2 ORDER BY seq DESC LIMIT 1";
 	static const char gates_sql[] =
 		"SELECT coalesce(s.gate, (SELECT max(g.gate) FROM gates g WHERE g.run = s.run"
 		" AND g.step = s.step AND g.kind <> 'parked')), s.approval"
@@ -319,11 +333,11 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 		"SELECT gate, kind, title, state, answer, by_ AS \"by\", reason, opened_ms,"
 		" decided_ms, waited_ms FROM gates WHERE gate = ?1";
 	sqlite3_stmt *st = views_prepare(a->v, sql), *ids = views_prepare(a->v, gates_sql);
-	sqlite3_stmt *gate = views_prepare(a->v, gate_sql);
+	sqlite3_stmt *gate = views_prepare(a->v, gate_sql), *undone = views_prepare(a->v, undone_sql);
 	int64_t rows = 0, last = 0;
 	int rc;
 
-	if (!st || !ids || !gate)
+	if (!st || !ids || !gate || !undone)
 		return views_error(a->v, a->v->rc, a->err);
 	views_bind(st, "iii", run, after, limit + 1);
 	base_jw_key(&a->w, "steps");
@@ -339,6 +353,8 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 		put_step_gate(a, gate, "gate", found ? sqlite3_column_int64(ids, 0) : 0);
 		put_step_gate(a, gate, "approval", found ? sqlite3_column_int64(ids, 1) : 0);
 		sqlite3_reset(ids);
+		views_bind(undone, "ii", run, last);
+		put_row(a, undone, "undone");
 		base_jw_end_obj(&a->w);
 	}
 	base_jw_end_arr(&a->w);
@@ -406,6 +422,13 @@ int views_ask_run(struct views_ask *a)
 		  : put_of_run(a, "gates",
 			    "SELECT " GATE_COLUMNS " FROM gates g WHERE g.run = ?1 ORDER BY g.gate"
 			    " LIMIT 1000",
+			    run);
+	r = r < 0 ? r
+		  : put_of_run(a, "rollbacks",
+			    "SELECT undo AS run, nullif(step,4294967295) AS step, name AS \"to\", by_ AS "
+			    "\"by\","
+			    " reason, ends > 0 AS \"ends:bool\", at FROM rollbacks WHERE run = ?1"
+			    " ORDER BY undo LIMIT 1000",
 			    run);
 	r = r < 0 ? r
 		  : put_of_run(a, "logs",

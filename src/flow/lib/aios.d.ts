@@ -96,8 +96,33 @@ declare module "aios" {
 		customer?: string;
 		/** The approval that ctx.approve gave: meets a rule that would ask a person again. */
 		approval?: number | Approved;
-		/** The call that takes it back, or null: nothing can. Recorded with the step. */
-		undo?: { action: string; args: Json } | null;
+		/** The call that takes it back, or null: nothing can. See ctx.rollback. */
+		undo?: Undo | null;
+	}
+
+	/**
+	 * A call that takes a step back. It is made by a rollback only, judged and retried like any other; where its
+	 * arguments hold `{ $result: "/json/pointer" }`, what the step's result has there is filled in ("": all of it).
+	 */
+	export interface Undo {
+		action: string;
+		args?: { [key: string]: Json };
+		/** How often it is tried at most. */
+		retry?: number | { attempts: number };
+	}
+
+	/** What a rollback did to one step. */
+	export interface Undone {
+		/** The step: of this run, or of one that it ran. */
+		run: number;
+		step: number;
+		action: string;
+		/** "given_up": its undo failed, and a person said to leave it. */
+		outcome: "undone" | "given_up";
+		/** The action that undid it, and where that stands. */
+		undo: string;
+		undo_run: number;
+		undo_step: number;
 	}
 
 	export interface Message {
@@ -340,6 +365,14 @@ declare module "aios" {
 		): Promise<{ run: number }>;
 		/** Waits for the end of any run, open or ended; neither ends with the other. Needs the grant run.wait. */
 		wait<T = any>(run: number | { run: number }, options?: { timeout?: Duration }): Promise<Ended<T>>;
+		/** A place to roll back to. A name that is used again stands where it was used last. */
+		checkpoint(name: string): Promise<null>;
+		/**
+		 * Undoes every step since the checkpoint (without one: every step) that has an `undo` beside it, the last begun
+		 * first, those of the flows and agents that this run ran among them. What was asked for since and has not left
+		 * is not sent any more. Resolves with what was undone, in that order.
+		 */
+		rollback(to?: string): Promise<Undone[]>;
 		/** Checks a text or value. */
 		verify(value: unknown, checks: Checks): Promise<Verdict>;
 		/** Chooses an arm: evenly, by what outcomes taught ("thompson", which still explores), or the best so far. */

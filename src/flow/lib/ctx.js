@@ -126,6 +126,12 @@ const wait = (run, { timeout } = {}) => call("run.wait", {
 	timeout_ms: optional(timeout, "timeout"),
 });
 
+// --- undo ----------------------------------------------------------------------------------------------------------
+
+const checkpoint = (name) => call("run.checkpoint", { name: need(name, "string", "ctx.checkpoint: the name") });
+
+const rollback = (to) => call("run.rollback", to === undefined ? {} : { to: need(to, "string", "ctx.rollback: the checkpoint") });
+
 function frozen(v) {
 	if (v !== null && typeof v === "object") {
 		Object.values(v).forEach(frozen);
@@ -203,6 +209,8 @@ export const ctx = {
 	signal,
 	start,
 	wait,
+	checkpoint,
+	rollback,
 	verify: (value, checks) => verify(ctx, value, checks),
 	experiment,
 	outcome,

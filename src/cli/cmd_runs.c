@@ -141,15 +141,30 @@ static int put_priority(struct cli *c, struct base_jw *w)
 	return 0;
 }
 
-static int put_delay(struct cli *c, struct base_jw *w)
+/* When it begins, and how long it may take. */
+static int put_times(struct cli *c, struct base_jw *w)
 {
+	const char *limit = cli_opt(c, "timeout");
 	struct base_err err;
 	int64_t ms;
+	int r;
 
-	if (base_duration_parse(base_str_of(cli_opt(c, "delay")), &ms, &err) < 0)
-		return cli_usage(c, "--delay: %s", err.text);
-	base_jw_mint(w, "delay_ms", ms);
-	return 0;
+	if (cli_opt(c, "in") && cli_opt(c, "at"))
+		return cli_usage(c, "--in and --at say the same in two ways");
+	if (limit && base_duration_parse(base_str_of(limit), &ms, &err) < 0)
+		return cli_usage(c, "--timeout: %s", err.text);
+	if (limit)
+		base_jw_mint(w, "timeout", ms);
+	if (cli_opt(c, "in") && base_duration_parse(base_str_of(cli_opt(c, "in")), &ms, &err) < 0)
+		return cli_usage(c, "--in: %s", err.text);
+	if (cli_opt(c, "in"))
+		base_jw_mcstr(w, "begin", cli_opt(c, "in"));
+	if (!cli_opt(c, "at"))
+		return 0;
+	r = cli_moment(c, "at", true, &ms);
+	if (r == 0)
+		base_jw_mint(w, "begin", ms);
+	return r;
 }
 
 static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
@@ -172,10 +187,8 @@ static int start(struct cli *c, int64_t *ret_run, struct cli_answer *ret)
 		base_buf_done(&body);
 		return r;
 	}
-	if (cli_opt(c, "delay") && (r = put_delay(c, &w)) != 0) {
-		base_buf_done(&body);
-		return r;
-	}
+	if (r == 0)
+		r = put_times(c, &w);
 	base_jw_end_obj(&w);
 	if (r == 0)
 		r = cli_call_key(c, "POST", path, &body, cli_opt(c, "key"), ret);
@@ -292,6 +305,7 @@ int cli_follow(struct cli *c, int64_t run, bool through_gates)
 
 int cmd_run(struct cli *c)
 {
+	bool later = cli_opt(c, "in") || cli_opt(c, "at");
 	struct cli_answer a;
 	int64_t run = 0;
 	int r;
@@ -301,9 +315,10 @@ int cmd_run(struct cli *c)
 	r = start(c, &run, &a);
 	if (r != 0)
 		return r;
-	if (cli_flag(c, "detach")) {
+	if (cli_flag(c, "detach") || (later && !cli_flag(c, "wait"))) {
 		if (!cli_print_json(c, &a))
-			cli_put(c, "run %lld started; see aios show %lld\n", (long long)run, (long long)run);
+			cli_put(c, "run %lld %s; see aios %s %lld\n", (long long)run,
+				later ? "begins later" : "started", later ? "why" : "show", (long long)run);
 		cli_answer_done(&a);
 		return CLI_OK;
 	}

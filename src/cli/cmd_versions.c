@@ -200,7 +200,8 @@ static void put_rehearsal(struct cli *c, struct base_jv root)
 /* What an exit code says: every run is the same, or what was asked for was done. */
 static bool is_well(struct cli *c, struct base_jv root)
 {
-	bool decides = cli_opt(c, "move") || cli_opt(c, "park") || cli_opt(c, "keep") || cli_flag(c, "move-same");
+	bool decides =
+		cli_opt(c, "move") || cli_opt(c, "park") || cli_opt(c, "keep") || cli_flag(c, "move-same");
 	int64_t same = base_jv_int(base_jv_get(base_jv_get(root, "totals"), "same"), 0);
 	struct base_jv_iter it = {0};
 	struct base_str none;

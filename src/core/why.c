@@ -365,6 +365,8 @@ static void because_queued(struct why *y, struct reason *r)
 	r->since = y->run->started_ms;
 	base_buf_cstr(&r->text, " has not begun: ");
 	core_queue_why(y->c, y->run, y->now_ms, &r->text, &r->wakes, &r->until);
+	if (core_run_extra(y->run)->ticket->since_ms > y->now_ms)
+		r->kind = "delayed";
 }
 
 /* A rollback that may not begin: what may have happened in its range is not settled. */

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
+#include "base/money.h"
 
 /* Runs: start, wait, look at, cancel, resume, signal. Lists and timelines are answered by aios-views. */
 
@@ -212,15 +214,82 @@ void engine_run_ended(struct engine *e, const struct core_act *act)
 
 /* --- operations --- */
 
-static struct base_str start_params(struct engine_req *q, struct base_jv root, struct base_buf *b)
+/* "2026-11-22T14:00:00Z", with an offset or a fraction too (RFC 3339). */
+static bool parse_time(struct base_str text, int64_t *ret_ms)
+{
+	char buf[40];
+	struct tm tm = {0};
+	const char *at;
+	int hours = 0, minutes = 0, n = 0;
+	bool minus;
+
+	if (text.len >= sizeof(buf))
+		return false;
+	memcpy(buf, text.ptr, text.len);
+	buf[text.len] = '\0';
+	at = strptime(buf, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!at)
+		return false;
+	if (*at == '.')
+		at += 1 + strspn(at + 1, "0123456789");
+	minus = *at == '-';
+	if (strcmp(at, "Z") != 0 && (strlen(at) != 6 || !strchr("+-", *at) ||
+					    sscanf(at + 1, "%2d:%2d%n", &hours, &minutes, &n) != 2 || n != 5))
+		return false;
+	*ret_ms = ((int64_t)timegm(&tm) - (minus ? -1 : 1) * (hours * 3600 + minutes * 60)) * 1000;
+	return true;
+}
+
+/* A point in time: milliseconds, RFC 3339, or a duration from now. False: it is there and none of these. */
+static bool moment_of(struct base_jv v, int64_t *ret_ms)
+{
+	int64_t ms;
+
+	switch (base_jv_kind(v)) {
+	case BASE_JSON_NONE:
+	case BASE_JSON_NULL:
+		return true;
+	case BASE_JSON_INT:
+		*ret_ms = base_jv_int(v, 0);
+		return *ret_ms >= 0;
+	case BASE_JSON_STR:
+		if (base_duration_parse(base_jv_str(v), &ms, NULL) == 0) {
+			*ret_ms = engine_wall_ms() + ms;
+			return true;
+		}
+		return parse_time(base_jv_str(v), ret_ms);
+	default:
+		return false;
+	}
+}
+
+static bool duration_of(struct base_jv v, int64_t *ret_ms)
+{
+	if (base_jv_kind(v) == BASE_JSON_NONE || base_jv_kind(v) == BASE_JSON_NULL)
+		return true;
+	*ret_ms = base_jv_int(v, 0);
+	return *ret_ms > 0 || base_duration_parse(base_jv_str(v), ret_ms, NULL) == 0;
+}
+
+/* The parameters of a start; false with what is wrong with them in *ret_wrong. */
+static bool start_params(
+	struct engine_req *q, struct base_jv root, struct base_buf *b, const char **ret_wrong)
 {
 	struct base_jw w = base_jw_of(b);
 	struct base_str customer = base_jv_str(base_jv_get(root, "customer"));
 	struct base_jv priority = base_jv_get(root, "priority");
-	int64_t delay = base_jv_int(base_jv_get(root, "delay_ms"), 0),
-		begin = base_jv_int(base_jv_get(root, "begin_ms"), 0);
+	int64_t delay = base_jv_int(base_jv_get(root, "delay_ms"), 0), begin = 0, timeout = 0;
 	bool dry = base_jv_bool(base_jv_get(root, "dry"), false) || engine_param_u64(q, "dry", 0) == 1;
 
+	if (!moment_of(base_jv_get(root, "begin"), &begin)) {
+		*ret_wrong = "begin is a time (2026-11-22T14:00:00Z, or milliseconds), or a duration from "
+			     "now (2h)";
+		return false;
+	}
+	if (!duration_of(base_jv_get(root, "timeout"), &timeout)) {
+		*ret_wrong = "timeout is a duration: milliseconds, or a text such as 90s, 2h, 1d";
+		return false;
+	}
 	if (!customer.len)
 		customer = engine_param(q, "customer");
 	base_jw_obj(&w);
@@ -231,12 +300,28 @@ static struct base_str start_params(struct engine_req *q, struct base_jv root, s
 		begin = engine_wall_ms() + delay;
 	if (begin)
 		base_jw_mint(&w, "begin_ms", begin);
+	if (timeout)
+		base_jw_mint(&w, "timeout_ms", timeout);
 	if (base_jv_kind(priority) != BASE_JSON_NONE) {
 		base_jw_key(&w, "priority");
 		base_jv_write(priority, b);
 	}
 	base_jw_end_obj(&w);
-	return base_buf_view(b);
+	return true;
+}
+
+static void start_run(struct engine *e, struct engine_req *q, struct core_cmd *cmd)
+{
+	struct core_reply r;
+
+	if (!engine_req_decide(e, q, cmd, &r))
+		return;
+	if (engine_param(q, "wait").len) {
+		engine_run_wait(e, q, r.id, engine_param_u64(q, "wait", 0));
+		return;
+	}
+	base_buf_printf(&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)r.id);
+	engine_reply(e, q, r.status, r.body);
 }
 
 void engine_op_run_start(struct engine *e, struct engine_req *q)
@@ -244,9 +329,8 @@ void engine_op_run_start(struct engine *e, struct engine_req *q)
 	struct core_cmd cmd = {.type = CORE_CMD_RUN_START, .name = engine_param(q, "flow")};
 	struct base_json *doc = engine_body_json(e, q);
 	struct base_buf input, params;
-	struct core_reply r;
+	const char *wrong;
 	struct base_jv root, v;
-	uint64_t wait = engine_param_u64(q, "wait", 0);
 
 	if (!doc)
 		return;
@@ -256,22 +340,16 @@ void engine_op_run_start(struct engine *e, struct engine_req *q)
 	base_buf_init(&params, 1 << 16);
 	if (base_jv_kind(root) != BASE_JSON_OBJ) {
 		engine_reply_problem(e, q, 400, "invalid", "the body is an object: {\"input\": …}");
+	} else if (!start_params(q, root, &params, &wrong)) {
+		engine_reply_problem(e, q, 400, "invalid", "%s", wrong);
 	} else {
 		if (base_jv_kind(v) == BASE_JSON_NONE)
 			base_buf_cstr(&input, "{}");
 		else
 			base_jv_write(v, &input);
 		cmd.body = base_buf_view(&input);
-		cmd.params = start_params(q, root, &params);
-		if (engine_req_decide(e, q, &cmd, &r)) {
-			if (engine_param(q, "wait").len) {
-				engine_run_wait(e, q, r.id, wait);
-			} else {
-				base_buf_printf(
-					&q->headers, "Location: /v1/runs/%llu\n", (unsigned long long)r.id);
-				engine_reply(e, q, r.status, r.body);
-			}
-		}
+		cmd.params = base_buf_view(&params);
+		start_run(e, q, &cmd);
 	}
 	base_buf_done(&input);
 	base_buf_done(&params);

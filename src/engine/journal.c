@@ -170,7 +170,8 @@ static void on_inspected(
 		c->flow = base_jv_str(base_jv_get(base_json_root(c->spec), "name"));
 		c->version = base_hash_of(base_buf_view(&c->modules));
 	} else if (q) {
-		engine_reply_fault(e, q, base_str_of(c->path), status, value, "The version has a fault; nothing was tried");
+		engine_reply_fault(e, q, base_str_of(c->path), status, value,
+			"The version has a fault; nothing was tried");
 	}
 	c->ready(e, c->owner, ok);
 }
@@ -188,13 +189,15 @@ void candidate_inspect(struct engine *e, struct candidate *c, struct engine_req 
 	base_buf_init(&c->modules, 32 << 20);
 	if (base_jv_kind(base_jv_get_str(files, entry)) != BASE_JSON_STR) {
 		engine_reply_problem(e, q, 400, "invalid",
-			"the body is {\"files\": {PATH: TEXT}, \"entry\": PATH}: the sources and which of them is "
+			"the body is {\"files\": {PATH: TEXT}, \"entry\": PATH}: the sources and which of "
+			"them is "
 			"the flow");
 		c->ready(e, c->owner, false);
 		return;
 	}
 	if (engine_graph_put(files, entry, &c->modules) < 0) {
-		engine_reply_problem(e, q, 422, "invalid", "%s imports too many modules, or too much", c->path);
+		engine_reply_problem(
+			e, q, 422, "invalid", "%s imports too many modules, or too much", c->path);
 		c->ready(e, c->owner, false);
 		return;
 	}

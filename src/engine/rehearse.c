@@ -153,8 +153,8 @@ static bool decide_trial(
 			base_jw_mcstr(w, "decided", "moved");
 			r->moved++;
 		} else {
-			base_jw_mcstr(w, "refused",
-				settled ? why : "it goes on while it is rehearsed: try again");
+			base_jw_mcstr(
+				w, "refused", settled ? why : "it goes on while it is rehearsed: try again");
 		}
 	} else if (d == PARK) {
 		struct core_cmd cmd = {.type = CORE_CMD_RUN_PARK,
@@ -392,8 +392,9 @@ static bool runs_fit(struct engine *e, struct engine_req *q, const struct rehear
 			return false;
 		}
 		if (flow.len && !base_str_eq(info.flow, flow)) {
-			engine_reply_problem(e, q, 422, "another_flow", "run %llu is of flow %.*s, not of %.*s",
-				(unsigned long long)r->runs[i], BASE_STR_ARG(info.flow), BASE_STR_ARG(flow));
+			engine_reply_problem(e, q, 422, "another_flow",
+				"run %llu is of flow %.*s, not of %.*s", (unsigned long long)r->runs[i],
+				BASE_STR_ARG(info.flow), BASE_STR_ARG(flow));
 			return false;
 		}
 	}

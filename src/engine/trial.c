@@ -123,8 +123,8 @@ static void wait_for_worker(struct engine *e, struct trial *t)
 	t->watched = true;
 }
 
-static bool send_result(struct engine *e, struct trial *t, uint32_t step, bool ok, int64_t time_ms,
-	struct base_str value)
+static bool send_result(
+	struct engine *e, struct trial *t, uint32_t step, bool ok, int64_t time_ms, struct base_str value)
 {
 	struct base_buf *b = engine_proc_begin(e, worker(e), WIRE_FLOW_RESULT);
 
@@ -191,8 +191,8 @@ static bool is_same(const struct trial_step *s, struct base_str action, const st
 
 static void ready_add(struct trial *t, int64_t when, uint32_t step, uint32_t kind)
 {
-	BASE_CHECK(base_heap_push(t->ready,
-			   (struct base_heap_item){.when = when, .id = step, .kind = kind}) == 0);
+	BASE_CHECK(base_heap_push(
+			   t->ready, (struct base_heap_item){.when = when, .id = step, .kind = kind}) == 0);
 }
 
 static void answered_by(struct trial *t, uint32_t record, uint32_t step)
@@ -218,8 +218,7 @@ static void keep_asked(struct engine *e, struct trial *t, const struct wire_flow
 	t->asked_count++;
 }
 
-static struct base_str index_key(
-	struct trial *t, struct base_str action, const struct base_hash *hash)
+static struct base_str index_key(struct trial *t, struct base_str action, const struct base_hash *hash)
 {
 	char *p = base_arena_alloc(t->arena, sizeof(hash->b) + action.len);
 
@@ -268,10 +267,10 @@ static bool answers_itself(struct base_str action)
 static void on_call_lenient(
 	struct engine *e, struct trial *t, const struct wire_flow_call *c, const struct base_hash *hash)
 {
-	uint32_t found = c->step < t->count && !t->steps[c->step].used &&
-					 is_same(&t->steps[c->step], c->action, hash)
-				 ? c->step + 1
-				 : 0;
+	uint32_t found =
+		c->step < t->count && !t->steps[c->step].used && is_same(&t->steps[c->step], c->action, hash)
+			? c->step + 1
+			: 0;
 
 	if (found) {
 		t->matched++;

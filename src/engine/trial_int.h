@@ -8,9 +8,9 @@
  */
 
 enum {
-	TRIAL_ASKED_MAX = 200,	   /* calls without a record that are kept with their arguments */
-	TRIAL_PREVIEW_MAX = 4096,  /* bytes of arguments that a report shows */
-	TRIAL_STUCK_MAX = 10,	   /* trials of one report that hang or crash: the rest is not tried */
+	TRIAL_ASKED_MAX = 200,	     /* calls without a record that are kept with their arguments */
+	TRIAL_PREVIEW_MAX = 4096,    /* bytes of arguments that a report shows */
+	TRIAL_STUCK_MAX = 10,	     /* trials of one report that hang or crash: the rest is not tried */
 	TRIAL_REPORT_MAX = 12 << 20, /* bytes of a report's items */
 };
 
@@ -22,8 +22,8 @@ struct trial_step {
 	uint64_t seq_end;	    /* of the event that finished it, 0: open */
 	int64_t cost;		    /* nano-USD, of the event that finished it */
 	int klass;
-	bool used;		    /* a call of the trial was answered by it */
-	uint32_t same;		    /* the next with the same action and arguments + 1, 0: none */
+	bool used;     /* a call of the trial was answered by it */
+	uint32_t same; /* the next with the same action and arguments + 1, 0: none */
 };
 
 /* A call that has no record at its place. */

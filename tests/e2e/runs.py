@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs, through a real aiosd that stops and dies in between: paused and resumed, with time limits, forked and restarted
+"""Runs, through a real aiosd that stops and dies in between: delayed, paused and resumed, with time limits, forked and restarted
 from a step (open, ended, and forgotten by the state), found again, and asked why they wait."""
 import json
 import pathlib
@@ -152,6 +152,41 @@ def limits(aios):
     assert end["value"]["code"] == "timeout", end
 
 
+def delayed(aios):
+    """Begins when it was told to, over a crash; its key is known from the start; why says until when."""
+    head = {"Idempotency-Key": "later"}
+    run = aios.post("/v1/flows/many/runs", {"input": {"steps": 3}, "begin": "3s", "timeout": "1h"}, headers=head)["run"]
+    again = aios.post("/v1/flows/many/runs", {"input": {"steps": 3}}, headers=head)
+    assert again["run"] == run and again["existing"], again
+    refused(409, aios.post, "/v1/flows/many/runs", {"input": {"steps": 4}}, headers=head)
+    told = why(aios, run)
+    assert told["kind"] == "delayed" and told["until"] - told["since"] == 3000 and told["wakes"] == "the clock", told
+    assert told["limit"] == told["until"] + 3600000, told
+    refused(409, aios.post, f"/v1/runs/{run}/pause")
+    assert aios.post("/v1/flows/many/runs?wait=0", {"input": {"steps": 3}, "begin": "2099-01-01T00:00:00+01:00"})["state"] == "queued"
+    refused(400, aios.post, "/v1/flows/many/runs", {"begin": "soon"})
+    refused(400, aios.post, "/v1/flows/many/runs", {"timeout": "long"})
+    aios.kill()
+    aios.start()
+    assert state(aios, run) == "queued"
+    assert aios.post("/v1/flows/many/runs", {"input": {"steps": 3}}, headers=head)["run"] == run
+    end = aios.get(f"/v1/runs/{run}?wait=20", timeout=30)
+    assert end["state"] == "done" and end["value"] == 3, end
+    began = [e["at"] for e in aios.events() if e["type"] == "run.admitted" and e["run"] == run]
+    assert began and began[0] >= end["begin_ms"], (began, end["begin_ms"])
+    out = aios.cli("run", "many", "--steps", "2", "--in", "1h").stdout
+    late = int(out.split()[1])
+    assert "begins later" in out and "put off" in aios.cli("why", str(late)).stdout, out
+    assert json.loads(aios.cli("runs", "--state", "queued", "--json").stdout)["items"][0]["run"] == late
+    aios.cli("run", "many", "--steps", "2", "--at", "2001-01-01")
+    assert aios.cli("run", "many", "--at", "then", check=False).returncode == 2
+    fork = aios.post(f"/v1/runs/{late}/fork", {"set": {"steps": 5}})["run"]
+    assert aios.get(f"/v1/runs/{fork}?wait=20", timeout=30)["value"] == 10
+    for r in aios.get("/v1/runs?state=queued")["items"]:
+        aios.post(f"/v1/runs/{r['run']}/cancel")
+        assert state(aios, r["run"]) == "cancelled"
+
+
 def forks(aios, ledger):
     run = start(aios, "waiter", {"name": "one"})
     waits(aios, run, "signal")
@@ -255,6 +290,7 @@ def main():
             pause(aios, ledger)
             reasons(aios)
             limits(aios)
+            delayed(aios)
             forks(aios, ledger)
             long_fork(aios)
             search(aios)

@@ -115,12 +115,14 @@ static int log_scenario(void)
 
 /* --- the core --- */
 
-static const char deployment[] =
-	"{\"flows\":[{\"name\":\"f\",\"version\":"
-	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"f\"},\"spec\":{},"
-	"\"grants\":[\"test.*\",\"memory.*\",\"gate.*\"]}],\"agents\":[],\"config\":{},\"policy\":{\"rules\":[{\"on\":"
-	"\"test.*\",\"when\":\"args.value != 'x'\",\"then\":\"allow\"},{\"on\":\"test.*\",\"when\":\"args.value == "
-	"'ask'\",\"then\":\"gate\"}]}}";
+static const char deployment[] = "{\"flows\":[{\"name\":\"f\",\"version\":"
+				 "\"00000000000000000000000000000000000000000000000000000000000000aa\","
+				 "\"modules\":{\"entry\":\"f\"},\"spec\":{},"
+				 "\"grants\":[\"test.*\",\"memory.*\",\"gate.*\"]}],\"agents\":[],\"config\":"
+				 "{},\"policy\":{\"rules\":[{\"on\":"
+				 "\"test.*\",\"when\":\"args.value != "
+				 "'x'\",\"then\":\"allow\"},{\"on\":\"test.*\",\"when\":\"args.value == "
+				 "'ask'\",\"then\":\"gate\"}]}}";
 
 struct mind {
 	struct core *core;
@@ -268,12 +270,14 @@ static bool try(scenario_fn scenario, long nth, bool for_ever, bool may_end, uns
 		return true;
 	}
 	if (!WIFEXITED(status))
-		fail_msg("allocation %ld%s: signal %d", nth, for_ever ? " and all after it" : "", WTERMSIG(status));
+		fail_msg("allocation %ld%s: signal %d", nth, for_ever ? " and all after it" : "",
+			WTERMSIG(status));
 	if (WEXITSTATUS(status) == NEVER)
 		return false;
 	if (WEXITSTATUS(status) != FINE)
 		fail_msg("allocation %ld%s: %s", nth, for_ever ? " and all after it" : "",
-			WEXITSTATUS(status) == LEAKED ? "memory leaked" : "something that was acknowledged is lost");
+			WEXITSTATUS(status) == LEAKED ? "memory leaked"
+						      : "something that was acknowledged is lost");
 	return true;
 }
 
@@ -289,7 +293,8 @@ static void try_all(scenario_fn scenario, bool may_end, const char *what)
 		n += every || n < EACH ? 1 : STRIDE;
 	}
 	assert_true(n > 20 && n < TRIES_MAX);
-	print_message("%s: about %ld allocations, %ld tries, %u of them ended with a message\n", what, n, tries, ended);
+	print_message("%s: about %ld allocations, %ld tries, %u of them ended with a message\n", what, n,
+		tries, ended);
 }
 
 /* A scenario that forgets to free when its second allocation fails: the rig must see it. */

@@ -295,7 +295,8 @@ declare module "aios" {
 
 	/** What a run was started with. Called, it runs another flow and gives its result. */
 	export interface Run {
-		<Result = any>(flow: string, input?: Json): Promise<Result>;
+		/** With a `timeout` it ends, and this rejects with the code "timeout", when its time is over. */
+		<Result = any>(flow: string, input?: Json, options?: { timeout?: Duration }): Promise<Result>;
 		readonly id: number;
 		readonly flow: string;
 		readonly by: string;
@@ -304,6 +305,8 @@ declare module "aios" {
 		/** Effects are only shown, not sent. */
 		readonly dry: boolean;
 		readonly parent?: number;
+		/** The run whose first steps it took over. */
+		readonly forked_from?: number;
 		readonly context: { readonly [key: string]: any };
 	}
 
@@ -346,7 +349,7 @@ declare module "aios" {
 		call<Result = any>(action: string, args?: { [key: string]: any }, options?: CallOptions): Promise<Result>;
 		/** Asks a model. */
 		model<T = any>(request: ModelRequest<T>): Promise<ModelAnswer<T>>;
-		/** Runs an agent (agents/NAME.md). Other members of the task are given to it under their names. */
+		/** Runs an agent (agents/NAME.md). Other members of the task but `timeout` are given to it under their names. */
 		agent(name: string, task: string | { task: string; [key: string]: Json }): Promise<AgentAnswer>;
 		readonly memory: Memory;
 		/** Short-lived context outside the log. */

@@ -229,6 +229,7 @@ int cmd_thaw(struct cli *c);
 int cmd_up(struct cli *c);
 int cmd_version(struct cli *c);
 int cmd_why(struct cli *c);
+int cmd_queue(struct cli *c);
 int cmd_views_dump(struct cli *c);
 int cmd_views_rebuild(struct cli *c);
 /* Follows a run until it ends or waits for a person (through_gates: further). An exit code. */

@@ -1,7 +1,7 @@
 #include "base/money.h"
 #include "cli/cli_int.h"
 
-/* pause, resume, why. */
+/* pause, resume, why, queue. */
 
 int cmd_pause(struct cli *c)
 {
@@ -70,6 +70,32 @@ int cmd_why(struct cli *c)
 		cli_text(c, base_jv_str(base_jv_get(v, "text")));
 		cli_put(c, "\n");
 		put_wait(c, v, now);
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+static void put_of(struct cli *c, struct base_jv root, const char *what, const char *n, const char *max)
+{
+	cli_put(c, "%lld of at most %lld %s", (long long)base_jv_int(base_jv_get(root, n), 0),
+		(long long)base_jv_int(base_jv_get(root, max), 0), what);
+}
+
+int cmd_queue(struct cli *c)
+{
+	static const char *const columns[] = {"FLOW=flow", "LANE=lane", ">GO=active", ">LIMIT=limit",
+		">WAIT=waiting", ">DELAYED=delayed", ">NEXT RUN=next", "SINCE=since_ms", NULL};
+	struct cli_answer a;
+	int r = cli_call(c, "GET", c->arg_count ? cli_query(c, "/v1/queue", "flow", c->args[0]) : "/v1/queue",
+		NULL, &a);
+
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a)) {
+		put_of(c, a.root, "runs wait, ", "queued", "queue_max");
+		put_of(c, a.root, "are awake\n", "awake", "active_max");
+		if (base_jv_len(base_jv_get(a.root, "lanes")))
+			cli_table(c, base_jv_get(a.root, "lanes"), columns);
 	}
 	cli_answer_done(&a);
 	return CLI_OK;

@@ -289,7 +289,8 @@ bool core_start_check(
 	l = start_lane(t, s);
 	if (l && s->begin_ms <= t->cmd->now_ms && core_lane_policy_of(l) == CORE_REJECT &&
 		(int64_t)l->active + l->waiting >= core_lane_limit(l)) {
-		*ret_status = 409;
+		*ret_status = 429; /* not 409: an Idempotency-Key would keep that answer */
+		t->reply->retry_after_ms = CORE_QUEUE_RETRY_MS;
 		*ret_problem = core_problem(t->arena, "lane_full",
 			"%.*s: as many runs as its concurrency lets go at a time go for %.*s: start it when "
 			"one "
@@ -353,7 +354,6 @@ bool core_decide_admit(struct core_turn *t)
 	const struct core_run *r;
 	struct core *c = t->c;
 
-	core_admit_promote(c, t->cmd->now_ms);
 	if (!core_admit_is_due(c))
 		return false;
 	if (core_decide_answer(t))
@@ -425,10 +425,11 @@ void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_
 			ahead == AHEAD_MAX ? "over " : "", ahead, ahead == 1 ? "goes" : "go");
 }
 
-int core_queue_json(const struct core *c, struct base_str after, size_t max, struct base_buf *ret)
+int core_queue_json(const struct core *c, struct base_str flow, size_t max, struct base_buf *ret)
 {
 	struct base_jw w = base_jw_of(ret);
-	struct base_str at = after;
+	struct base_str at = flow;
+	bool more = false;
 	void *value;
 
 	base_jw_obj(&w);
@@ -438,11 +439,17 @@ int core_queue_json(const struct core *c, struct base_str after, size_t max, str
 	base_jw_mint(&w, "active_max", (int64_t)c->active_max);
 	base_jw_key(&w, "lanes");
 	base_jw_arr(&w);
-	while (max-- && base_names_seek(c->lanes, at, false, &at, &value)) {
+	while (base_names_seek(c->lanes, at, false, &at, &value) && base_str_starts(at, flow)) {
 		const struct core_lane *l = value;
 		const struct core_run *head = core_lane_head(c, l);
 		int64_t limit = core_lane_limit(l);
 
+		if (flow.len && !(l->flow && base_str_eq(l->flow->name, flow)))
+			continue;
+		more = max == 0;
+		if (more)
+			break;
+		max--;
 		base_jw_obj(&w);
 		base_jw_mstr(&w, "flow", l->flow ? l->flow->name : BASE_STR("aios:agent"));
 		base_jw_mstr(&w, "lane", lane_key(l));
@@ -453,11 +460,12 @@ int core_queue_json(const struct core *c, struct base_str after, size_t max, str
 		base_jw_mint(&w, "delayed", l->members - l->waiting);
 		if (head) {
 			base_jw_mint(&w, "next", (int64_t)head->id);
-			base_jw_mint(&w, "since", core_run_extra(head)->ticket->since_ms);
+			base_jw_mint(&w, "since_ms", core_run_extra(head)->ticket->since_ms);
 		}
 		base_jw_end_obj(&w);
 	}
 	base_jw_end_arr(&w);
+	base_jw_mbool(&w, "more", more);
 	base_jw_end_obj(&w);
 	return base_buf_failed(ret);
 }

@@ -587,7 +587,7 @@ bool core_admit_timer_live(const struct core *c, const struct base_heap_item *t)
 	       !core_run_extra(r)->ticket->waits && core_run_extra(r)->ticket->since_ms == t->when;
 }
 
-void core_admit_promote(struct core *c, int64_t now_ms)
+static void promote(struct core *c, int64_t now_ms)
 {
 	struct base_heap_item item;
 
@@ -606,6 +606,12 @@ void core_admit_promote(struct core *c, int64_t now_ms)
 			expose(c, b, now_ms);
 		}
 	}
+}
+
+bool core_admit_timer_due(struct core *c, int64_t now_ms, struct base_heap_item *ret)
+{
+	promote(c, now_ms);
+	return core_timer_next(c, ret) && ret->when <= now_ms;
 }
 
 /* --- ended runs --- */

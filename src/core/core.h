@@ -290,9 +290,9 @@ int core_gate_json(const struct core *c, uint64_t gate,
 	struct base_buf *ret);				     /* its head; show is in the log at seq_shown */
 uint64_t core_gate_seq(const struct core *c, uint64_t gate); /* position of gate_opened */
 int core_flows_json(const struct core *c, struct base_buf *ret);
-/* {"queued","queue_max","awake","active_max","lanes":[{flow,lane,active,limit,waiting,delayed,next,since}]}: at most `max`
- * lanes behind `after` (a lane's inner name; empty: from the first). */
-int core_queue_json(const struct core *c, struct base_str after, size_t max, struct base_buf *ret);
+/* {"queued","queue_max","awake","active_max","more","lanes":[{flow,lane,active,limit,waiting,delayed,next,since_ms}]}: at
+ * most `max` lanes, of this flow or (empty) of all. */
+int core_queue_json(const struct core *c, struct base_str flow, size_t max, struct base_buf *ret);
 int core_budgets_json(const struct core *c, struct base_buf *ret);
 int core_keys_json(const struct core *c, struct base_buf *ret);
 /* The event at a position of the log; views valid until the next call. False: it cannot be read. */

@@ -653,7 +653,7 @@ bool core_start_queues(struct core_turn *t, const struct core_start *s);
 int64_t core_start_priority(const struct core_start *s);
 /* Does run `from` wait for run `to`, by calls, waits and full lanes? */
 bool core_waits_for(const struct core *c, uint64_t from, uint64_t to);
-/* One step of admission: what is due is promoted, one run is admitted, replaced or rejected. False: nothing to do. */
+/* One step of admission: a wait is answered, a run admitted, replaced or rejected. False: nothing to do. */
 bool core_decide_admit(struct core_turn *t);
 /* Why a queued run waits, what would wake it, and until when (0: nobody knows), in words. */
 void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_ms, struct base_buf *ret_text,
@@ -690,8 +690,9 @@ void core_admit_ended(struct core *c, struct core_run *r);
 void core_slot_update(struct core *c, struct core_run *r);
 /* A flow's limits have changed. */
 void core_admit_flow(struct core *c, const struct core_flow *f);
-/* Time has come for a delayed run or a rate: pops their timers. */
-void core_admit_promote(struct core *c, int64_t now_ms);
+/* The timer that a tick answers first, of those that are due: what was under way goes before what has not begun. The
+ * timers of delayed runs and of rates are popped in passing. */
+bool core_admit_timer_due(struct core *c, int64_t now_ms, struct base_heap_item *ret);
 bool core_admit_timer_live(const struct core *c, const struct base_heap_item *t);
 struct core_lane *core_lane_find(
 	const struct core *c, struct base_str flow, struct base_str key, struct base_arena *arena);

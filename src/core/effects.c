@@ -540,8 +540,10 @@ void core_decide_tick(struct core_turn *t)
 	struct core_run *r;
 	struct core_step *s;
 
-	if (core_decide_admit(t) || !core_timer_next(t->c, &item) || item.when > t->cmd->now_ms)
+	if (!core_admit_timer_due(t->c, t->cmd->now_ms, &item)) {
+		(void)core_decide_admit(t);
 		return;
+	}
 	if (item.kind == CORE_TIMER_GATE) {
 		core_decide_gate(t);
 		return;

@@ -110,12 +110,10 @@ static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 	struct base_heap_item item;
 	const struct core_step *s;
 
-	core_admit_promote((struct core *)(uintptr_t)c, now_ms);
-	want(w, core_answer_seq(c));
-	if (core_admit_is_due(c) || !core_timer_next((struct core *)(uintptr_t)c, &item))
+	if (!core_admit_timer_due((struct core *)(uintptr_t)c, now_ms, &item)) {
+		want(w, core_answer_seq(c));
 		return;
-	if (item.kind == CORE_TIMER_RUN || item.kind == CORE_TIMER_RATE)
-		return;
+	}
 	if (item.kind == CORE_TIMER_GATE) {
 		want(w, core_gate_find(c, item.id)->seq);
 		return;

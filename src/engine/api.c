@@ -19,6 +19,9 @@
  * A2 A reply leaves when everything decided before it is durable (commit.c, C1): what a client was told is
  * in the log.
  *
+ * A4 Not more than ENGINE_BUSY_MAX bytes of clients' work wait behind a commit: beyond, it is refused with 429 and
+ * Retry-After, and so is a start that the queue of runs has no place for (core/admit.c).
+ *
  * A3 A request is answered once; if its client has left, its answer is dropped.
  */
 
@@ -143,10 +146,39 @@ static void reply_errno(struct engine *e, struct engine_req *q, int rc)
 		engine_reply_problem(e, q, 500, "internal", "%s", strerror(-rc));
 }
 
+/* New work of clients while too much waits for the disk already; what an operator needs to act is always taken. */
+static bool is_busy(const struct engine *e, const struct core_cmd *cmd)
+{
+	switch (cmd->type) {
+	case CORE_CMD_RUN_START:
+	case CORE_CMD_SIGNAL:
+	case CORE_CMD_PUBLISH:
+	case CORE_CMD_FACT_PUT:
+	case CORE_CMD_DOC_PUT:
+	case CORE_CMD_OUTCOME:
+		return e->inflight && e->pending->block.len + e->pending->body_bytes > ENGINE_BUSY_MAX;
+	default:
+		return false;
+	}
+}
+
+/* Nothing was decided: it need not wait for the commit, which is what is late. */
+static void refuse_busy(struct engine *e, struct engine_req *q)
+{
+	base_buf_printf(&q->headers, "Retry-After: 1\n");
+	put_problem(
+		q, 429, "busy", "more is to be written than the disk keeps up with: try again in a moment");
+	send_reply(e, &q->out);
+}
+
 bool engine_req_decide(struct engine *e, struct engine_req *q, struct core_cmd *cmd, struct core_reply *ret)
 {
 	int rc;
 
+	if (is_busy(e, cmd)) {
+		refuse_busy(e, q);
+		return false;
+	}
 	cmd->by = q->by;
 	if (!cmd->key.len)
 		cmd->key = q->key;
@@ -155,6 +187,9 @@ bool engine_req_decide(struct engine *e, struct engine_req *q, struct core_cmd *
 		reply_errno(e, q, rc);
 		return false;
 	}
+	if (ret->retry_after_ms)
+		base_buf_printf(
+			&q->headers, "Retry-After: %lld\n", (long long)(ret->retry_after_ms + 999) / 1000);
 	if (ret->status >= 400) {
 		engine_reply(e, q, ret->status, ret->body);
 		return false;
@@ -241,6 +276,7 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_RUN_RESUME] = engine_op_run_cmd,
 	[WIRE_OP_RUN_FORK] = engine_op_run_fork,
 	[WIRE_OP_RUN_RESTART] = engine_op_run_fork,
+	[WIRE_OP_QUEUE] = engine_op_queue,
 	[WIRE_OP_RUN_WHY] = engine_op_run_why,
 	[WIRE_OP_SIGNAL] = engine_op_signal,
 	[WIRE_OP_SCHEDULES] = engine_op_schedules,

@@ -73,3 +73,13 @@ void engine_op_run_why(struct engine *e, struct engine_req *q)
 	engine_views_ask(e, "run", base_buf_view(&b), on_past, q);
 	base_buf_done(&b);
 }
+
+enum { QUEUE_LANES_MAX = 1000 };
+
+void engine_op_queue(struct engine *e, struct engine_req *q)
+{
+	if (core_queue_json(e->core, engine_param(q, "flow"), QUEUE_LANES_MAX, &q->reply) < 0)
+		engine_reply_problem(e, q, 413, "too_large", "too many lanes for one answer: ?flow=FLOW");
+	else
+		engine_reply_built(e, q, 200);
+}

@@ -49,7 +49,7 @@ static void group_reset(struct engine_group *g)
 	base_buf_clear(&g->block);
 	for (size_t i = 0; i < g->body_count; i++)
 		free(g->bodies[i].data);
-	g->count = g->body_count = 0;
+	g->count = g->body_count = g->body_bytes = 0;
 	g->first_seq = 0;
 	g->outs = NULL;
 	g->outs_tail = &g->outs;

@@ -32,9 +32,11 @@ enum {
 	ENGINE_VIEWS_MS = 20, /* committed events go to the views after this, or when somebody asks them */
 	ENGINE_WATCHDOG_MS = 2000, /* a flow that does not come back in this time is ended */
 	ENGINE_EVICT_MS = 30000,
-	ENGINE_LOADED_MAX = 2000, /* runs loaded in one worker */
-	ENGINE_REST_MAX = 1000,	  /* runs taken out of memory before that is noted in the log */
-	ENGINE_STOP_MS = 3000,	  /* drain at SIGTERM */
+	ENGINE_BUSY_MAX = 6 << 20, /* the same: clients' work is refused */
+	ENGINE_LOADED_MAX =
+		2000,		/* runs loaded in workers, for each worker; limits.loaded: of all together */
+	ENGINE_REST_MAX = 1000, /* runs taken out of memory before that is noted in the log */
+	ENGINE_STOP_MS = 3000,	/* drain at SIGTERM */
 	ENGINE_PARSE_IDLE_MS = 30000,
 	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
 	ENGINE_FOLD_QUIET = 20000,  /* the same, in a quiet moment */
@@ -209,7 +211,7 @@ struct engine_group {
 	size_t count, size;
 	uint64_t first_seq;
 	struct engine_body *bodies;
-	size_t body_count, body_size;
+	size_t body_count, body_size, body_bytes;
 	struct engine_out *outs, **outs_tail;
 	int64_t time_ms;
 };
@@ -510,6 +512,7 @@ const char *engine_run_state(const struct core_run_info *info);
 /* api_fork.c */
 void engine_op_run_fork(struct engine *e, struct engine_req *q);
 /* api_why.c */
+void engine_op_queue(struct engine *e, struct engine_req *q);
 void engine_op_run_why(struct engine *e, struct engine_req *q);
 /* api_schedules.c */
 void engine_op_schedules(struct engine *e, struct engine_req *q);
@@ -631,6 +634,7 @@ struct engine {
 	bool degraded, config_dirty, commit_wanted;
 	char degraded_why[256];
 	struct base_json *config;
+	int64_t loaded_max;    /* limits.loaded, 0: by the number of workers */
 	uint64_t config_count; /* how often it was loaded: calls know which one they were judged under */
 	unsigned port;
 	uint64_t snapshot_seq;

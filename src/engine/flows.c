@@ -26,6 +26,9 @@
  *
  * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received. So it is at
  * rest, which the log is told: the next start leaves it where it is. A run that is wanted again before that is not.
+ *
+ * F5 No more runs than limits.loaded are in workers: for a further one the one that is idle longest is evicted; while
+ * none is idle, loading waits. How many can wait here is bounded by limits.active and by the runs that sleep.
  */
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
@@ -503,6 +506,20 @@ static void load_failed(struct engine *e, struct engine_run *r, int rc)
 	run_free(e, r);
 }
 
+/* F5 */
+static bool is_full(const struct engine *e)
+{
+	int64_t runs = 0, max = 0;
+
+	for (size_t i = 0; i < e->proc_count; i++) {
+		if (e->procs[i].kind != ENGINE_FLOW)
+			continue;
+		runs += e->procs[i].worker.runs;
+		max += ENGINE_LOADED_MAX;
+	}
+	return runs >= (e->loaded_max ? e->loaded_max : max);
+}
+
 /* Loads runs of a queue until the workers have enough to do. */
 static void pump(struct engine *e, struct engine_run *const *head, size_t unacked)
 {
@@ -514,7 +531,9 @@ static void pump(struct engine *e, struct engine_run *const *head, size_t unacke
 
 		if (!p)
 			return;
-		if (p->worker.runs >= ENGINE_LOADED_MAX && e->lru_head)
+		if (is_full(e) && !e->lru_head)
+			return; /* all of them are executing: one that has answered makes room */
+		if (is_full(e))
 			evict(e, e->lru_head);
 		unload(e, r);
 		rc = load(e, p, r);

@@ -219,6 +219,10 @@ void engine_config_load(struct engine *e)
 	base_json_free(e->config);
 	e->config = doc;
 	e->config_count++;
+	e->loaded_max = 0;
+	if (doc)
+		e->loaded_max =
+			base_jv_int(base_jv_get(base_jv_get(base_json_root(doc), "limits"), "loaded"), 0);
 }
 
 /* --- when the log cannot be written --- */

@@ -312,6 +312,7 @@ static int group_bodies(struct engine_group *g, const struct core_reply *r)
 			return -ENOMEM;
 		memcpy(b->data, r->bodies[i].data.ptr, r->bodies[i].data.len);
 		b->len = r->bodies[i].data.len;
+		g->body_bytes += b->len;
 		b->hash = r->bodies[i].hash;
 		g->body_count++;
 	}

@@ -231,7 +231,7 @@ static void test_reject(void **state)
 	struct house *h = *state;
 	uint64_t a = start(h, "once", "{\"issue\":1}", ""), late;
 
-	assert_int_equal(refused(h, "once", "{\"issue\":1}"), 409);
+	assert_int_equal(refused(h, "once", "{\"issue\":1}"), 429);
 	assert_non_null(strstr(h->reply_text, "lane_full"));
 	late = start(h, "once", "{\"issue\":1}", "{\"begin_ms\":1700000005000}");
 	assert_int_equal(state_of(h, late), CORE_RUN_QUEUED);

@@ -156,7 +156,7 @@ def waiting_for_time(a):
     is_(a, soon, "done")
     cancel(a, later)
     is_(a, later, "cancelled")
-    assert json.loads(aios(a, "run", "quick", "--input", '{"n":6}', "--delay", "100ms", "--priority", "5", "--json"))
+    assert json.loads(aios(a, "run", "quick", "--input", '{"n":6}', "--in", "100ms", "--priority", "5", "--json"))
 
 
 def queue_full(a, key):

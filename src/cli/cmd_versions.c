@@ -136,9 +136,8 @@ static void put_rehearsed(struct cli *c, struct base_jv item)
 	cli_text(c, outcome);
 	if (base_jv_kind(base_jv_get(item, "step")) == BASE_JSON_INT)
 		cli_put(c, " at step %lld", (long long)base_jv_int(base_jv_get(item, "step"), 0));
-	cli_put(c, "%s%s%s\n", cli_paint(c, "off"),
-		base_jv_bool(base_jv_get(item, "ends"), false) ? ", and ends" : "",
-		base_jv_kind(base_jv_get(item, "decided")) == BASE_JSON_STR ? "" : "");
+	cli_put(c, "%s%s\n", cli_paint(c, "off"),
+		base_jv_bool(base_jv_get(item, "ends"), false) ? ", and ends" : "");
 	put_call(c, "recorded", base_jv_get(item, "recorded"));
 	put_call(c, "asked", base_jv_get(item, "asked"));
 	while (base_jv_next(next, &it, &none, &v))
@@ -269,6 +268,142 @@ int cmd_flows_rehearse(struct cli *c)
 	if (!cli_print_json(c, &a))
 		put_rehearsal(c, a.root);
 	r = is_well(c, a.root) ? CLI_OK : CLI_FAILED;
+	cli_answer_done(&a);
+	return r;
+}
+
+/* --- backtest --- */
+
+static void put_difference(struct cli *c, struct base_jv d)
+{
+	struct base_str kind = base_jv_str(base_jv_get(d, "kind"));
+
+	cli_put(c, "  step %lld ", (long long)base_jv_int(base_jv_get(d, "step"), 0));
+	cli_text(c, kind);
+	if (base_str_is(kind, "moved"))
+		cli_put(c, " (recorded as step %lld)", (long long)base_jv_int(base_jv_get(d, "from"), 0));
+	cli_put(c, "\n");
+	put_call(c, "recorded", base_jv_get(d, "recorded"));
+	if (!base_str_is(kind, "moved"))
+		put_call(c, "asked", base_jv_get(d, "asked"));
+}
+
+static void put_value(struct cli *c, const char *before, struct base_jv v)
+{
+	struct base_buf text;
+
+	if (base_jv_kind(v) == BASE_JSON_NONE)
+		return;
+	base_buf_init(&text, 1 << 20);
+	base_jv_write(v, &text);
+	put_note(c, before, base_str_sub(base_buf_view(&text), 0, ARGS_SHOWN));
+	base_buf_done(&text);
+}
+
+static void put_tried(struct cli *c, struct base_jv item)
+{
+	struct base_str outcome = base_jv_str(base_jv_get(item, "outcome")), none;
+	struct base_jv_iter it = {0};
+	struct base_jv v;
+
+	if (base_str_is(outcome, "same"))
+		return;
+	cli_put(c, "run %lld  %s", (long long)base_jv_int(base_jv_get(item, "run"), 0),
+		cli_paint(c, mood_of(outcome)));
+	cli_text(c, outcome);
+	cli_put(c, "%s: %lld of %lld steps the same, %lld new, %lld moved, %lld dropped\n",
+		cli_paint(c, "off"), (long long)base_jv_int(base_jv_get(item, "same"), 0),
+		(long long)base_jv_int(base_jv_get(item, "steps"), 0),
+		(long long)base_jv_int(base_jv_get(item, "new"), 0),
+		(long long)base_jv_int(base_jv_get(item, "moved"), 0),
+		(long long)base_jv_int(base_jv_get(item, "dropped"), 0));
+	while (base_jv_next(base_jv_get(item, "differences"), &it, &none, &v))
+		put_difference(c, v);
+	if (base_jv_bool(base_jv_get(item, "result_changed"), false)) {
+		cli_put(c, "  result\n");
+		put_value(c, "recorded", base_jv_get(item, "recorded"));
+		put_value(c, "now", base_jv_get(item, "result"));
+		put_note(c, "now fails", base_jv_str(base_jv_get(base_jv_get(item, "problem"), "message")));
+	}
+	put_note(c, "why", base_jv_str(base_jv_get(item, "why")));
+}
+
+static void put_backtest(struct cli *c, struct base_jv root)
+{
+	struct base_str version = base_jv_str(base_jv_get(root, "version")), none;
+	struct base_jv totals = base_jv_get(root, "totals"), v;
+	struct base_jv_iter it = {0};
+
+	cli_text(c, base_jv_str(base_jv_get(root, "flow")));
+	cli_put(c, " on %.12s, the last %lld runs\n\n", version.ptr ? version.ptr : "",
+		(long long)base_jv_int(base_jv_get(root, "runs"), 0));
+	while (base_jv_next(base_jv_get(root, "items"), &it, &none, &v))
+		put_tried(c, v);
+	it = (struct base_jv_iter){0};
+	while (base_jv_next(base_jv_get(totals, "effects"), &it, &none, &v)) {
+		cli_text(c, base_jv_str(base_jv_get(v, "action")));
+		cli_put(c, ": %lld added, %lld dropped\n", (long long)base_jv_int(base_jv_get(v, "added"), 0),
+			(long long)base_jv_int(base_jv_get(v, "dropped"), 0));
+	}
+	cli_put(c, "cost: recorded ");
+	cli_money(&c->out, base_jv_int(base_jv_get(totals, "cost_recorded_nusd"), 0));
+	cli_put(c, ", the steps that remain ");
+	cli_money(&c->out, base_jv_int(base_jv_get(totals, "cost_kept_nusd"), 0));
+	if (base_jv_int(base_jv_get(totals, "steps_new"), 0))
+		cli_put(c, ", and %lld new steps that nobody has paid for yet",
+			(long long)base_jv_int(base_jv_get(totals, "steps_new"), 0));
+	cli_put(c, "\n");
+	cli_text(c, base_jv_str(base_jv_get(root, "verdict")));
+	cli_put(c, "\n");
+}
+
+static int put_backtest_question(struct cli *c, struct base_jw *w)
+{
+	const char *file = cli_opt(c, "with");
+	struct base_buf assume;
+	uint64_t last = 0;
+	int r = 0;
+
+	if (!file)
+		return cli_usage(c, "--with FILE names the code to try");
+	base_buf_init(&assume, 1 << 20);
+	base_jw_obj(w);
+	if (cli_opt(c, "last")) {
+		r = cli_opt_u64(c, "last", &last);
+		base_jw_mint(w, "last", (int64_t)last);
+	}
+	if (r == 0 && cli_opt(c, "assume")) {
+		r = cli_read_json(c, cli_opt(c, "assume"), &assume);
+		base_jw_mraw(w, "assume", base_buf_view(&assume));
+	}
+	if (r == 0)
+		r = put_sources(c, w, file);
+	base_jw_end_obj(w);
+	base_buf_done(&assume);
+	return r;
+}
+
+int cmd_backtest(struct cli *c)
+{
+	struct cli_answer a;
+	struct base_buf body;
+	struct base_jw w;
+	int r;
+
+	base_buf_init(&body, CLI_BODY_MAX);
+	w = base_jw_of(&body);
+	r = put_backtest_question(c, &w);
+	if (r == 0)
+		r = cli_call(c, "POST", cli_path(c, "/v1/flows/", c->args[0], "/backtest"), &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	if (!cli_print_json(c, &a))
+		put_backtest(c, a.root);
+	r = base_jv_int(base_jv_get(base_jv_get(a.root, "totals"), "same"), 0) ==
+			    base_jv_int(base_jv_get(a.root, "runs"), 0)
+		    ? CLI_OK
+		    : CLI_FAILED;
 	cli_answer_done(&a);
 	return r;
 }

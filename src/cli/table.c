@@ -44,6 +44,16 @@ static const struct cli_command commands[] = {
 	{"deploy", "", 0, 0, "Deploy the workspace's flows, agents, policy and configuration",
 		"A changed file becomes a new version; open runs keep theirs.",
 		OPTIONS({"check", NULL, "only say what would change"}), false, false, cmd_deploy},
+	{"backtest", "FLOW", 1, 1, "Past runs of a flow on other code, with recorded effects answering",
+		"Each call is answered by the record at its place, else by one with the same action and "
+		"arguments\n"
+		"that stands elsewhere; a call that has no record is new: the run stops there, or goes on "
+		"with\n"
+		"--assume. Nothing is sent. Exit code 1: a run would have gone another way.",
+		OPTIONS({"with", "FILE", "the code to try, with what it imports"},
+			{"last", "N", "so many runs that have ended, newest first (50)"},
+			{"assume", "JSON", "what answers calls that have no record"}),
+		false, false, cmd_backtest},
 	{"flows rehearse", "[FILE]", 0, 1, "Try open runs on another version of their flow, without effects",
 		"Replays what each open run recorded on the version that FILE (with what it imports) would "
 		"be, and\n"

@@ -267,6 +267,7 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_FLOWS] = engine_op_state,
 	[WIRE_OP_FLOW] = engine_op_flow,
 	[WIRE_OP_REHEARSE] = engine_op_rehearse,
+	[WIRE_OP_BACKTEST] = engine_op_backtest,
 	[WIRE_OP_RUN_START] = engine_op_run_start,
 	[WIRE_OP_RUNS] = engine_op_views,
 	[WIRE_OP_RUN] = engine_op_run,

@@ -561,6 +561,7 @@ void engine_reply_fault(struct engine *e, struct engine_req *q, struct base_str 
 	struct base_str problem, const char *title);
 /* rehearse.c, backtest.c */
 void engine_op_rehearse(struct engine *e, struct engine_req *q);
+void engine_op_backtest(struct engine *e, struct engine_req *q);
 /* stream.c */
 void engine_op_events(struct engine *e, struct engine_req *q);
 

@@ -47,48 +47,51 @@ static int read_end(struct engine *e, uint64_t run, uint32_t step, struct trial_
 	return ev.run_ended.run == run ? 0 : -EUCLEAN;
 }
 
-static int read_called(struct trial *t, struct trial_step *s, uint32_t i, const struct core_step_called *ev)
+/* A fork's first steps are another run's, under the same numbers; the event that says so is this run's. */
+static int read_taken(struct engine *e, const struct trial *t, struct trial_step *s, uint32_t i)
 {
-	if (ev->run != t->run || ev->step != i)
-		return -EUCLEAN;
-	s->action = base_arena_dup(t->arena, ev->action);
-	s->args_hash = ev->args_hash;
-	s->klass = ev->klass;
-	if (ev->status == CORE_STEP_DONE || ev->status == CORE_STEP_FAILED)
-		s->seq_end = s->seq;
-	else if (s->seq_end == s->seq)
-		return -EUCLEAN;
-	return s->action.ptr || !ev->action.len ? 0 : -ENOMEM;
-}
+	union core_event_any ev;
+	struct core_record rec;
+	int rc = read_event(e, s->copy, &rec, &ev);
 
-/* A step that a fork took over: the record itself is the other run's. */
-static int read_taken(struct trial *t, struct trial_step *s, uint32_t i, const struct core_step_taken *ev)
-{
-	if (ev->run != t->run || ev->step != i)
+	if (rc < 0)
+		return rc;
+	if (rec.type != CORE_EV_STEP_TAKEN || ev.step_taken.run != t->run || ev.step_taken.step != i)
 		return -EUCLEAN;
-	s->action = base_arena_dup(t->arena, ev->action);
-	s->args_hash = ev->args_hash;
-	s->klass = ev->klass;
-	s->seq = ev->seq;
-	s->seq_end = ev->seq_end;
-	return s->action.ptr || !ev->action.len ? 0 : -ENOMEM;
+	s->seq = ev.step_taken.seq;
+	s->seq_end = ev.step_taken.seq_end;
+	return 0;
 }
 
 int trial_read_step(struct engine *e, struct trial *t, uint32_t i)
 {
 	struct trial_step *s = &t->steps[i];
+	const struct core_step_called *c;
 	union core_event_any ev;
 	struct core_record rec;
-	int rc = read_event(e, s->seq, &rec, &ev);
+	uint64_t run;
+	int rc = s->copy ? read_taken(e, t, s, i) : 0;
 
+	if (rc == 0)
+		rc = read_event(e, s->seq, &rec, &ev);
 	if (rc < 0)
 		return rc;
-	if (rec.type == CORE_EV_STEP_TAKEN)
-		return read_taken(t, s, i, &ev.step_taken);
-	if (rec.type != CORE_EV_STEP_CALLED)
+	c = &ev.step_called;
+	if (rec.type != CORE_EV_STEP_CALLED || c->step != i || (c->run != t->run && s->seq > t->seq_started))
 		return -EUCLEAN;
-	rc = read_called(t, s, i, &ev.step_called);
-	return rc < 0 || !s->seq_end ? rc : read_end(e, t->run, i, s);
+	run = c->run;
+	s->action = base_arena_dup(t->arena, c->action);
+	if (!s->action.ptr && c->action.len)
+		return -ENOMEM;
+	s->args_hash = c->args_hash;
+	s->klass = c->klass;
+	if (c->status == CORE_STEP_DONE || c->status == CORE_STEP_FAILED)
+		s->seq_end = s->seq;
+	else if (s->seq_end == s->seq)
+		return -EUCLEAN;
+	else if (s->seq_end)
+		return read_end(e, run, i, s);
+	return 0;
 }
 
 /* --- for reports --- */

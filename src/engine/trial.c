@@ -279,6 +279,7 @@ static void on_call_lenient(
 	}
 	found = find_elsewhere(t, c->action, hash);
 	keep_asked(e, t, c, found);
+	t->fresh += !found;
 	if (found)
 		answered_by(t, found - 1, c->step);
 	else if (answers_itself(c->action))
@@ -422,10 +423,10 @@ static int send_start(struct engine *e, struct trial *t)
 	if (!b)
 		return -EPIPE;
 	base_hash_hex(&t->version, hex);
-	t->fed_ms = rec.time_ms;
+	t->fed_ms = ev.run_started.clock_ms ? ev.run_started.clock_ms : rec.time_ms;
 	wire_flow_start_put(b, &(struct wire_flow_start){.run = t->id,
 				       .version = {hex, 64},
-				       .time_ms = rec.time_ms,
+				       .time_ms = t->fed_ms,
 				       .seed = ev.run_started.seed,
 				       .input = input,
 				       .context = ev.run_started.context});

@@ -20,6 +20,7 @@ struct trial_step {
 	struct base_hash args_hash; /* of the canonical arguments */
 	uint64_t seq;		    /* of the event that called it: it has the arguments */
 	uint64_t seq_end;	    /* of the event that finished it, 0: open */
+	uint64_t copy;		    /* of the step_taken that names both, where the owner knows it, else 0 */
 	int64_t cost;		    /* nano-USD, of the event that finished it */
 	int klass;
 	bool used;     /* a call of the trial was answered by it */
@@ -69,6 +70,7 @@ struct trial {
 	char why[200];		   /* what happened, for a person; may be empty */
 	struct trial_asked *asked; /* calls beyond or beside the record */
 	uint32_t asked_count, asked_all;
+	uint32_t fresh;	  /* backtest: calls that no record answered */
 	uint32_t matched; /* calls that were answered by the record at their own place */
 	/* The machine's. */
 	uint64_t id;

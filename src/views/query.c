@@ -223,7 +223,9 @@ int views_ask_runs(struct views_ask *a)
 	base_buf_init(&lower, 1 << 16);
 	base_buf_cstr(&sql, "SELECT " RUN_COLUMNS " FROM runs r WHERE r.run < ?1");
 	base_buf_cstr(&sql, flow.len ? " AND r.flow = ?3" : "");
-	base_buf_cstr(&sql, state.len ? " AND r.state = ?4" : "");
+	base_buf_cstr(&sql, base_str_is(state, "ended") ? " AND r.seq_ended > 0"
+			    : state.len			? " AND r.state = ?4"
+							: "");
 	base_buf_cstr(&sql, parent ? " AND r.parent = ?5 AND r.parent > 0" : "");
 	base_buf_cstr(&sql, customer.len ? " AND r.customer = ?6 AND r.customer <> ''" : "");
 	base_buf_cstr(&sql, key.len ? " AND r.start_key = ?7 AND r.start_key <> ''" : "");

@@ -577,6 +577,13 @@ static void put_run_head(struct cli *c, struct base_jv run)
 	cli_put(c, ", cost ");
 	cli_money(&c->out,
 		base_jv_int(base_jv_get(run, "cost"), base_jv_int(base_jv_get(run, "cost_nusd"), 0)));
+	if (base_jv_int(base_jv_get(run, "forked_from"), 0) > 0)
+		cli_put(c, "\nforked from run %lld: its first %lld steps are taken over",
+			(long long)base_jv_int(base_jv_get(run, "forked_from"), 0),
+			(long long)base_jv_int(base_jv_get(run, "forked_steps"), 0));
+	if (base_str_is(state, "queued") || base_str_is(state, "paused") || base_str_is(state, "active"))
+		cli_put(c, "\nwhy it waits: aios why %lld",
+			(long long)base_jv_int(base_jv_get(run, "run"), 0));
 	cli_put(c, "%s\n\n", cli_paint(c, "off"));
 }
 

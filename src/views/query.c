@@ -323,7 +323,8 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 		"\"result:json\","
 		" problem AS \"problem:json\", evidence AS \"evidence:json\", usage AS \"usage:json\", cost, "
 		"reserved,"
-		" called_ms, sent_ms, ended_ms, ended_ms - called_ms AS latency_ms, due_ms, seq, seq_ended"
+		" called_ms, sent_ms, ended_ms, ended_ms - called_ms AS latency_ms, due_ms, seq, seq_ended, "
+		"taken"
 		" FROM steps WHERE run = ?1 AND step > ?2 ORDER BY step LIMIT ?3";
 	static const char undone_sql[] = "SELECT outcome, undo AS run, undo_step AS step, at FROM undone"
 					 " WHERE run = ?1 AND step = ?2 ORDER BY seq DESC LIMIT 1";

@@ -27,7 +27,11 @@ static const char deployment[] =
 	",\"modules\":{\"entry\":\"f\"},\"spec\":{}," GRANTS "},"
 	"{\"name\":\"hour\",\"version\":" VERSION_B
 	",\"modules\":{\"entry\":\"f\"},\"spec\":{\"timeout\":3600000}," GRANTS
-	"}],\"config\":{},\"policy\":{\"rules\":[{\"on\":\"test.*\",\"then\":\"allow\"},"
+	"},{\"name\":\"single\",\"version\":" VERSION_C
+	",\"modules\":{\"entry\":\"f\"},\"spec\":{\"concurrency\":"
+	"{\"limit\":1}}," GRANTS
+	"}],\"agents\":[{\"name\":\"a\",\"definition\":{\"tools\":[\"test.echo\"]}}],"
+	"\"config\":{},\"policy\":{\"rules\":[{\"on\":\"test.*\",\"then\":\"allow\"},"
 	"{\"name\":\"mail\",\"on\":\"mail.send\",\"then\":\"gate\"}]}}";
 
 static int set_up(void **state)
@@ -417,6 +421,57 @@ static void test_fork(void **state)
 	assert_int_equal(h->reply.status, 422);
 }
 
+/* An agent's run, as the agent is now; with the limits that it had. */
+static void test_fork_of_agent(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), agent;
+
+	house_call(h, run, 0, "agent.run", "{\"agent\":\"a\",\"task\":\"t\"}", "");
+	agent = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, agent, 0, "test.echo", "{\"n\":1}", "");
+	house_result(h, agent, 0, 1, DONE, "1");
+	fork_run(h, agent, 1, "", "{\"version\":\"current\"}", "");
+	assert_int_equal(h->reply.status, 422);
+	fork_run(h, agent, 1, "", "", "");
+	assert_int_equal(h->reply.status, 201);
+	assert_true(base_str_is(info_of(h, h->reply.id).as, "agent/a"));
+	assert_true(base_str_eq(started_of(h, h->reply.id).grants, started_of(h, agent).grants));
+	assert_int_equal(info_of(h, h->reply.id).parent, 0);
+	house_call(h, h->reply.id, 1, "mail.send", "{}", ""); /* no tool of it */
+	expect_problem(h, "invalid");
+}
+
+/* A child that waits in the queue ends with its parent; a delayed run can be cancelled and forked, not paused. */
+static void test_queued(void **state)
+{
+	struct house *h = *state;
+	uint64_t first = house_start(h, "single", "{}"), run = house_start(h, "f", "{}"), child, fork;
+
+	house_call(h, run, 0, "run.call", "{\"flow\":\"single\",\"input\":{}}", "{\"timeout\":60000}");
+	child = info_of(h, run).run + 1;
+	assert_int_equal(info_of(h, child).state, CORE_RUN_QUEUED);
+	WHY(h, child, "\"kind\":\"queued\"", "1 of at most 1 runs", "the end of one");
+	WHY(h, run, "\"kind\":\"child\"", "which is queued");
+	on_run(h, CORE_CMD_RUN_PAUSE, child);
+	assert_int_equal(h->reply.status, 409);
+	fork_run(h, first, 0, "", "", "");
+	fork = h->reply.id;
+	assert_int_equal(info_of(h, fork).state, CORE_RUN_QUEUED);
+	pass(h, MINUTE); /* the step's time limit */
+	expect_problem(h, "timeout");
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, child);
+	/* A restart takes the place of the one that it ends, behind those that wait. */
+	fork_run(h, first, 0, "", "{\"restart\":true}", "");
+	assert_int_equal(h->reply.status, 201);
+	assert_int_equal(info_of(h, h->reply.id).state, CORE_RUN_QUEUED);
+	house_tick(h);
+	assert_int_equal(info_of(h, fork).state, CORE_RUN_ACTIVE);
+	on_run(h, CORE_CMD_RUN_CANCEL, fork);
+	house_tick(h);
+	assert_int_equal(info_of(h, fork + 1).state, CORE_RUN_ACTIVE);
+}
+
 /* The engine reads the journal of a run that the state has forgotten. */
 static void test_fork_of_ended(void **state)
 {
@@ -489,6 +544,146 @@ static void test_fork_of_many(void **state)
 	assert_int_equal(info_of(h, h->reply.id).steps, 10000);
 }
 
+/* --- chance: whatever is asked in whatever order, the invariants hold (house_do checks them), and all comes to an end --- */
+
+static uint64_t chance(uint64_t *x, uint64_t below)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x % below;
+}
+
+static void random_call(struct house *h, uint64_t *x, uint64_t run)
+{
+	static const char *const calls[][2] = {{"test.once", "{\"value\":\"v\"}"},
+		{"test.lookup", "{\"value\":\"v\"}"}, {"test.idempotent", "{\"value\":\"v\"}"},
+		{"test.read", "{\"value\":\"v\"}"}, {"timer.sleep", "{\"ms\":700}"},
+		{"signal.wait", "{\"name\":\"go\",\"timeout_ms\":900}"},
+		{"run.call", "{\"flow\":\"f\",\"input\":{}}"},
+		{"run.call", "{\"flow\":\"single\",\"input\":{}}"},
+		{"gate.ask", "{\"show\":1,\"title\":\"ok?\"}"},
+		{"mail.send", "{\"subject\":\"s\",\"text\":\"t\",\"to\":\"a@example.org\"}"},
+		{"memory.put", "{\"key\":\"k\",\"value\":1}"}};
+	static const char *const opts[] = {"", "", "{\"timeout\":500}", "{\"timeout\":1500}"};
+	struct core_run_info info = info_of(h, run);
+	size_t which = chance(x, sizeof(calls) / sizeof(calls[0]));
+
+	if (info.state == CORE_RUN_ACTIVE && info.steps < 12)
+		house_call(h, run, info.steps, calls[which][0], calls[which][1], opts[chance(x, 4)]);
+}
+
+static void random_result(struct house *h, uint64_t *x, uint64_t run)
+{
+	static const char *const values[] = {"1", "{\"code\":\"failed\"}", "{\"code\":\"busy\"}",
+		"{\"code\":\"lost\"}", "{\"code\":\"not_found\"}"};
+	uint32_t steps = info_of(h, run).steps, attempt = (uint32_t)chance(x, 3) + 1;
+	unsigned outcome = (unsigned)chance(x, 5);
+
+	if (steps)
+		house_result(h, run, (uint32_t)chance(x, steps), attempt, outcome + 1, values[outcome]);
+}
+
+static void random_gate(struct house *h, uint64_t *x)
+{
+	static const char *const answers[] = {
+		"approve", "deny", "happened", "send", "give_up", "resume", "cancel"};
+
+	for (uint64_t gate = 1; gate < h->core->next_gate; gate++)
+		if (core_gate_seq(h->core, gate) && chance(x, 3) == 0) {
+			house_gate(h, gate, answers[chance(x, 7)], "");
+			return;
+		}
+}
+
+static void random_command(struct house *h, uint64_t *x)
+{
+	uint64_t run = 1 + chance(x, h->core->next_run);
+	struct core_run_info info;
+
+	if (!core_run_get(h->core, run, &info)) {
+		if (chance(x, 4) == 0)
+			(void)house_start(h, chance(x, 2) ? "f" : "hour", "{}");
+		return;
+	}
+	switch (chance(x, 12)) {
+	case 0:
+		on_run(h, CORE_CMD_RUN_PAUSE, run);
+		break;
+	case 1:
+		on_run(h, CORE_CMD_RUN_RESUME, run);
+		break;
+	case 2:
+		if (chance(x, 4) == 0)
+			on_run(h, CORE_CMD_RUN_CANCEL, run);
+		break;
+	case 3:
+		fork_run(h, run, (uint32_t)chance(x, info.steps + 1), "",
+			chance(x, 3) ? "" : "{\"restart\":true}", "");
+		break;
+	case 4:
+		random_gate(h, x);
+		break;
+	case 5:
+		pass(h, (int64_t)chance(x, 800));
+		break;
+	case 6:
+		house_do(h, (struct core_cmd){.type = chance(x, 9) ? CORE_CMD_SIGNAL : CORE_CMD_START,
+				    .run = run,
+				    .name = BASE_STR("go"),
+				    .body = BASE_STR("1"),
+				    .text = BASE_STR("test")});
+		break;
+	case 7:
+		house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run, .step = info.steps});
+		break;
+	case 8:
+	case 9:
+		random_result(h, x, run);
+		break;
+	default:
+		random_call(h, x, run);
+		break;
+	}
+}
+
+static void test_chance(void **state)
+{
+	struct house *h = *state;
+	uint64_t x = 0x9e3779b97f4a7c15u + h->entropy;
+	struct core_run_info info;
+	struct base_buf b;
+
+	for (int i = 0; i < 6000; i++)
+		random_command(h, &x);
+	base_buf_init(&b, 1 << 24);
+	for (uint64_t run = 1; run < h->core->next_run; run++) {
+		if (core_run_get(h->core, run, &info))
+			assert_int_equal(core_why_json(h->core, run, h->now_ms, read_event, h, &b), 0);
+		base_buf_clear(&b);
+	}
+	base_buf_done(&b);
+	/* Cancelled and answered, everything is over. */
+	for (uint64_t run = h->core->next_run - 1; run > 0; run--)
+		if (core_run_get(h->core, run, &info))
+			on_run(h, CORE_CMD_RUN_CANCEL, run);
+	for (int round = 0; round < 10; round++) {
+		pass(h, HOUR);
+		for (uint64_t run = 1; run < h->core->next_run; run++)
+			for (uint32_t step = 0; core_run_get(h->core, run, &info) && step < info.steps;
+				step++) {
+				const struct core_step *s = &core_run_find(h->core, run)->step[step];
+
+				if (s->status == CORE_STEP_SENT)
+					house_result(h, run, step, s->open->effect->attempt, DONE, "1");
+			}
+		for (uint64_t gate = 1; gate < h->core->next_gate; gate++)
+			if (core_gate_seq(h->core, gate))
+				house_gate(h, gate, "deny", "");
+	}
+	assert_int_equal(base_idmap_count(h->core->runs), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,9 +693,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_limit_of_a_run, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork_of_agent, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_queued, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_ended, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_many, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_chance, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_why, set_up, house_tear_down),
 	};
 

@@ -187,7 +187,7 @@ bool engine_req_decide(struct engine *e, struct engine_req *q, struct core_cmd *
 		reply_errno(e, q, rc);
 		return false;
 	}
-	if (ret->retry_after_ms)
+	if (ret->status >= 400 && ret->retry_after_ms)
 		base_buf_printf(
 			&q->headers, "Retry-After: %lld\n", (long long)(ret->retry_after_ms + 999) / 1000);
 	if (ret->status >= 400) {

@@ -166,7 +166,8 @@ static void admit(struct house *h)
 		assert_true(block.len > 0);
 		append(h, base_buf_view(&block));
 		base_buf_done(&block);
-		core_check(h->core);
+		if (!h->unchecked)
+			core_check(h->core);
 	}
 }
 
@@ -187,7 +188,8 @@ void house_do(struct house *h, struct core_cmd cmd)
 	copy(h->reply_text, sizeof(h->reply_text), h->reply.body);
 	append(h, base_buf_view(&block));
 	base_buf_done(&block);
-	core_check(h->core);
+	if (!h->unchecked)
+		core_check(h->core);
 	admit(h);
 }
 

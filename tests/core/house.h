@@ -28,6 +28,7 @@ struct house {
 	struct house_act acts[HOUSE_ACTS_MAX];
 	size_t act_count;
 	uint64_t entropy;
+	bool unchecked; /* the state is not walked after each command: for very many */
 };
 
 /* For cmocka: a house in *state with this deployed; at the end house_check. */

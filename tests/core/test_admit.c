@@ -9,114 +9,23 @@
 
 #include <cmocka.h>
 
+#include "base/prng.h"
+#include "core/core_int.h"
 #include "house.h"
 
-#define HEX64(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
+#define ZEROS31 "00000000000000000000000000000000000000000000000000000000000000"
+#define FLOW(number, name, spec)                                                                             \
+	"{\"name\":\"" name "\",\"version\":\"" ZEROS31 number "\",\"modules\":{\"entry\":\"flows/" name     \
+	".js\"},\"spec\":{" spec "},\"grants\":[\"*\"]}"
+#define BY_ISSUE "\"concurrency\":{\"key\":\"input.issue\",\"limit\":1"
 
 static const char deployment[] =
 	"{\"config\":{\"name\":\"test\"},\"policy\":{\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},"
-	"\"flows\":["
-	"{\"name\":\"plain\",\"version\":\"" HEX64(
-		"00") "\",\"modules\":{\"entry\":\"flows/plain.js\"},\"spec\":{},"
-		      "\"grants\":[\"*\"]},"
-		      "{\"name\":\"urgent\",\"version\":\"" HEX64(
-			      "01") "\",\"modules\":{\"entry\":\"flows/urgent.js\"},"
-				    "\"spec\":{\"priority\":5},\"grants\":[\"*\"]},"
-				    "{\"name\":\"issue\",\"version\":\"" HEX64(
-					    "02") "\",\"modules\":{\"entry\":\"flows/issue.js\"},"
-						  "\"spec\":{\"concurrency\":{\"key\":\"input.issue\","
-						  "\"limit\":1}},\"grants\":[\"*\"]},"
-						  "{\"name\":\"pair\",\"version\":\"" HEX64(
-							  "03") "\",\"modules\":{\"entry\":\"flows/"
-								"pair.js\"},"
-								"\"spec\":{\"concurrency\":{\"limit\":2}},"
-								"\"grants\":[\"*\"]},"
-								"{\"name\":\"newest\",\"version\":\"" HEX64(
-									"04") "\",\"modules\":{\"entry\":"
-									      "\"flows/newest.js\"},"
-									      "\"spec\":{\"concurrency\":{"
-									      "\"key\":\"input.issue\","
-									      "\"limit\":1,\"policy\":"
-									      "\"replace\"}},\"grants\":[\"*"
-									      "\"]},"
-									      "{\"name\":\"once\","
-									      "\"version\":\"" HEX64(
-										      "05") "\",\"modules\":{"
-											    "\"entry\":"
-											    "\"flows/"
-											    "once.js\"},"
-											    "\"spec\":{"
-											    "\"concurrency\":"
-											    "{\"key\":"
-											    "\"input.issue\","
-											    "\"limit\":1,"
-											    "\"policy\":"
-											    "\"reject\"}},"
-											    "\"grants\":[\"*"
-											    "\"]},"
-											    "{\"name\":"
-											    "\"slow\","
-											    "\"version\":"
-											    "\"" HEX64(
-												    "06") "\""
-													  ","
-													  "\""
-													  "mo"
-													  "du"
-													  "le"
-													  "s"
-													  "\""
-													  ":{"
-													  "\""
-													  "en"
-													  "tr"
-													  "y"
-													  "\""
-													  ":"
-													  "\""
-													  "fl"
-													  "ow"
-													  "s/"
-													  "sl"
-													  "ow"
-													  ".j"
-													  "s"
-													  "\""
-													  "},"
-													  "\""
-													  "sp"
-													  "ec"
-													  "\""
-													  ":{"
-													  "\""
-													  "ra"
-													  "te"
-													  "\""
-													  ":{"
-													  "\""
-													  "li"
-													  "mi"
-													  "t"
-													  "\""
-													  ":"
-													  "\""
-													  "10"
-													  "/m"
-													  "\""
-													  "}}"
-													  ","
-													  "\""
-													  "gr"
-													  "an"
-													  "ts"
-													  "\""
-													  ":["
-													  "\""
-													  "*"
-													  "\""
-													  "]}"
-													  "]"
-													  "}";
+	"\"flows\":[" FLOW("00", "plain", "") "," FLOW("01", "urgent", "\"priority\":5") "," FLOW("02",
+		"issue", BY_ISSUE "}") "," FLOW("03", "pair", "\"concurrency\":{\"limit\":2}") "," FLOW("04",
+		"newest", BY_ISSUE ",\"policy\":\"replace\"}") "," FLOW("05", "once",
+		BY_ISSUE ",\"policy\":\"reject\"}") "," FLOW("06", "slow",
+		"\"rate\":{\"limit\":\"10/m\"}") "," FLOW("07", "outside", "") "]}";
 
 static int set_up(void **state)
 {
@@ -333,15 +242,16 @@ static void test_ageing(void **state)
 	assert_int_equal(state_of(h, a), CORE_RUN_QUEUED);
 }
 
-/* Many that wait in one lane do not keep another out. */
+/* 10,000 that wait in one lane do not keep another out. */
 static void test_fair(void **state)
 {
 	struct house *h = *state;
 	uint64_t a, other;
 
 	limits(h, 1, 100000);
+	h->unchecked = true;
 	a = start(h, "plain", "{}", "");
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 10000; i++)
 		start(h, "plain", "{}", "");
 	h->now_ms += 1000;
 	other = start(h, "urgent", "{}", "{\"priority\":0}");
@@ -352,6 +262,59 @@ static void test_fair(void **state)
 	h->now_ms += 1000;
 	end(h, a);
 	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, other);
+	core_check(h->core);
+}
+
+/* Lanes take turns, also within one millisecond. */
+static void test_turns(void **state)
+{
+	struct house *h = *state;
+	uint64_t a, seen[3] = {0};
+	struct core_run_info info;
+
+	limits(h, 1, 1000);
+	a = start(h, "outside", "{}", "");
+	for (int i = 0; i < 10; i++) {
+		start(h, "plain", "{}", "");
+		start(h, "urgent", "{}", "{\"priority\":0}");
+		start(h, "outside", "{}", "");
+	}
+	end(h, a);
+	for (int i = 0; i < 12; i++) {
+		a = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+		assert_true(core_run_get(h->core, a, &info));
+		seen[base_str_is(info.flow, "plain") ? 0 : base_str_is(info.flow, "urgent") ? 1 : 2]++;
+		end(h, a);
+	}
+	assert_true(seen[0] == 4 && seen[1] == 4 && seen[2] == 4);
+}
+
+/* 100,000 that wait in 1,000 lanes are admitted one after the other, each once. */
+static void test_many(void **state)
+{
+	struct house *h = *state;
+	uint64_t a, next, count = 0;
+	char input[40];
+
+	limits(h, 1, 200000);
+	h->unchecked = true;
+	a = start(h, "plain", "{}", "");
+	for (int i = 0; i < 100000; i++) {
+		snprintf(input, sizeof(input), "{\"issue\":%d}", i % 1000);
+		h->now_ms += i % 100 == 0;
+		start(h, "issue", input, i % 7 == 0 ? "{\"priority\":2}" : "");
+	}
+	core_check(h->core);
+	for (; a; a = next) {
+		const struct house_act *act;
+
+		end(h, a);
+		act = house_act(h, CORE_ACT_RUN_LOAD, 0);
+		next = act ? act->run : 0;
+		count++;
+	}
+	assert_int_equal(count, 100001);
+	core_check(h->core);
 }
 
 /* A child needs no slot that its parent has, and does not wait for a place that its parent holds. */
@@ -444,6 +407,189 @@ static void test_run_wait(void **state)
 	assert_int_equal(state_of(h, c + 1), 0);
 }
 
+/* --- any commands in any order --- */
+
+enum { LIVE_MAX = 400, SEEDS = 12 };
+
+struct play {
+	struct house *h;
+	struct base_prng p;
+	uint64_t live[LIVE_MAX];
+	size_t count;
+};
+
+static uint64_t pick(struct play *y, uint64_t n)
+{
+	return base_prng_next(&y->p) % n;
+}
+
+static void play_start(struct play *y)
+{
+	static const char *const flows[] = {"plain", "urgent", "issue", "pair", "newest", "once", "slow"};
+	char input[40], params[80];
+
+	snprintf(input, sizeof(input), "{\"issue\":%d}", (int)pick(y, 4));
+	snprintf(params, sizeof(params), "{\"priority\":%d,\"begin_ms\":%lld}", (int)pick(y, 21) - 10,
+		(long long)(pick(y, 4) ? 0 : y->h->now_ms + (int64_t)pick(y, 20000)));
+	house_do(y->h, (struct core_cmd){.type = CORE_CMD_RUN_START,
+			       .name = base_str_of(flows[pick(y, 7)]),
+			       .body = base_str_of(input),
+			       .params = base_str_of(params)});
+	if (y->h->reply.status == 201 && y->count < LIVE_MAX)
+		y->live[y->count++] = y->h->reply.id;
+}
+
+static void play_call(struct play *y, struct core_run *r)
+{
+	static const char *const actions[] = {
+		"timer.sleep", "signal.wait", "test.read", "run.call", "run.start", "run.wait", "gate.ask"};
+	size_t which = pick(y, 7);
+	char args[120];
+
+	switch (which) {
+	case 0:
+		snprintf(args, sizeof(args), "{\"ms\":%d}", (int)pick(y, 20000));
+		break;
+	case 1:
+		snprintf(args, sizeof(args), "{\"name\":\"s\",\"timeout_ms\":%d}", (int)pick(y, 20000));
+		break;
+	case 2:
+		snprintf(args, sizeof(args), "{\"id\":\"1\"}");
+		break;
+	case 5:
+		snprintf(args, sizeof(args), "{\"run\":%d}", 1 + (int)pick(y, y->h->core->next_run));
+		break;
+	case 6:
+		snprintf(args, sizeof(args), "{\"title\":\"t\",\"show\":1}");
+		break;
+	default:
+		snprintf(args, sizeof(args), "{\"flow\":\"%s\",\"input\":{\"issue\":%d}}",
+			pick(y, 2) ? "issue" : "newest", (int)pick(y, 4));
+		break;
+	}
+	house_call(y->h, r->id, r->steps, actions[which], args, "");
+}
+
+static void play_end(struct play *y, struct core_run *r)
+{
+	house_do(y->h,
+		(struct core_cmd){
+			.type = CORE_CMD_FLOW_DONE, .run = r->id, .body = BASE_STR("1"), .step = r->steps});
+}
+
+/* An answer from outside, if one is awaited. */
+static void play_answer(struct play *y, struct core_run *r)
+{
+	for (uint32_t i = 0; i < r->steps; i++)
+		if (r->step[i].status == CORE_STEP_SENT) {
+			house_result(y->h, r->id, i, r->step[i].open->effect->attempt,
+				1 + (unsigned)pick(y, 3), "{}");
+			return;
+		}
+}
+
+static void play_one(struct play *y)
+{
+	uint64_t run = 1 + pick(y, y->h->core->next_run);
+	struct core_run *r = core_run_find(y->h->core, run);
+	bool runs = r && r->state == CORE_RUN_ACTIVE;
+
+	switch (pick(y, 12)) {
+	case 0:
+	case 1:
+	case 2:
+		play_start(y);
+		break;
+	case 3:
+	case 4:
+	case 5:
+		if (runs)
+			play_call(y, r);
+		break;
+	case 6:
+		if (runs)
+			play_end(y, r);
+		break;
+	case 7:
+		house_do(y->h, (struct core_cmd){.type = CORE_CMD_RUN_CANCEL, .run = run});
+		break;
+	case 8:
+		if (r)
+			play_answer(y, r);
+		break;
+	case 9:
+		y->h->now_ms += (int64_t)pick(y, 5000);
+		house_tick(y->h);
+		break;
+	case 10:
+		if (pick(y, 8) == 0)
+			limits(y->h, 1 + (int)pick(y, 6), (int)pick(y, 30));
+		else
+			house_do(y->h, (struct core_cmd){.type = CORE_CMD_RUN_PAUSE, .run = run});
+		break;
+	default:
+		house_do(y->h,
+			(struct core_cmd){
+				.type = pick(y, 2) ? CORE_CMD_RUN_RESUME : CORE_CMD_RUN_FORGET, .run = run});
+		break;
+	}
+}
+
+static void lanes_hold(struct house *h)
+{
+	struct base_str at = BASE_STR_NONE;
+	void *value;
+
+	assert_false(core_admit_is_due(h->core));
+	for (bool first = true; base_names_seek(h->core->lanes, at, first, &at, &value); first = false) {
+		const struct core_lane *l = value;
+
+		assert_true((int64_t)l->active <= core_lane_limit(l));
+		assert_true(core_lane_policy_of(l) != CORE_REPLACE || l->waiting <= 1);
+	}
+}
+
+static void play(struct house *h, uint64_t seed)
+{
+	uint8_t bytes[32] = {0};
+	struct play y = {.h = h};
+
+	memcpy(bytes, &seed, sizeof(seed));
+	y.p = base_prng_of(bytes);
+	limits(h, 4, 20);
+	for (int i = 0; i < 400; i++) {
+		play_one(&y);
+		lanes_hold(h);
+		if (i % 100 == 99)
+			house_check(h);
+	}
+	/* Then everything that waits has its turn: nobody is forgotten. */
+	limits(h, 4, 1000);
+	for (int left = 5000; left && h->core->queued; left--) {
+		for (uint64_t run = 1; run < h->core->next_run; run++) {
+			struct core_run *r = core_run_find(h->core, run);
+
+			if (r && r->state != CORE_RUN_ENDED && r->state != CORE_RUN_QUEUED)
+				house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_CANCEL, .run = run});
+		}
+		h->now_ms += 6000;
+		house_tick(h);
+	}
+	assert_int_equal(h->core->queued, 0);
+}
+
+static void test_any(void **state)
+{
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		void *other = NULL;
+
+		(void)state;
+		assert_int_equal(house_set_up(&other, deployment), 0);
+		play(other, seed);
+		assert_int_equal(house_tear_down(&other), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -456,6 +602,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cap_and_priority, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_ageing, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fair, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_turns, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_many, set_up, house_tear_down),
+		cmocka_unit_test(test_any),
 		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_run_wait, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),

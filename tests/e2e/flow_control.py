@@ -156,7 +156,8 @@ def waiting_for_time(a):
     is_(a, soon, "done")
     cancel(a, later)
     is_(a, later, "cancelled")
-    assert json.loads(aios(a, "run", "quick", "--input", '{"n":6}', "--in", "100ms", "--priority", "5", "--json"))
+    later = json.loads(aios(a, "run", "quick", "--input", '{"n":6}', "--in", "100ms", "--priority", "5", "--json"))["run"]
+    is_(a, later, "done")
 
 
 def queue_full(a, key):

@@ -90,7 +90,8 @@ static void put_verdict(const struct backtest *b, struct base_buf *v)
 		const struct tally *y = &b->tally[i];
 
 		if (y->added)
-			base_buf_printf(v, "%s%llu %s more", between, (unsigned long long)y->added, y->action);
+			base_buf_printf(
+				v, "%s%llu %s more", between, (unsigned long long)y->added, y->action);
 		between = y->added ? ", " : between;
 		if (y->dropped)
 			base_buf_printf(
@@ -265,8 +266,7 @@ static void judge(struct engine *e, struct finding *f, const struct past *p)
 	/* The record itself ended while it waited (a time limit): the trial waits there too. */
 	f->stopped = t->outcome == TRIAL_STOPPED && (t->fresh || f->unreached);
 	if (t->outcome == TRIAL_SAME)
-		f->result_changed =
-			f->recorded_outcome != CORE_DONE || !base_str_eq(f->recorded, t->value);
+		f->result_changed = f->recorded_outcome != CORE_DONE || !base_str_eq(f->recorded, t->value);
 	else if (t->outcome == TRIAL_FAILED)
 		f->result_changed =
 			f->recorded_outcome != CORE_FAILED || !same_problem(f->recorded, t->value);
@@ -475,13 +475,12 @@ static void on_runs(
 		backtest_free(b);
 		return;
 	}
-	while (b->count < b->last &&
-		base_jv_next(base_jv_get(base_json_root(doc), "items"), &it, &none, &v))
+	while (b->count < b->last && base_jv_next(base_jv_get(base_json_root(doc), "items"), &it, &none, &v))
 		if (is_telling(v))
-			b->runs[b->count++] = (struct past){
-				.run = (uint64_t)base_jv_int(base_jv_get(v, "run"), 0),
-				.seq = (uint64_t)base_jv_int(base_jv_get(v, "seq"), 0),
-				.seq_ended = (uint64_t)base_jv_int(base_jv_get(v, "seq_ended"), 0)};
+			b->runs[b->count++] =
+				(struct past){.run = (uint64_t)base_jv_int(base_jv_get(v, "run"), 0),
+					.seq = (uint64_t)base_jv_int(base_jv_get(v, "seq"), 0),
+					.seq_ended = (uint64_t)base_jv_int(base_jv_get(v, "seq_ended"), 0)};
 	more = base_jv_int(base_jv_get(base_json_root(doc), "next"), 0);
 	base_json_free(doc);
 	if (b->count < b->last && more)

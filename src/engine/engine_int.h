@@ -34,9 +34,12 @@ enum {
 	ENGINE_EVICT_MS = 30000,
 	ENGINE_BUSY_MAX = 6 << 20, /* the same: clients' work is refused */
 	ENGINE_LOADED_MAX =
-		2000,		/* runs loaded in workers, for each worker; limits.loaded: of all together */
-	ENGINE_REST_MAX = 1000, /* runs taken out of memory before that is noted in the log */
-	ENGINE_STOP_MS = 3000,	/* drain at SIGTERM */
+		2000,		 /* runs loaded in workers, for each worker; limits.loaded: of all together */
+	ENGINE_TICKS_MAX = 4000, /* timers that fire in one turn */
+	ENGINE_LOADS_MAX = 128,	 /* runs that are loaded in one turn */
+	ENGINE_READS = 8,	 /* commits of the log that are kept after they were read */
+	ENGINE_REST_MAX = 1000,	 /* runs taken out of memory before that is noted in the log */
+	ENGINE_STOP_MS = 3000,	 /* drain at SIGTERM */
 	ENGINE_PARSE_IDLE_MS = 30000,
 	ENGINE_FOLD_LONG = 1000000, /* events behind the last snapshot: a new one is made */
 	ENGINE_FOLD_QUIET = 20000,  /* the same, in a quiet moment */
@@ -275,6 +278,10 @@ int64_t engine_clock_follow(struct engine_clock *k, int64_t wall, int64_t boot);
 int64_t engine_mono_ms(void);
 void engine_random(struct engine *e, void *ret, size_t len);
 /* Reads the event at seq from the tail or the log. Views live until the next call. 0, -ENOENT, -EIO. */
+/* A body that is not durable yet. */
+bool engine_group_body(const struct engine_group *g, const struct base_hash *hash, struct base_str *ret);
+/* What was read from the log before is not looked at again (another log was opened; the end). */
+void engine_reads_forget(struct engine *e);
 int engine_read_event(struct engine *e, uint64_t seq, struct core_record *ret);
 /* Its body's blob, found and resolved. Views live until the next call. */
 int engine_read_blob(struct engine *e, uint64_t seq, struct core_record *ret_rec, struct base_str *ret_blob);
@@ -314,7 +321,8 @@ void engine_flows_done(struct engine *e);
 void engine_flows_want(struct engine *e, uint64_t run, bool later);
 void engine_flows_result(struct engine *e, const struct core_act *act);
 void engine_flows_drop(struct engine *e, uint64_t run);
-void engine_flows_pump(struct engine *e); /* loads what waits */
+void engine_flows_pump(struct engine *e); /* loads what waits: a part, so that others have their turn */
+bool engine_flows_more(const struct engine *e);
 void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
 void engine_flows_up(struct engine *e, struct engine_proc *p);
 /* status: as waitpid gives it. */
@@ -607,6 +615,15 @@ struct engine_held;
 struct engine_auth;
 struct engine_streams;
 
+/* A commit that was read from the log. */
+struct engine_read {
+	struct base_buf block;
+	uint64_t first_seq, count; /* count 0: nothing */
+	uint64_t at;		   /* the event at `pos` in its block */
+	size_t pos;
+	uint64_t used;
+};
+
 struct engine {
 	struct engine_options opt;
 	struct engine_paths paths;
@@ -621,9 +638,8 @@ struct engine {
 	struct core *core;
 	struct log *log;
 	struct log_reader *reader, *body_reader;
-	struct log_commit commit; /* what `reader` read last; count 0: nothing */
-	uint64_t commit_at;	  /* the event at commit_pos in its block */
-	size_t commit_pos;
+	struct engine_read reads[ENGINE_READS];
+	uint64_t reads_clock;
 	struct base_arena *arena;
 	struct base_buf scratch; /* for frames that are built in passing */
 	uint64_t seq;		 /* of the last event applied */
@@ -649,7 +665,9 @@ struct engine {
 	struct engine_run *later_head,
 		*later_tail; /* after a start: only to be looked at, when workers are free */
 	struct engine_replay *replays;
-	uint64_t *rest; /* runs that were taken out of memory since the log was told */
+	bool ticking;	   /* more timers are due than fired in this turn */
+	size_t loads_left; /* of those that may be loaded in this turn */
+	uint64_t *rest;	   /* runs that were taken out of memory since the log was told */
 	size_t rest_count;
 	bool evict_armed;
 

@@ -492,6 +492,11 @@ static struct engine_proc *pick(struct engine *e, size_t unacked)
 	return best;
 }
 
+bool engine_flows_more(const struct engine *e)
+{
+	return e->loads_left == 0;
+}
+
 /* What becomes of a run that could not be brought into its worker. */
 static void load_failed(struct engine *e, struct engine_run *r, int rc)
 {
@@ -525,7 +530,7 @@ static void pump(struct engine *e, struct engine_run *const *head, size_t unacke
 {
 	struct engine_run *r;
 
-	while (!e->degraded && (r = *head)) {
+	while (!e->degraded && e->loads_left && (r = *head)) {
 		struct engine_proc *p = pick(e, unacked);
 		int rc;
 
@@ -533,6 +538,7 @@ static void pump(struct engine *e, struct engine_run *const *head, size_t unacke
 			return;
 		if (is_full(e) && !e->lru_head)
 			return; /* all of them are executing: one that has answered makes room */
+		e->loads_left--;
 		if (is_full(e))
 			evict(e, e->lru_head);
 		unload(e, r);
@@ -550,6 +556,7 @@ void engine_flows_pump(struct engine *e)
 {
 	struct engine_replay *y, *next;
 
+	e->loads_left = e->ticking ? ENGINE_LOADS_MAX / 8 : ENGINE_LOADS_MAX; /* time does not wait */
 	if (e->degraded || e->stopping)
 		return;
 	for (y = e->replays; y; y = next) {

@@ -139,7 +139,8 @@ static void loop(struct engine *e)
 		near = NULL; /* it is only faster with it */
 	end_of_turn(e);
 	while (!e->quit) {
-		engine_wait(e, engine_views_more(e) || engine_stream_more(e) ? 0 : -1);
+		engine_wait(
+			e, engine_views_more(e) || engine_stream_more(e) || engine_flows_more(e) ? 0 : -1);
 		end_of_turn(e);
 		if (near)
 			engine_near_turn(e, near);
@@ -185,6 +186,7 @@ static void close_all(struct engine *e)
 	engine_effects_done(e);
 	engine_sessions_done(e);
 	base_json_free(e->config);
+	engine_reads_forget(e);
 	log_reader_free(e->reader);
 	log_reader_free(e->body_reader);
 	if (e->log)

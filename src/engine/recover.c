@@ -127,7 +127,7 @@ static int load_state(struct engine *e, struct base_err *err)
 	e->core = c;
 	e->seq = e->durable = last;
 	e->snapshot_seq = seq;
-	e->commit.count = 0;
+	engine_reads_forget(e);
 	return 0;
 }
 

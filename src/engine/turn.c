@@ -63,151 +63,6 @@ void engine_random(struct engine *e, void *ret, size_t len)
 
 enum { ADMIT_MAX = 64 };
 
-/* --- reading --- */
-
-static bool from_group(const struct engine_group *g, uint64_t seq, struct core_record *ret)
-{
-	size_t at;
-
-	if (!g || !g->count || seq < g->first_seq || seq >= g->first_seq + g->count)
-		return false;
-	at = g->offs[seq - g->first_seq];
-	return core_block_next(base_buf_view(&g->block), &at, ret) == 1;
-}
-
-static int from_log(struct engine *e, uint64_t seq, struct core_record *ret)
-{
-	struct base_err err;
-	int rc;
-
-	if (!e->commit.count || seq < e->commit.first_seq || seq >= e->commit.first_seq + e->commit.count) {
-		e->commit.count = 0;
-		rc = log_read(e->reader, seq, &e->commit, &err);
-		if (rc < 0)
-			return rc;
-		e->commit_at = e->commit.first_seq;
-		e->commit_pos = 0;
-	} else if (seq < e->commit_at) {
-		e->commit_at = e->commit.first_seq;
-		e->commit_pos = 0;
-	}
-	while (core_block_next(e->commit.block, &e->commit_pos, ret) == 1)
-		if (e->commit_at++ == seq)
-			return 0;
-	return -EUCLEAN;
-}
-
-int engine_read_event(struct engine *e, uint64_t seq, struct core_record *ret)
-{
-	if (seq == 0 || seq > e->seq)
-		return -ENOENT;
-	if (from_group(e->pending, seq, ret) || from_group(e->inflight, seq, ret))
-		return 0;
-	return from_log(e, seq, ret);
-}
-
-static bool body_in_group(const struct engine_group *g, const struct base_hash *hash, struct base_str *ret)
-{
-	for (size_t i = 0; g && i < g->body_count; i++)
-		if (base_hash_eq(&g->bodies[i].hash, hash)) {
-			*ret = (struct base_str){g->bodies[i].data, g->bodies[i].len};
-			return true;
-		}
-	return false;
-}
-
-int engine_read_body(struct engine *e, const struct base_hash *hash, struct base_str *ret)
-{
-	struct base_err err;
-
-	if (body_in_group(e->pending, hash, ret) || body_in_group(e->inflight, hash, ret))
-		return 0;
-	return log_read_body(e->body_reader, hash, ret, &err);
-}
-
-const struct base_blob *engine_event_blob(unsigned type, const union core_event_any *ev)
-{
-	switch (type) {
-	case CORE_EV_FLOW_DEPLOYED:
-		return &ev->flow_deployed.modules;
-	case CORE_EV_RUN_STARTED:
-		return &ev->run_started.input;
-	case CORE_EV_RUN_ENDED:
-		return &ev->run_ended.value;
-	case CORE_EV_STEP_DONE:
-		return &ev->step_done.result;
-	case CORE_EV_GATE_OPENED:
-		return &ev->gate_opened.show;
-	case CORE_EV_GATE_DECIDED:
-		return &ev->gate_decided.value;
-	case CORE_EV_SIGNAL_SENT:
-		return &ev->signal_sent.payload;
-	case CORE_EV_FACT_PUT:
-		return &ev->fact_put.value;
-	case CORE_EV_DOCUMENT_PUT:
-		return &ev->document_put.text;
-	case CORE_EV_STEP_CALLED:
-		/* A step that ended at once stands here with its result. */
-		return ev->step_called.status == CORE_STEP_DONE || ev->step_called.status == CORE_STEP_FAILED
-			       ? &ev->step_called.result
-			       : &ev->step_called.args;
-	default:
-		return NULL;
-	}
-}
-
-int engine_read_blob(struct engine *e, uint64_t seq, struct core_record *ret_rec, struct base_str *ret_blob)
-{
-	union core_event_any ev;
-	const struct base_blob *blob;
-	struct core_record rec;
-	struct base_str data = BASE_STR_NONE;
-	int rc = engine_read_event(e, seq, &rec);
-
-	if (rc < 0)
-		return rc;
-	rc = core_event_get(rec.type, rec.body, &ev);
-	if (rc < 0)
-		return rc;
-	blob = engine_event_blob(rec.type, &ev);
-	if (blob && base_blob_is_inline(blob))
-		data = blob->data;
-	else if (blob)
-		rc = engine_read_body(e, &blob->hash, &data);
-	if (rc < 0)
-		return rc;
-	*ret_rec = rec;
-	*ret_blob = data;
-	return 0;
-}
-
-int engine_step_result(
-	struct engine *e, uint64_t seq, bool *ret_ok, int64_t *ret_time_ms, struct base_str *ret_value)
-{
-	union core_event_any ev;
-	struct core_record rec;
-	struct base_str value;
-	bool ok = true;
-	int rc = engine_read_blob(e, seq, &rec, &value);
-
-	if (rc == 0)
-		rc = core_event_get(rec.type, rec.body, &ev);
-	if (rc < 0)
-		return rc;
-	if (rec.type == CORE_EV_STEP_FAILED) {
-		ok = false;
-		value = ev.step_failed.problem;
-	} else if (rec.type == CORE_EV_STEP_CALLED) {
-		ok = ev.step_called.status == CORE_STEP_DONE;
-	} else if (rec.type != CORE_EV_STEP_DONE) {
-		return -EUCLEAN;
-	}
-	*ret_ok = ok;
-	*ret_time_ms = rec.time_ms;
-	*ret_value = value;
-	return 0;
-}
-
 /* --- deciding --- */
 
 static int fetch(struct engine *e, struct core_cmd *cmd)
@@ -295,7 +150,7 @@ static int group_bodies(struct engine_group *g, const struct core_reply *r)
 		struct engine_body *b;
 		struct base_str have;
 
-		if (body_in_group(g, &r->bodies[i].hash, &have))
+		if (engine_group_body(g, &r->bodies[i].hash, &have))
 			continue;
 		if (g->body_count == g->body_size) {
 			size_t size = g->body_size ? g->body_size * 2 : 8;
@@ -398,14 +253,17 @@ int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret
 void engine_tick(struct engine *e)
 {
 	struct core_reply r;
+	unsigned i;
 
-	for (unsigned i = 0;
-		i < 1000 && !e->degraded && !e->stopping && core_next_due(e->core) <= engine_wall_ms(); i++) {
+	for (i = 0; i < ENGINE_TICKS_MAX && !e->degraded && !e->stopping &&
+		    core_next_due(e->core) <= engine_wall_ms();
+		i++) {
 		struct core_cmd cmd = {.type = CORE_CMD_TICK};
 
 		if (engine_decide(e, &cmd, &r) < 0)
 			break;
 	}
+	e->ticking = i == ENGINE_TICKS_MAX;
 }
 
 void engine_resume(struct engine *e)

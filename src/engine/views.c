@@ -83,7 +83,6 @@ void engine_views_pump(struct engine *e)
 	while (p->conn && e->views_sent < e->durable && wire_conn_pending(p->conn) < BACKLOG_HIGH) {
 		struct log_commit c;
 
-		e->commit.count = 0; /* the reader's view moves on */
 		if (log_read(e->reader, e->views_sent + 1, &c, &err) < 0) {
 			engine_note(3, "the views cannot be fed: %s", err.text);
 			e->views_ready = false;

@@ -557,7 +557,7 @@ static void withdraw(struct core_turn *t, struct rollback *k)
 
 	while ((o = core_open_before(k->run, &i)) != NULL) {
 		const struct core_step *s = &k->run->step[i];
-		const struct core_run *child = o->child ? core_run_find(t->c, o->child) : NULL;
+		const struct core_run *child = core_open_child(t->c, o);
 
 		if (!k->then && s->seq <= k->from_seq)
 			return; /* all before it began earlier */
@@ -577,7 +577,7 @@ static void find_held(struct core_turn *t, struct rollback *k, const struct core
 
 	while ((o = core_open_before(r, &i)) != NULL) {
 		const struct core_step *s = &r->step[i];
-		const struct core_run *child = o->child ? core_run_find(t->c, o->child) : NULL;
+		const struct core_run *child = core_open_child(t->c, o);
 
 		if (s->seq <= k->from_seq)
 			return;

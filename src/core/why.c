@@ -171,18 +171,6 @@ static void by_event(struct why *y, struct reason *r, const struct core_step *s)
 	base_json_free(doc);
 }
 
-static void by_run(struct why *y, struct reason *r, const struct core_step *s)
-{
-	struct base_json *doc;
-	int64_t run;
-
-	(void)arg_of(y, s, "run", &doc);
-	run = doc ? base_jv_int(base_jv_get(base_json_root(doc), "run"), 0) : 0;
-	base_json_free(doc);
-	by_child(y, r, (uint64_t)run);
-	r->kind = "run";
-}
-
 static void because_waiting(struct why *y, struct reason *r, const struct core_step *s)
 {
 	const struct core_open *o = s->open;
@@ -190,7 +178,10 @@ static void because_waiting(struct why *y, struct reason *r, const struct core_s
 
 	r->since = time_at(y, s->seq);
 	r->until = o->due_ms;
-	if (o->gate) {
+	if (base_str_is(name, "run.wait")) {
+		by_child(y, r, o->child);
+		r->kind = "run";
+	} else if (o->gate) {
 		by_gate(y, r, o->gate, "the flow");
 	} else if (o->child) {
 		by_child(y, r, o->child);
@@ -206,8 +197,6 @@ static void because_waiting(struct why *y, struct reason *r, const struct core_s
 			BASE_STR_ARG(core_word_text(o->signal)));
 	} else if (base_str_is(name, "event.wait")) {
 		by_event(y, r, s);
-	} else if (base_str_is(name, "run.wait")) {
-		by_run(y, r, s);
 	} else {
 		base_buf_printf(&r->text, "waits for %.*s", BASE_STR_ARG(name));
 	}

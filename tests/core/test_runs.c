@@ -150,7 +150,8 @@ static void test_pause(void **state)
 static void test_limits_of_waits(void **state)
 {
 	struct house *h = *state;
-	uint64_t run = house_start(h, "f", "{}"), child;
+	uint64_t run = house_start(h, "f", "{}"), child, other;
+	char args[64];
 
 	house_call(h, run, 0, "signal.wait", "{\"name\":\"go\"}", "{\"timeout\":1000}");
 	WHY(h, run, "\"limit\":");
@@ -178,11 +179,40 @@ static void test_limits_of_waits(void **state)
 	expect_problem(h, "timeout");
 	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, child);
 	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->outcome, CORE_FAILED);
+	/* Who only waits for a run leaves it alone. */
+	other = house_start(h, "f", "{}");
+	snprintf(args, sizeof(args), "{\"run\":%llu}", (unsigned long long)other);
+	house_call(h, run, 4, "run.wait", args, "{\"timeout\":1000}");
+	WHY(h, run, "\"kind\":\"run\"", "under way");
+	pass(h, SECOND);
+	expect_problem(h, "timeout");
+	assert_int_equal(info_of(h, other).state, CORE_RUN_ACTIVE);
 	/* A step in time is not touched later. */
-	house_call(h, run, 4, "test.echo", "{}", "{\"timeout\":1000}");
-	house_result(h, run, 4, 1, DONE, "{}");
+	house_call(h, run, 5, "test.echo", "{}", "{\"timeout\":1000}");
+	house_result(h, run, 5, 1, DONE, "{}");
 	pass(h, MINUTE);
 	assert_int_equal(h->act_count, 0);
+}
+
+/* A run that is only waited for is nobody's child: neither cancel nor rollback of who waits ends it. */
+static void test_waited_for(void **state)
+{
+	struct house *h = *state;
+	uint64_t other = house_start(h, "f", "{}"), run;
+	char args[64];
+
+	snprintf(args, sizeof(args), "{\"run\":%llu}", (unsigned long long)other);
+	for (int i = 0; i < 2; i++) {
+		run = house_start(h, "f", "{}");
+		house_call(h, run, 0, "run.wait", args, "");
+		house_do(h, (struct core_cmd){
+				    .type = i ? CORE_CMD_RUN_ROLLBACK : CORE_CMD_RUN_CANCEL, .run = run});
+		assert_true(h->reply.status < 300);
+		house_tick(h);
+		assert_int_equal(info_of(h, other).state, CORE_RUN_ACTIVE);
+	}
+	house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = other, .body = BASE_STR("7")});
+	house_tick(h);
 }
 
 static void test_limits_of_effects(void **state)
@@ -689,6 +719,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_pause, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_limits_of_waits, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_waited_for, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_limits_of_effects, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_limit_of_a_run, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),

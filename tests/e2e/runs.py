@@ -33,13 +33,24 @@ FLOWS = {
     catch (e) { out[action] = e.code; }
   return out;
 });""",
+    # The outside takes its time with the answer: it has happened when the limit comes.
+    "late": """export default flow({ name: "late", grants: ["test.*"] }, async (ctx, input) => {
+  try {
+    const r = await ctx.call(`test.${input.how}`, { value: `late ${input.how}`, delay_ms: 2000 }, { timeout: "400ms" });
+    return { done: r };
+  } catch (e) { return { code: e.code }; }
+});""",
+    "follower": """export default flow({ name: "follower", grants: ["run.*"] }, async (ctx, input) =>
+  (await ctx.wait(input.run)).state);""",
+    "reader": """export default flow({ name: "reader", grants: ["feed.*", "file.*"] }, async (ctx, input) =>
+  (await ctx.call("feed.read", { file: "feed.xml" })).items.length);""",
     "many": """export default flow({ name: "many", grants: ["memory.*"] }, async (ctx, input) => {
   let sum = 0;
   for (let i = 0; i < input.steps; i++) { await ctx.memory.get("none"); sum += i; }
   return sum * (input.by ?? 1);
 });""",
 }
-POLICY = 'rules: [{ name: tests, on: "test.*", then: allow }]\n'
+POLICY = 'rules: [{ name: tests, on: "test.*", then: allow }, { name: feeds, on: "feed.*", then: allow }]\n'
 
 
 def why(aios, run):
@@ -108,6 +119,9 @@ def reasons(aios):
     aios.post(f"/v1/runs/{sleeper}/signals/go", 1)
     timer = waits(aios, sleeper, "timer")
     assert timer["until"] - timer["since"] == 600000, timer
+    follower = start(aios, "follower", {"run": sleeper})
+    told = waits(aios, follower, "run")
+    assert told["child"] == sleeper and f"aios why {sleeper}" in told["text"], told
     aios.post("/v1/freeze")
     held = start(aios, "limited", {})
     assert "thaw" in waits(aios, held, "freeze")["wakes"]
@@ -125,9 +139,10 @@ def reasons(aios):
     for r in (run, sleeper, held):
         if state(aios, r) == "active":
             aios.post(f"/v1/runs/{r}/cancel")
+    assert aios.get(f"/v1/runs/{follower}?wait=20", timeout=30)["value"] == "cancelled"
 
 
-def limits(aios):
+def limits(aios, ledger):
     """Of a step, of a wait, of a run with what it waits for; over a crash."""
     assert aios.run("limited")["result"] == {"test.slow": "timeout", "timer.sleep": "timeout"}
     run = start(aios, "asker", {"timeout": 1500})
@@ -138,6 +153,19 @@ def limits(aios):
     end = aios.get(f"/v1/runs/{run}?wait=20", timeout=30)
     assert end["state"] == "failed" and end["value"]["code"] == "timeout", end
     assert aios.get(f"/v1/gates/{gate['gate']}")["state"] != "open"
+    # What has happened is not said to have failed: it is asked for, or a person is asked.
+    assert aios.run("late", {"how": "idempotent"})["result"] == {"code": "timeout"}
+    assert "done" in aios.run("late", {"how": "lookup"})["result"]
+    run = start(aios, "late", {"how": "once"})
+    doubt = waits(aios, run, "doubt")
+    gate = aios.get(f"/v1/gates/{doubt['gate']}")
+    aios.kill()
+    aios.start()
+    assert waits(aios, run, "doubt")["gate"] == gate["gate"]
+    aios.post(f"/v1/gates/{gate['gate']}/settle", {"shown": gate["shown"], "answer": "happened", "result": {"n": 1}})
+    assert aios.get(f"/v1/runs/{run}?wait=20", timeout=30)["value"] == {"done": {"n": 1}}
+    for how in ("idempotent", "lookup", "once"):
+        assert len([e for e in ledger.entries() if e["value"] == f"late {how}"]) == 1, how
     run = start(aios, "slowpoke", {})
     child = waits(aios, run, "child")["child"]
     grandchild = waits(aios, child, "child")["child"]
@@ -269,6 +297,11 @@ def search(aios):
     assert found(flow="waiter", limit=1, since=before, before=run + 1) == [run]
     refused(422, aios.get, "/v1/runs?label=green")
     assert run not in found(label="untrusted")
+    (aios.dir / "files").mkdir(exist_ok=True)
+    (aios.dir / "files/feed.xml").write_text('<rss version="2.0"><channel><title>t</title><item><title>i</title></item></channel></rss>')
+    read = aios.run("reader")
+    assert read["result"] == 1 and found(label="untrusted") == [read["run"]], read
+    assert found(label="private") == []
     out = aios.cli("runs", "--key", "order 17", "--since", "10m", "--text", "NEEDLE", "--json").stdout
     assert [r["run"] for r in json.loads(out)["items"]] == [run], out
     assert aios.cli("runs", "--since", "yesterday", check=False).returncode == 2
@@ -289,7 +322,7 @@ def main():
             aios.deploy()
             pause(aios, ledger)
             reasons(aios)
-            limits(aios)
+            limits(aios, ledger)
             delayed(aios)
             forks(aios, ledger)
             long_fork(aios)

@@ -110,7 +110,8 @@ static const struct cli_command commands[] = {
 		"Every step since the checkpoint that has an undo beside it, those of its children among "
 		"them, and\n"
 		"what is in doubt must be settled first. Follows it until it ends or waits for you.",
-		OPTIONS({"to", "CHECKPOINT", "only what began after it"}, REASON,
+		OPTIONS({"to", "CHECKPOINT", "only what began after it"},
+			{"restart", NULL, "then a new run goes on from there"}, REASON,
 			{"wait", NULL, "wait for the end, through gates too"},
 			{"detach", NULL, "do not wait at all"}),
 		false, false, cmd_rollback},

@@ -122,6 +122,8 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
 	if (core_step_open(waiting))
 		waiting->open->child = r->id;
+	if (e->forked_from)
+		core_undo_inherit(a, r, e->forked_from);
 	core_admit_started(a, r, e);
 	if (core_run_is_undo(r)) { /* the core goes through it itself */
 		r->labels = parent ? parent->labels : 0;

@@ -300,6 +300,22 @@ static void leave_current(struct core_apply *a, struct core_run *r, struct core_
 		set_state(a->c, u, i, CORE_UNDO_READY);
 }
 
+void core_undo_inherit(struct core_apply *a, const struct core_run *r, uint64_t from)
+{
+	const struct core_run *source = core_run_find(a->c, from);
+	struct core_undo *old = core_undo_find(a->c, from), *u;
+
+	if (!source || source->state != CORE_RUN_UNDOING || !old || old->rollback)
+		return;
+	u = undo_of(a->c, r->id);
+	u->checkpoint = old->checkpoint;
+	u->checkpoints = old->checkpoints;
+	u->checkpoint_cap = old->checkpoint_cap;
+	old->checkpoint = NULL;
+	old->checkpoints = old->checkpoint_cap = 0;
+	move_items(a->c, old, u, 0);
+}
+
 void core_undo_ended(struct core_apply *a, struct core_run *r)
 {
 	struct core *c = a->c;

@@ -111,6 +111,11 @@ static bool find_source(struct core_turn *t, struct fork *f)
 			(unsigned long long)cmd->run);
 		return false;
 	}
+	if (f->was.flags & CORE_RUN_UNDO) {
+		core_refuse(t, 422, "invalid", "run %llu undoes the steps of another: it cannot be forked",
+			(unsigned long long)cmd->run);
+		return false;
+	}
 	f->input = got->blob;
 	f->clock_ms = f->was.clock_ms ? f->was.clock_ms : got->record.time_ms;
 	if (f->open && cmd->step > f->open->steps) {
@@ -246,6 +251,15 @@ static bool end_source(struct core_turn *t, const struct fork *f)
 
 	if (!f->restart || !r || r->state == CORE_RUN_ENDED)
 		return true;
+	if (r->state == CORE_RUN_UNDOING &&
+		t->cmd->type == CORE_CMD_TICK) /* its rollback is over, and ends it */
+		return true;
+	if (r->state == CORE_RUN_UNDOING) {
+		core_refuse(t, 409, "rolling_back",
+			"run %llu is being rolled back: wait for its end, or cancel it",
+			(unsigned long long)r->id);
+		return false;
+	}
 	parent = core_run_parent(t->c, r);
 	if (parent && parent->state != CORE_RUN_ENDED) {
 		core_refuse(t, 409, "waited_for",

@@ -264,7 +264,8 @@ static uint32_t count_done(const struct core_rollback *w, uint8_t outcome)
 }
 
 /* How far it came, for whoever waits for the run. */
-static struct base_str summary(struct core_turn *t, const struct core_run *u_run, const char *code)
+static struct base_str summary(
+	struct core_turn *t, const struct core_run *u_run, const char *code, uint64_t restarted)
 {
 	const struct core_undo *u = core_undo_find(t->c, u_run->id);
 	const struct core_rollback *k = u->work;
@@ -281,6 +282,8 @@ static struct base_str summary(struct core_turn *t, const struct core_run *u_run
 	if (u->count)
 		base_buf_printf(&text, ", %u left as they are", u->count);
 	base_buf_char(&text, ')');
+	if (restarted)
+		base_buf_printf(&text, "; run %llu goes on from there", (unsigned long long)restarted);
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
@@ -290,6 +293,8 @@ static struct base_str summary(struct core_turn *t, const struct core_run *u_run
 	base_jw_mint(&w, "undone", count_done(k, CORE_DONE));
 	base_jw_mint(&w, "given_up", count_done(k, CORE_CANCELLED));
 	base_jw_mint(&w, "left", u->count);
+	if (restarted)
+		base_jw_mint(&w, "restarted_as", (int64_t)restarted);
 	base_jw_end_obj(&w);
 	base_buf_done(&text);
 	return core_buf_to_arena(t->arena, &b);
@@ -389,6 +394,10 @@ size_t core_undo_wants(const struct core *c, const struct core_run *r, uint64_t 
 	const struct core_undoable *i = u->count ? &u->item[u->count - 1] : NULL;
 	struct base_str customer;
 
+	if (!i && u->work->then == CORE_THEN_RESTARTS && core_run_find(c, u->work->target)) {
+		ret[0] = core_run_find(c, u->work->target)->seq_started;
+		return 1;
+	}
 	if (!i)
 		return 0;
 	customer = i->customer.len ? i->customer : core_run_extra(r)->customer;
@@ -473,18 +482,39 @@ static void end_as(struct core_turn *t, const struct core_run *r, struct base_st
 	t->cmd = saved;
 }
 
+/* A new run takes over what is before the checkpoint and goes on. 0: it could not be begun. */
+static uint64_t restart(struct core_turn *t, const struct core_run *target, const struct core_rollback *k)
+{
+	const struct core_cmd *saved = t->cmd;
+	struct core_cmd cmd = *saved;
+
+	cmd.run = target->id;
+	cmd.step = k->to;
+	cmd.by.id = k->by;
+	cmd.text = k->reason;
+	cmd.params = BASE_STR("{\"restart\":true}");
+	t->cmd = &cmd;
+	core_decide_run_fork(t);
+	t->cmd = saved;
+	return t->reply->status == 201 ? t->reply->id : 0;
+}
+
 void core_undo_end(
 	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str value)
 {
 	const struct core_rollback *k = core_undo_find(t->c, r->id)->work;
 	const struct core_run *target = core_run_find(t->c, k->target);
+	uint64_t restarted = 0;
 
 	if (outcome == CORE_CANCELLED)
 		core_cancel(t, r, value);
 	else
 		core_end_run(t, r, outcome, value, outcome != CORE_DONE);
-	if (k->then && target && target->state == CORE_RUN_UNDOING)
-		end_as(t, target, k->by, CORE_CANCELLED, summary(t, r, "rolled_back"));
+	if (!k->then || !target || target->state != CORE_RUN_UNDOING)
+		return;
+	if (k->then == CORE_THEN_RESTARTS && outcome == CORE_DONE)
+		restarted = restart(t, target, k);
+	end_as(t, target, k->by, CORE_CANCELLED, summary(t, r, "rolled_back", restarted));
 }
 
 void core_undo_answer(
@@ -494,7 +524,7 @@ void core_undo_answer(
 	const struct core_undoable *i = &u->item[u->count - 1];
 
 	if (base_str_is(answer, "give_up") || base_str_is(answer, "deny") || base_str_is(answer, "expired")) {
-		core_undo_end(t, r, CORE_FAILED, summary(t, r, "undo_given_up"));
+		core_undo_end(t, r, CORE_FAILED, summary(t, r, "undo_given_up", 0));
 		return;
 	}
 	if (base_str_is(answer, "skip"))
@@ -749,6 +779,41 @@ static bool may_roll_back(struct core_turn *t, const struct core_run *r)
 	return false;
 }
 
+/* A restart takes over every step before the checkpoint: each must have ended, and nobody may wait for the run. */
+static bool may_restart(struct core_turn *t, const struct rollback *k)
+{
+	const struct core_run *parent = core_run_parent(t->c, k->run);
+
+	if (parent && parent->state != CORE_RUN_ENDED) {
+		core_refuse(t, 409, "waited_for", "run %llu waits for run %llu: roll that one back",
+			(unsigned long long)parent->id, (unsigned long long)k->run->id);
+		return false;
+	}
+	for (uint32_t i = 0; i < k->to; i++) {
+		if (!core_step_open(&k->run->step[i]))
+			continue;
+		core_refuse(t, 409, "step_open",
+			"step %u of run %llu began before the checkpoint and has not ended: it cannot be "
+			"restarted from "
+			"there",
+			i, (unsigned long long)k->run->id);
+		return false;
+	}
+	return true;
+}
+
+static bool wants(const struct core_cmd *cmd, const char *what)
+{
+	struct base_json *doc;
+	bool is;
+
+	if (!cmd->params.len || base_json_parse(cmd->params, &doc, NULL) < 0)
+		return false;
+	is = base_jv_bool(base_jv_get(base_json_root(doc), what), false);
+	base_json_free(doc);
+	return is;
+}
+
 void core_decide_rollback(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
@@ -767,6 +832,11 @@ void core_decide_rollback(struct core_turn *t)
 		core_refuse(t, 404, "unknown_checkpoint", "run %llu has no checkpoint %.*s",
 			(unsigned long long)r->id, BASE_STR_ARG(k.name));
 		return;
+	}
+	if (wants(cmd, "restart")) {
+		k.then = CORE_THEN_RESTARTS;
+		if (!may_restart(t, &k))
+			return;
 	}
 	undo = begin(t, &k);
 	t->reply->id = undo;

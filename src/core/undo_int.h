@@ -110,6 +110,8 @@ void core_undo_step_end(struct core_apply *a, const struct core_step *s, bool ok
 bool core_undo_counts(const struct core *c, const struct core_run *r, const struct core_step *s);
 /* run.checkpoint is done: `args` name it. */
 void core_undo_checkpoint(struct core_apply *a, struct core_run *r, uint32_t step, struct base_str args);
+/* r goes on where the rollback of `from` ended: what is before belongs to it now. Of another fork: nothing. */
+void core_undo_inherit(struct core_apply *a, const struct core_run *r, uint64_t from);
 void core_undo_ended(struct core_apply *a, struct core_run *r);
 void core_undo_wake(struct core_apply *a, const struct core_run *r);
 void core_undo_sleep(struct core_apply *a, const struct core_run *r);

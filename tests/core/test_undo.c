@@ -450,6 +450,60 @@ static void test_nothing_there(void **state)
 	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 1)->run, run);
 }
 
+/* With restart a new run takes over what is before the checkpoint, its undos and checkpoints among it. */
+static void test_restart(void **state)
+{
+	struct house *h = *state;
+	struct core_cmd cmd = {.type = CORE_CMD_RUN_ROLLBACK,
+		.name = BASE_STR("a"),
+		.params = BASE_STR("{\"restart\":true}")};
+	uint64_t run = house_start(h, "f", "{}"), undo, next;
+	const struct house_act *a;
+
+	house_call(h, run, 0, "timer.sleep", "{\"ms\":100000}", "");
+	effect(h, run, 1, "test.once");
+	house_call(h, run, 2, "run.checkpoint", "{\"name\":\"a\"}", "");
+	effect(h, run, 3, "test.once");
+	cmd.run = run;
+	house_do(h, cmd); /* a step from before the checkpoint is open */
+	assert_int_equal(h->reply.status, 409);
+	h->now_ms += 100000;
+	tick(h);
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 202);
+	undo = h->reply.id;
+	house_check(h);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORK,
+			    .run = run,
+			    .step = 1,
+			    .params = BASE_STR("{\"restart\":true}")});
+	assert_int_equal(h->reply.status, 409); /* not while it is being undone */
+	expect_undo(h, undo, 0, run, 3, DONE);
+	tick(h);
+	next = undo + 1;
+	a = house_act(h, CORE_ACT_RUN_ENDED, 1);
+	assert_true(a && a->run == run && strstr(a->text, "\"restarted_as\":3"));
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, next);
+	assert_int_equal(info_of(h, next).steps, 3);
+	effect(h, next, 3, "test.once");
+	undo = roll_back(h, next, "a"); /* the checkpoint came along */
+	expect_undo(h, undo, 0, next, 3, DONE);
+	tick(h);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 1)->run, next);
+	/* What is before it is undone by a rollback of everything, once. */
+	run = house_start(h, "f", "{}");
+	effect(h, run, 0, "test.once");
+	house_call(h, run, 1, "run.checkpoint", "{\"name\":\"a\"}", "");
+	cmd.run = run;
+	house_do(h, cmd);
+	tick(h);
+	next = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, next, 2, "run.rollback", "{}", "");
+	expect_undo(h, next + 1, 0, run, 0, DONE);
+	tick(h);
+	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +519,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cancel_with_undo, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_not_sent_and_dry, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_nothing_there, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -517,6 +517,31 @@ static void unqueue(struct core *c, struct core_run *r)
 	bucket_members(c, core_run_extra(r)->ticket->bucket, -1);
 }
 
+struct base_str core_lane_key(const struct core_run *r)
+{
+	const struct core_ticket *k = core_run_extra(r)->ticket;
+	struct base_str flow, key;
+
+	return k && k->lane->keyed && base_str_cut(k->lane->name, SEPARATOR, &flow, &key) ? key
+											  : BASE_STR_NONE;
+}
+
+/* The next generation has the place of the one before. */
+static void inherit(struct core *c, struct core_run *before, struct core_run *r)
+{
+	struct core_ticket *k = core_run_extra(before)->ticket;
+	char key[HOLDER_KEY];
+
+	if (!k)
+		return;
+	BASE_CHECK(k->seq);
+	holder_key(key, k);
+	drop(c->holders, key, sizeof(key));
+	before->extra->ticket = NULL;
+	core_run_extend(c, r)->ticket = k;
+	put(c->holders, key, sizeof(key), r);
+}
+
 void core_admit_started(struct core_apply *a, struct core_run *r, const struct core_run_started *e)
 {
 	struct core *c = a->c;
@@ -524,6 +549,11 @@ void core_admit_started(struct core_apply *a, struct core_run *r, const struct c
 	struct core_bucket *b;
 
 	buckets_expire(c);
+	if (e->previous) {
+		inherit(c, core_run_find(c, e->previous), r);
+		core_slot_update(c, r);
+		return;
+	}
 	b = e->rate.len ? bucket_of(c, r->flow, e->rate) : NULL;
 	if (e->priority)
 		core_run_extend(c, r)->priority = (int8_t)e->priority;

@@ -30,7 +30,7 @@ static void set_key(struct core *c, struct core_run *r, const struct core_run_st
 	struct base_hash stands_for;
 	void *value;
 
-	if (e->key.len == 0)
+	if (e->key.len == 0 || e->previous)
 		return;
 	stands_for = core_fork_hash(&e->input_hash, e->forked_from, e->forked_steps, &e->version);
 	r->key = core_key_new(c, e->run, stands_for.b);
@@ -118,6 +118,8 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	r->budget = budget_of(c, r);
 	set_limits(c, r, e->grants);
 	set_key(c, r, e);
+	if (e->previous)
+		core_generation_started(a, r, e);
 	core_deadline_set(c, r, UINT32_MAX, e->deadline_ms);
 	BASE_CHECK(base_idmap_put(c->runs, r->id, r) == 0);
 	if (core_step_open(waiting))
@@ -231,6 +233,7 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 	core_act(a, &(struct core_act){.type = CORE_ACT_RUN_ENDED,
 			    .run = r->id,
+			    .id = e->next,
 			    .outcome = e->outcome,
 			    .ok = e->outcome == CORE_DONE,
 			    .blob = e->value,

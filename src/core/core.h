@@ -181,11 +181,12 @@ enum core_act_type {
 	CORE_ACT_RESULT,       /* run, step, ok, value: hand to the flow now */
 	CORE_ACT_DISPATCH,     /* run, step, attempt, mode, action, key, args, route: after the commit */
 	CORE_ACT_RUN_DROP,     /* run: the worker forgets it */
-	CORE_ACT_RUN_ENDED,    /* run, outcome, value: answer those who wait; after the commit */
-	CORE_ACT_GATE,	       /* id: a gate opened; after the commit */
-	CORE_ACT_GATE_CLOSED,  /* id */
-	CORE_ACT_CANCEL,       /* run, step, attempt: stop an attempt in flight */
-	CORE_ACT_CONFIG,       /* configuration changed */
+	CORE_ACT_RUN_ENDED, /* run, outcome, value: answer those who wait; id: the next generation, which they wait
+				  for instead, 0: none; after the commit */
+	CORE_ACT_GATE,	    /* id: a gate opened; after the commit */
+	CORE_ACT_GATE_CLOSED, /* id */
+	CORE_ACT_CANCEL,      /* run, step, attempt: stop an attempt in flight */
+	CORE_ACT_CONFIG,      /* configuration changed */
 };
 
 struct core_act {

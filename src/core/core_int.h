@@ -270,6 +270,7 @@ struct core_run_extra {
 	struct core_patterns *limits; /* further lists that all must allow (agents) */
 	uint32_t limit_count;
 	struct core_signal *signals; /* not yet waited for, oldest first */
+	uint32_t generation;	     /* how often it began again (ctx.again) */
 	uint64_t park_gate;
 	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
 	struct core_deadline *deadlines;
@@ -627,7 +628,8 @@ struct core_start {
 	uint32_t parent_step;
 	struct base_str by, origin, key, input, customer, limits, trigger;
 	bool dry;
-	int64_t timeout_ms; /* 0: what its flow declares */
+	const struct core_run *previous; /* the generation before, which ends in the same decision */
+	int64_t timeout_ms;		 /* 0: what its flow declares */
 	/* flow control */
 	int64_t begin_ms;	    /* not before, 0: at once */
 	int64_t priority;	    /* with has_priority; else the parent's or the flow's */
@@ -637,6 +639,12 @@ struct core_start {
 	struct core_fork fork;
 };
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s);
+
+/* --- generation.c --- */
+struct core_call;
+void core_decide_again(struct core_turn *t, const struct core_call *call);
+struct core_apply;
+void core_generation_started(struct core_apply *a, struct core_run *r, const struct core_run_started *e);
 
 /* --- admit.c: flow control --- */
 /* What a spec declares about its starts: all zero if nothing. -EINVAL with a text that names the member. */
@@ -684,6 +692,8 @@ void core_wait_check(const struct core *c);
 /* --- apply_admit.c --- */
 struct core_apply;
 void core_admit_started(struct core_apply *a, struct core_run *r, const struct core_run_started *e);
+/* Its concurrency key, or empty. */
+struct base_str core_lane_key(const struct core_run *r);
 void core_admit_admitted(struct core_apply *a, struct core_run *r);
 void core_admit_ended(struct core *c, struct core_run *r);
 /* The number of steps that run, or the state, has changed: does it still take a slot? */
@@ -720,6 +730,8 @@ void core_admit_restored(struct core *c); /* after the runs: what is derived */
 /* A1 to A6. */
 void core_admit_check(const struct core *c);
 
+/* Ends those that a run waits for. */
+void core_end_children(struct core_turn *t, const struct core_run *r, struct base_str problem);
 /* Ends one run; a step that waits for it is finished. `stop`: nothing is sent for it any more. */
 void core_end_run(struct core_turn *t, const struct core_run *r, enum core_outcome outcome,
 	struct base_str value, bool stop);

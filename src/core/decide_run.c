@@ -31,6 +31,10 @@ static struct base_str context_of(struct core_turn *t, const struct core_start *
 		base_jw_mint(&w, "parent", (int64_t)s->parent->id);
 	if (s->fork.run)
 		base_jw_mint(&w, "forked_from", (int64_t)s->fork.run);
+	if (s->previous) {
+		base_jw_mint(&w, "previous", (int64_t)s->previous->id);
+		base_jw_mint(&w, "generation", (int64_t)core_run_extra(s->previous)->generation + 1);
+	}
 	if (s->agent)
 		base_jw_mraw(&w, "agent", s->agent->definition);
 	base_jw_end_obj(&w);
@@ -61,7 +65,8 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.input = core_blob(t, s->input),
 		.input_hash = base_hash_of(s->input),
 		.customer = s->customer,
-		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) | core_restored_flags(s->parent)),
+		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) |
+				   core_restored_flags(s->previous ? s->previous : s->parent)),
 		.trigger = s->trigger,
 		.grants = s->limits,
 		.forked_from = s->fork.run,
@@ -95,7 +100,12 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 	ev.rate = s->rate;
 	ev.begin_ms = s->begin_ms > t->cmd->now_ms ? s->begin_ms : 0;
 	ev.priority = core_start_priority(s);
-	ev.queued = core_start_queues(t, s);
+	if (s->previous) { /* it goes on where that one stands: it has its turn */
+		ev.previous = s->previous->id;
+		ev.generation = core_run_extra(s->previous)->generation + 1;
+	} else {
+		ev.queued = core_start_queues(t, s);
+	}
 	t->starts++;
 	core_run_started_emit(t->block, t->cmd->now_ms, &ev);
 	return ev.run;
@@ -276,6 +286,11 @@ static void end_children(struct core_turn *t, const struct core_run *r, enum cor
 	}
 }
 
+void core_end_children(struct core_turn *t, const struct core_run *r, struct base_str problem)
+{
+	end_children(t, r, CORE_CANCELLED, problem, 0);
+}
+
 void core_end_tree(
 	struct core_turn *t, const struct core_run *r, enum core_outcome outcome, struct base_str problem)
 {
@@ -285,7 +300,10 @@ void core_end_tree(
 
 void core_cancel(struct core_turn *t, const struct core_run *r, struct base_str problem)
 {
-	core_end_tree(t, r, CORE_CANCELLED, problem);
+	if (core_run_is_undo(r))
+		core_undo_end(t, r, CORE_CANCELLED, problem);
+	else
+		core_end_tree(t, r, CORE_CANCELLED, problem);
 }
 
 /* Fewer steps than are recorded: this time it went another way. */
@@ -314,8 +332,7 @@ void core_decide_flow_end(struct core_turn *t)
 		park(t, r, "diverged", cmd->body);
 		return;
 	}
-	end_children(t, r, CORE_CANCELLED,
-		core_problem(t->arena, "cancelled", "the run that waited for it has ended"), 0);
+	core_end_children(t, r, core_problem(t->arena, "cancelled", "the run that waited for it has ended"));
 	if (cmd->type == CORE_CMD_FLOW_DONE)
 		core_end_run(t, r, CORE_DONE, cmd->body.len ? cmd->body : BASE_STR("null"), false);
 	else
@@ -353,10 +370,7 @@ void core_decide_run_cancel(struct core_turn *t)
 	}
 	problem = core_problem(t->arena, "cancelled", "cancelled by %.*s%s%.*s", BASE_STR_ARG(cmd->by.id),
 		cmd->text.len ? ": " : "", BASE_STR_ARG(cmd->text));
-	if (core_run_is_undo(r))
-		core_undo_end(t, r, CORE_CANCELLED, problem);
-	else
-		core_cancel(t, r, problem);
+	core_cancel(t, r, problem);
 	reply_run(t, 200, r->id, true);
 }
 

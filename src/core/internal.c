@@ -576,6 +576,7 @@ void core_decide_internal(struct core_turn *t, const struct core_call *call)
 		[CORE_H_LOG] = log_write,
 		[CORE_H_CHECKPOINT] = core_decide_checkpoint,
 		[CORE_H_ROLLBACK] = core_decide_rollback_call,
+		[CORE_H_AGAIN] = core_decide_again,
 	};
 
 	table[call->action->handler](t, call);

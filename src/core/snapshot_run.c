@@ -294,6 +294,7 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 	put_word(b, x->agent);
 	base_put_str(b, x->customer);
 	base_put_u64(b, x->park_gate);
+	base_put_u64(b, x->generation);
 	core_ticket_put(b, x);
 	base_put_u64(b, x->limit_count);
 	for (uint32_t i = 0; i < x->limit_count; i++)
@@ -350,6 +351,7 @@ static void get_extra(struct load *l, struct core_run *run)
 	x->agent = get_word(l);
 	x->customer = text(l->c, r);
 	x->park_gate = u(r);
+	x->generation = u32(r);
 	core_ticket_get(l->c, r, run);
 	x->limit_count = (uint32_t)base_get_uint(r, 1 << 16);
 	if (x->limit_count && !r->failed)

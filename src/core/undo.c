@@ -507,7 +507,7 @@ void core_undo_end(
 	uint64_t restarted = 0;
 
 	if (outcome == CORE_CANCELLED)
-		core_cancel(t, r, value);
+		core_end_tree(t, r, outcome, value);
 	else
 		core_end_run(t, r, outcome, value, outcome != CORE_DONE);
 	if (!k->then || !target || target->state != CORE_RUN_UNDOING)
@@ -668,7 +668,8 @@ static uint64_t start_undo(struct core_turn *t, const struct rollback *k)
 		.origin = core_word_text(k->run->origin),
 		.input = core_blob(t, input),
 		.input_hash = base_hash_of(input),
-		.flags = CORE_RUN_UNDO | (k->run->flags & CORE_RUN_DRY),
+		.flags = (uint8_t)(CORE_RUN_UNDO | (k->run->flags & CORE_RUN_DRY) |
+				   core_restored_flags(k->run)),
 		.customer = x->customer,
 		.agent = core_word_text(x->agent),
 		.grants = limits_of(t, k->run)};

@@ -202,6 +202,12 @@ void engine_run_ended(struct engine *e, const struct core_act *act)
 
 	if (!q)
 		return;
+	if (act->id && q->op != WIRE_OP_RUN) { /* who started it waits for what comes of it in the end */
+		for (struct engine_req *at = q; at; at = at->next)
+			at->run = act->id;
+		BASE_CHECK(base_idmap_put(e->waiters, act->id, q) == 0);
+		return;
+	}
 	if (!value.ptr && engine_read_blob(e, act->seq, &rec, &value) < 0)
 		value = BASE_STR("null");
 	for (; q; q = next) {

@@ -305,6 +305,9 @@ declare module "aios" {
 		/** Effects are only shown, not sent. */
 		readonly dry: boolean;
 		readonly parent?: number;
+		/** After ctx.again: which generation this is (0 is the first), and the run that it follows. */
+		readonly generation?: number;
+		readonly previous?: number;
 		/** The run whose first steps it took over. */
 		readonly forked_from?: number;
 		readonly context: { readonly [key: string]: any };
@@ -376,6 +379,11 @@ declare module "aios" {
 		 * is not sent any more. Resolves with what was undone, in that order.
 		 */
 		rollback(to?: string): Promise<Undone[]>;
+		/**
+		 * Ends this run, and begins its next generation with `state` as its input (of the flow's current version), under
+		 * the same key and for whoever waits for it. For runs that live long: nothing of this one stays in memory.
+		 */
+		again(state?: Json): Promise<never>;
 		/** Checks a text or value. */
 		verify(value: unknown, checks: Checks): Promise<Verdict>;
 		/** Chooses an arm: evenly, by what outcomes taught ("thompson", which still explores), or the best so far. */

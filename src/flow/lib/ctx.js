@@ -132,6 +132,11 @@ const checkpoint = (name) => call("run.checkpoint", { name: need(name, "string",
 
 const rollback = (to) => call("run.rollback", to === undefined ? {} : { to: need(to, "string", "ctx.rollback: the checkpoint") });
 
+async function again(state = {}) {
+	await call("run.again", { state });
+	return new Promise(() => {}); // this run has ended: nothing of it goes on
+}
+
 function frozen(v) {
 	if (v !== null && typeof v === "object") {
 		Object.values(v).forEach(frozen);
@@ -211,6 +216,7 @@ export const ctx = {
 	wait,
 	checkpoint,
 	rollback,
+	again,
 	verify: (value, checks) => verify(ctx, value, checks),
 	experiment,
 	outcome,

@@ -263,22 +263,29 @@ static void say_end(struct cli *c, struct base_jv run)
  * news. */
 int cli_follow(struct cli *c, int64_t run, bool through_gates)
 {
-	char id[32];
-	const char *path;
 	int64_t said = 0;
 
-	snprintf(id, sizeof(id), "%lld", (long long)run);
-	path = cli_path(c, "/v1/runs/", id, "?wait=1");
 	for (;;) {
 		struct cli_answer a;
 		struct base_jv gate;
 		struct base_str state;
-		int r = cli_call(c, "GET", path, NULL, &a);
+		char id[32];
+		int64_t again;
+		int r;
+
+		snprintf(id, sizeof(id), "%lld", (long long)run);
+		r = cli_call(c, "GET", cli_path(c, "/v1/runs/", id, "?wait=1"), NULL, &a);
 
 		if (r != 0)
 			return r;
 		state = base_jv_str(base_jv_get(a.root, "state"));
 		gate = open_gate(a.root);
+		again = base_jv_int(base_jv_get(a.root, "next_run"), 0);
+		if (again > run) { /* its next generation */
+			run = again;
+			cli_answer_done(&a);
+			continue;
+		}
 		if (is_over(state)) {
 			r = base_str_is(state, "done") || base_str_is(state, "ended") ? CLI_OK : CLI_FAILED;
 			if (!cli_print_json(c, &a))
@@ -556,6 +563,22 @@ static void put_step(struct cli *c, struct span all, struct base_jv step)
 	put_step_notes(c, step);
 }
 
+static void put_generations(struct cli *c, struct base_jv run)
+{
+	int64_t previous = base_jv_int(base_jv_get(run, "previous"), 0),
+		next = base_jv_int(base_jv_get(run, "next_run"), 0);
+
+	if (!previous && !next)
+		return;
+	cli_put(c, "%sgeneration %lld", cli_paint(c, "dim"),
+		(long long)base_jv_int(base_jv_get(run, "generation"), 0));
+	if (previous)
+		cli_put(c, ", after run %lld", (long long)previous);
+	if (next)
+		cli_put(c, ", goes on as run %lld", (long long)next);
+	cli_put(c, "%s\n", cli_paint(c, "off"));
+}
+
 static void put_run_head(struct cli *c, struct base_jv run)
 {
 	struct base_str state = base_jv_str(base_jv_get(run, "state"));
@@ -581,10 +604,13 @@ static void put_run_head(struct cli *c, struct base_jv run)
 		cli_put(c, "\nforked from run %lld: its first %lld steps are taken over",
 			(long long)base_jv_int(base_jv_get(run, "forked_from"), 0),
 			(long long)base_jv_int(base_jv_get(run, "forked_steps"), 0));
-	if (base_str_is(state, "queued") || base_str_is(state, "paused") || base_str_is(state, "active"))
+	if (base_str_is(state, "queued") || base_str_is(state, "paused") || base_str_is(state, "active") ||
+		base_str_is(state, "undoing"))
 		cli_put(c, "\nwhy it waits: aios why %lld",
 			(long long)base_jv_int(base_jv_get(run, "run"), 0));
-	cli_put(c, "%s\n\n", cli_paint(c, "off"));
+	cli_put(c, "%s\n", cli_paint(c, "off"));
+	put_generations(c, run);
+	cli_put(c, "\n");
 }
 
 static void put_steps(struct cli *c, struct span all, struct base_jv run)

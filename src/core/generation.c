@@ -27,8 +27,8 @@ static bool may_go_on(struct core_turn *t, const struct core_call *call)
 	struct base_err err;
 
 	if (!flow || !flow->current)
-		core_emit_called_failed(t, call,
-			core_problem(t->arena, "invalid", "only the run of a flow has generations"));
+		core_emit_called_failed(
+			t, call, core_problem(t->arena, "invalid", "only the run of a flow has generations"));
 	else if (u && u->rollback)
 		core_emit_called_failed(t, call,
 			core_problem(t->arena, "rolling_back", "run %llu is being rolled back by run %llu",

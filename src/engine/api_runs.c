@@ -132,6 +132,13 @@ static void ask_past(struct engine *e, struct engine_req *q, uint64_t run)
 	base_buf_done(&b);
 }
 
+static void wait_for(struct engine *e, struct engine_req *q, uint64_t run)
+{
+	q->run = run;
+	q->next = base_idmap_get(e->waiters, run);
+	BASE_CHECK(base_idmap_put(e->waiters, run, q) == 0);
+}
+
 void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint64_t seconds)
 {
 	struct core_run_info info;
@@ -152,9 +159,7 @@ void engine_run_wait(struct engine *e, struct engine_req *q, uint64_t run, uint6
 		reply_going(e, q, run);
 		return;
 	}
-	q->run = run;
-	q->next = base_idmap_get(e->waiters, run);
-	BASE_CHECK(base_idmap_put(e->waiters, run, q) == 0);
+	wait_for(e, q, run);
 	engine_timer_add(e, ENGINE_TIMER_WAITER, q->id, (int64_t)(seconds > 3600 ? 3600 : seconds) * 1000);
 }
 
@@ -202,19 +207,17 @@ void engine_run_ended(struct engine *e, const struct core_act *act)
 
 	if (!q)
 		return;
-	if (act->id && q->op != WIRE_OP_RUN) { /* who started it waits for what comes of it in the end */
-		for (struct engine_req *at = q; at; at = at->next)
-			at->run = act->id;
-		BASE_CHECK(base_idmap_put(e->waiters, act->id, q) == 0);
-		return;
-	}
 	if (!value.ptr && engine_read_blob(e, act->seq, &rec, &value) < 0)
 		value = BASE_STR("null");
 	for (; q; q = next) {
 		next = q->next;
 		q->run = 0;
 		q->next = NULL;
-		reply_ended(e, q, act->run, act->outcome, value);
+		if (act->id &&
+			q->op != WIRE_OP_RUN) /* who started it waits for what comes of it in the end */
+			wait_for(e, q, act->id);
+		else
+			reply_ended(e, q, act->run, act->outcome, value);
 	}
 }
 

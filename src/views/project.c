@@ -156,15 +156,16 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 	views_run(at->v,
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
-		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms) "
+		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms,"
+		"previous,generation) "
 		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' "
 		"END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
-		" nullif(?18,0),nullif(?19,0),nullif(?20,0))",
-		"ishiisssssinniisiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23)",
+		"ishiisssssinniisiiiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
 		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
 		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
-		(int64_t)e->queued);
+		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation);
 	if (!e->parent)
 		audit_id(at, "run.started", e->by, e->run, e->flow);
 }
@@ -178,8 +179,11 @@ static void run_ended(const struct at *at, const struct core_run_ended *e)
 	struct base_str value = base_blob_is_inline(&e->value) ? e->value.data : BASE_STR_NONE;
 
 	views_run(at->v,
-		"UPDATE runs SET state=?2, ended_ms=?3, value=?4, ended_by=?5, seq_ended=?6 WHERE run=?1",
-		"isinsi", (int64_t)e->run, base_str_of(state), at->time_ms, value, e->by, at->seq);
+		"UPDATE runs SET state=?2, ended_ms=?3, value=?4, ended_by=?5, seq_ended=?6, "
+		"next_run=nullif(?7,0)"
+		" WHERE run=?1",
+		"isinsii", (int64_t)e->run, base_str_of(state), at->time_ms, value, e->by, at->seq,
+		(int64_t)e->next);
 	/* What nobody waits for any more, as the core drops it. */
 	views_run(at->v,
 		"UPDATE steps SET status='cancelled', ended_ms=?2, seq_ended=?3 WHERE run=?1 AND "

@@ -55,12 +55,14 @@ static void again(struct house *h, uint64_t run, uint32_t step, const char *args
 static void test_key_lane_signals(void **state)
 {
 	struct house *h = *state;
-	uint64_t run = start(h, "k", "{\"n\":1}", 201), queued = start(h, "", "{\"n\":3}", 201), next = queued + 1;
+	uint64_t run = start(h, "k", "{\"n\":1}", 201), queued = start(h, "", "{\"n\":3}", 201),
+		 next = queued + 1;
 	const struct house_act *a;
 
 	assert_int_equal(info_of(h, queued).state, CORE_RUN_QUEUED);
 	house_do(h,
-		(struct core_cmd){.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("s"), .body = BASE_STR("7")});
+		(struct core_cmd){
+			.type = CORE_CMD_SIGNAL, .run = run, .name = BASE_STR("s"), .body = BASE_STR("7")});
 	again(h, run, 0, "{\"state\":{\"n\":\"x\"}}"); /* not an input of this flow */
 	assert_false(house_act(h, CORE_ACT_RESULT, 0)->ok);
 	h->now_ms += 3000000;
@@ -83,7 +85,8 @@ static void test_key_lane_signals(void **state)
 	assert_int_equal(start(h, "k", "{\"n\":1}", 200), next + 1);
 	house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = next + 1, .body = BASE_STR("1")});
 	house_tick(h);
-	assert_int_equal(info_of(h, start(h, "", "{\"n\":5}", 201)).state, CORE_RUN_ACTIVE); /* now it is free */
+	assert_int_equal(
+		info_of(h, start(h, "", "{\"n\":5}", 201)).state, CORE_RUN_ACTIVE); /* now it is free */
 	assert_int_equal(start(h, "k", "{\"n\":1}", 200), next + 1);
 }
 
@@ -95,7 +98,8 @@ static void test_parent_waits(void **state)
 	const struct house_act *a;
 
 	house_call(h, parent, 0, "run.call", "{\"flow\":\"f\",\"input\":{\"n\":2}}", "");
-	house_call(h, run, 0, "test.once", "{\"value\":1}", "{\"undo\":{\"action\":\"test.once\",\"args\":{\"value\":2}}}");
+	house_call(h, run, 0, "test.once", "{\"value\":1}",
+		"{\"undo\":{\"action\":\"test.once\",\"args\":{\"value\":2}}}");
 	house_result(h, run, 0, 1, DONE, "{}");
 	house_call(h, run, 1, "run.checkpoint", "{\"name\":\"a\"}", "");
 	again(h, run, 2, "{\"state\":{\"n\":2}}");
@@ -103,7 +107,8 @@ static void test_parent_waits(void **state)
 	assert_true(a && a->run == run && !house_act(h, CORE_ACT_RESULT, 1)); /* the parent waits on */
 	house_call(h, next, 0, "run.rollback", "{\"to\":\"a\"}", "");
 	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "unknown_checkpoint"));
-	house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = next, .step = 1, .body = BASE_STR("9")});
+	house_do(h,
+		(struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = next, .step = 1, .body = BASE_STR("9")});
 	a = house_act(h, CORE_ACT_RESULT, 0);
 	assert_true(a && a->run == parent && a->ok);
 	assert_string_equal(a->text, "9");

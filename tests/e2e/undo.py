@@ -29,6 +29,15 @@ export default flow({ name: "trip", input: { type: "object" }, grants: ["test.*"
   return i;
 });
 """
+YEARS = """import { flow } from "aios";
+export default flow({ name: "years", input: { type: "object", properties: { n: { type: "integer" }, upto: { type: "integer" } } },
+  grants: ["test.*", "run.*"] }, async (ctx, input) => {
+  const n = input.n ?? 0;
+  const { payload } = await ctx.signal("tick");
+  if (n < (input.upto ?? 3)) await ctx.again({ n: n + payload, upto: input.upto ?? 3 });
+  return { n, generation: ctx.run.generation ?? 0, previous: ctx.run.previous };
+});
+"""
 DOUBT = """import { flow } from "aios";
 export default flow({ name: "doubt", grants: ["test.*"] }, async (ctx, input) => {
   await ctx.call("test.once", { value: "do doubt:0" }, { undo: { action: "test.once", args: { value: { undo: "do doubt:0" } } } });
@@ -154,6 +163,44 @@ def one_that_fails(t):
     assert t.undone(["skip"]) == ["do skip:1", "do skip:0"] and t.undone(["give-up"]) == []
 
 
+def restarts_from_a_checkpoint(t):
+    run = t.start(id="s", steps=3, wait=True)
+    t.waits(run)
+    said = json.loads(t.aios.cli("rollback", str(run), "--to", "booked", "--restart", "--wait", "--json").stdout)
+    assert said["state"] == "done" and t.undone(["s"]) == ["do s:2", "do s:1"], said
+    end = t.ends(run)
+    new = end["value"]["restarted_as"]
+    t.waits(new)
+    did = [e["value"] for e in t.ledger.entries() if isinstance(e["value"], str) and e["value"].startswith("do s:")]
+    assert did == ["do s:0", "do s:1", "do s:2", "do s:1", "do s:2"], did
+    assert t.aios.get(f"/v1/runs/{new}")["forked_from"] == run
+    t.aios.cli("rollback", str(new), "--wait")
+    assert t.undone(["s"]) == ["do s:2", "do s:1", "do s:2", "do s:1", "do s:0"], t.undone(["s"])
+
+
+def generations(t):
+    """A run that begins again: under its key, for who waits, with the signals that came early, over a restart."""
+    key = {"Idempotency-Key": "forever"}
+    first = t.aios.post("/v1/flows/years/runs", {"input": {}}, headers=key)["run"]
+    for _ in range(3):
+        t.aios.post(f"/v1/runs/{first}/signals/tick", 1)  # all three before the first wait is over, or for a later generation
+        first = t.aios.post("/v1/flows/years/runs", {"input": {}}, headers=key)["run"]
+    def newest():
+        return t.aios.post("/v1/flows/years/runs", {"input": {}}, headers=key)["run"]
+    until(lambda: t.aios.get(f"/v1/runs/{newest()}").get("generation") == 3, 30, what="the third generation")
+    t.aios.kill()
+    t.aios.start()
+    last = newest()
+    t.aios.post(f"/v1/runs/{last}/signals/tick", 1)
+    end = t.ends(last)
+    assert end["state"] == "done" and end["value"]["n"] == 3 and end["value"]["generation"] == 3, end
+    before = t.aios.get(f"/v1/runs/{end['previous']}")
+    assert before["state"] == "done" and before["next_run"] == last and before["generation"] == 2, before
+    assert f"after run {end['previous']}" in t.aios.cli("show", str(last)).stdout
+    assert f"goes on as run {last}" in t.aios.cli("show", str(before["run"])).stdout
+    assert t.aios.get("/v1/status")["seq"] and not t.aios.get("/v1/runs?flow=years&state=active")["items"]
+
+
 def refusals(t):
     for body, status in (({"to": "nowhere"}, 404), ({}, 404)):
         run = t.start(id="r", wait=True) if body else 999999
@@ -165,7 +212,7 @@ def refusals(t):
 
 
 def main():
-    with Aios({"flows/trip.js": TRIP, "flows/doubt.js": DOUBT, "policy.yaml": POLICY}) as aios:
+    with Aios({"flows/trip.js": TRIP, "flows/doubt.js": DOUBT, "flows/years.js": YEARS, "policy.yaml": POLICY}) as aios:
         ledger = Ledger(aios.home / "ledger.jsonl")
         try:
             (aios.dir / "aios.yaml").write_text(
@@ -177,6 +224,8 @@ def main():
             by_a_person_with_kills(t)
             what_is_in_doubt_holds(t)
             one_that_fails(t)
+            restarts_from_a_checkpoint(t)
+            generations(t)
             refusals(t)
             aios.verify()
             print(f"undo: {len([e for e in ledger.entries() if isinstance(e['value'], dict)])} undos, each once and in order")

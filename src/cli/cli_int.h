@@ -216,6 +216,7 @@ int cmd_restart(struct cli *c);
 int cmd_resume(struct cli *c);
 int cmd_run(struct cli *c);
 int cmd_runs(struct cli *c);
+int cmd_publish(struct cli *c);
 int cmd_schedules(struct cli *c);
 int cmd_schedules_pause(struct cli *c);
 int cmd_schedules_resume(struct cli *c);

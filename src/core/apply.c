@@ -49,6 +49,10 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_RUN_LOGGED:
 		core_apply_memory(a, type, e);
 		break;
+	case CORE_EV_EVENT_PUBLISHED:
+	case CORE_EV_EVENT_DELIVERED:
+		core_apply_event(a, type, e);
+		break;
 	case CORE_EV_SCHEDULE_SET:
 	case CORE_EV_SCHEDULE_REMOVED:
 	case CORE_EV_SCHEDULE_FIRED:

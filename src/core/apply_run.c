@@ -74,11 +74,12 @@ static void set_extra(
 {
 	struct core_run_extra *x;
 
-	if (!e->parent && !e->customer.len && !e->agent.len)
+	if (!e->parent && !e->customer.len && !e->agent.len && !e->event_depth)
 		return;
 	x = core_run_extend(c, r);
 	x->parent = e->parent;
 	x->parent_step = e->parent_step;
+	x->event_depth = e->event_depth;
 	x->payer = !r->flow && parent ? core_run_payer(parent) : NULL;
 	x->customer = base_slab_dup(c->slab, e->customer);
 	x->agent = core_word_take(c, e->agent);
@@ -114,6 +115,7 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	r->as = core_word_take(c, e->as);
 	r->by = core_word_take(c, e->by);
 	r->origin = core_word_take(c, e->origin.len ? e->origin : e->by);
+	r->labels = e->labels & 7;
 	set_extra(c, r, parent, e);
 	r->budget = budget_of(c, r);
 	set_limits(c, r, e->grants);

@@ -109,7 +109,7 @@ static void drop_signal(struct core *c, struct core_run *r, struct base_str name
 	}
 }
 
-static struct base_str signal_name(struct core *c, struct base_str args)
+static struct base_str arg_name(struct core *c, const char *member, struct base_str args)
 {
 	struct base_str name = BASE_STR_NONE;
 	struct base_json *doc;
@@ -117,7 +117,7 @@ static struct base_str signal_name(struct core *c, struct base_str args)
 	if (base_json_parse(args, &doc, NULL) < 0)
 		return name;
 	base_arena_reset(c->scratch);
-	name = base_arena_dup(c->scratch, base_jv_str(base_jv_get(base_json_root(doc), "name")));
+	name = base_arena_dup(c->scratch, base_jv_str(base_jv_get(base_json_root(doc), member)));
 	base_json_free(doc);
 	return name;
 }
@@ -232,7 +232,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 			core_undo_checkpoint(a, r, e->step, e->args.data);
 		core_undo_called(a, r, e->step, e);
 		if (action && action->handler == CORE_H_SIGNAL_WAIT)
-			drop_signal(c, r, signal_name(c, e->args.data));
+			drop_signal(c, r, arg_name(c, "name", e->args.data));
 		core_finish_step(a, r, e->step, e->status == CORE_STEP_DONE, &e->result);
 		return;
 	}
@@ -244,7 +244,11 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	if (action->handler == CORE_H_RUN_WAIT)
 		core_wait_add(c, o, waited_run(e->args.data), false);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
-		o->signal = core_word_take(c, signal_name(c, e->args.data));
+		o->signal = core_word_take(c, arg_name(c, "name", e->args.data));
+	if (action->handler == CORE_H_EVENT_WAIT) {
+		o->signal = core_word_take(c, arg_name(c, "topic", e->args.data));
+		core_event_wait_add(c, r, o);
+	}
 	if (e->due_ms)
 		core_timer_add(c, CORE_TIMER_STEP, r->id, e->step, e->due_ms);
 	core_deadline_set(c, r, e->step, e->deadline_ms);

@@ -19,6 +19,8 @@ static const struct {
 	{"gate.ask", CORE_H_GATE_ASK, true},
 	{"timer.sleep", CORE_H_SLEEP, true},
 	{"signal.wait", CORE_H_SIGNAL_WAIT, true},
+	{"event.publish", CORE_H_EVENT_PUBLISH, false},
+	{"event.wait", CORE_H_EVENT_WAIT, false},
 	{"run.start", CORE_H_RUN_START, false},
 	{"run.call", CORE_H_RUN_CALL, false},
 	{"run.wait", CORE_H_RUN_WAIT, false},

@@ -64,6 +64,8 @@ enum core_handler {
 	CORE_H_GATE_ASK,
 	CORE_H_SLEEP,
 	CORE_H_SIGNAL_WAIT,
+	CORE_H_EVENT_PUBLISH,
+	CORE_H_EVENT_WAIT,
 	CORE_H_RUN_START,
 	CORE_H_RUN_CALL,
 	CORE_H_RUN_WAIT,
@@ -111,6 +113,8 @@ struct core_version {
 	struct base_schema *input;	  /* derived from the spec */
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
 	int64_t timeout_ms;		  /* of a run, 0: none */
+	struct core_patterns
+		hears; /* events that start it: an entry for each of `on`, empty if it is something else */
 	struct base_str spec;
 	uint32_t number;	      /* in the snapshot that is being written */
 	struct core_control *control; /* derived from the spec; NULL: it declares none */
@@ -207,7 +211,7 @@ struct core_open {
 	uint64_t gate;
 	uint64_t child; /* run that it waits for: its own (core_open_child), or any (run.wait) */
 	const struct core_action *action;
-	struct core_word *signal;
+	struct core_word *signal;   /* that it waits for; the topic, for an event */
 	struct core_effect *effect; /* of a step that was not only WAITING, else NULL */
 };
 
@@ -275,6 +279,7 @@ struct core_run_extra {
 	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
 	struct core_deadline *deadlines;
 	struct core_ticket *ticket; /* NULL: neither queued nor in a lane */
+	uint8_t event_depth;
 	int8_t priority;
 };
 
@@ -376,6 +381,8 @@ struct core {
 	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */
 	struct core_schedules *schedules;
+	struct base_names *event_waits; /* derived: who waits for an event (publish.c) */
+	struct base_idmap *deliveries;	/* by position of event_published */
 	struct core_effect *effect_first, *effect_last;
 	struct base_idmap *ended; /* run -> position of run_ended, or its key: see core_ended_seq */
 	struct base_names *lanes, *buckets;
@@ -413,6 +420,7 @@ struct core_turn {
 	struct core_reply *reply;
 	uint64_t next_run, next_gate; /* counters ahead of the state within this decision */
 	uint64_t starts;	      /* runs that this decision has started */
+	size_t mark;		      /* in the block, where this decision begins */
 	struct core_body *bodies;
 	size_t body_count, body_cap;
 	struct base_prng entropy; /* of the command */
@@ -488,6 +496,7 @@ enum core_timer_kind {
 	CORE_TIMER_RUN = 3,
 	CORE_TIMER_RATE = 4,
 	CORE_TIMER_SCHEDULE = 5,
+	CORE_TIMER_DELIVERY = 10,
 	CORE_TIMER_DEADLINE = 8,
 	CORE_TIMER_UNDO = 9,
 };
@@ -627,6 +636,7 @@ struct core_start {
 	const struct core_run *parent;
 	uint32_t parent_step;
 	struct base_str by, origin, key, input, customer, limits, trigger;
+	uint8_t labels, event_depth; /* the parent's where there is one */
 	bool dry;
 	const struct core_run *previous; /* the generation before, which ends in the same decision */
 	int64_t timeout_ms;		 /* 0: what its flow declares */
@@ -819,6 +829,34 @@ void core_schedules_put(const struct core *c, struct base_buf *b);
 void core_schedules_get(struct core *c, struct base_reader *r);
 void core_schedules_check(const struct core *c);
 
+/* --- publish.c --- */
+
+struct core_publication {
+	struct base_str topic, payload; /* checked, canonical */
+	uint64_t run;			/* who publishes, 0: none */
+	uint32_t step;
+	struct base_str by, origin, key;
+	uint8_t labels, depth;
+};
+/* Publishes: *ret is {"id","started":[run],"refused"?}. False, with a problem and HTTP's status: nothing was. */
+bool core_publish(
+	struct core_turn *t, const struct core_publication *p, struct base_str *ret, int *ret_status);
+void core_decide_publish(struct core_turn *t);
+void core_event_publish(struct core_turn *t, const struct core_call *call);
+void core_event_wait(struct core_turn *t, const struct core_call *call);
+/* "order.paid", "order.*", "*" */
+bool core_topic_pattern_valid(struct base_str s);
+/* Which entry of its `on` a version is started by for this topic: the first, or -1. */
+int64_t core_version_hears(const struct core_version *v, struct base_str topic);
+void core_event_wait_add(struct core *c, const struct core_run *r, const struct core_open *o);
+void core_event_wait_drop(struct core *c, const struct core_run *r, const struct core_open *o);
+/* The position of a publication of which not all have heard, or 0. */
+uint64_t core_delivery_seq(const struct core *c, uint64_t id);
+void core_decide_delivery(struct core_turn *t, uint64_t id);
+void core_deliveries_put(const struct core *c, const uint64_t *ids, size_t count, struct base_buf *b);
+void core_deliveries_get(struct core *c, struct base_reader *r);
+void core_events_check(const struct core *c);
+
 /* --- apply --- */
 struct core_apply {
 	struct core *c;
@@ -832,6 +870,7 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_schedule(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_event(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_rested(struct core_apply *a, const struct core_runs_rested *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);

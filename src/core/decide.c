@@ -217,6 +217,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_RUN_MOVE] = core_decide_run_move,
 		[CORE_CMD_RUN_PARK] = core_decide_run_park,
 		[CORE_CMD_RUN_FORGET] = core_decide_run_forget,
+		[CORE_CMD_PUBLISH] = core_decide_publish,
 		[CORE_CMD_SCHEDULE_PAUSE] = core_decide_schedule_pause,
 	};
 	unsigned type = t->cmd->type;
@@ -238,6 +239,8 @@ int core_decide(struct core *c, const struct core_cmd *cmd, struct base_arena *a
 		.next_gate = c->next_gate,
 		.entropy = base_prng_of(cmd->entropy)};
 	size_t before = block->len;
+
+	t.mark = before;
 
 	BASE_CHECK(cmd->now_ms >= c->time_ms);
 	decide_by_type(&t);

@@ -53,6 +53,14 @@ static int64_t deadline_of(const struct core_turn *t, const struct core_start *s
 	return limit ? (s->begin_ms > t->cmd->now_ms ? s->begin_ms : t->cmd->now_ms) + limit : 0;
 }
 
+/* Whoever it goes on for, or is started by, counts on. */
+static uint8_t event_depth_of(const struct core_start *s)
+{
+	const struct core_run *from = s->previous ? s->previous : s->parent;
+
+	return from ? core_run_extra(from)->event_depth : s->event_depth;
+}
+
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 {
 	struct base_str as = s->agent
@@ -68,6 +76,8 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) |
 				   core_restored_flags(s->previous ? s->previous : s->parent)),
 		.trigger = s->trigger,
+		.labels = s->labels,
+		.event_depth = event_depth_of(s),
 		.grants = s->limits,
 		.forked_from = s->fork.run,
 		.forked_steps = s->fork.steps,

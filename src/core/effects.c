@@ -556,6 +556,10 @@ void core_decide_tick(struct core_turn *t)
 		core_undo_tick(t, core_run_find(t->c, item.id));
 		return;
 	}
+	if (item.kind == CORE_TIMER_DELIVERY) {
+		core_decide_delivery(t, item.id);
+		return;
+	}
 	if (item.kind == CORE_TIMER_SCHEDULE) {
 		core_decide_schedule(t, item.id);
 		return;
@@ -566,7 +570,8 @@ void core_decide_tick(struct core_turn *t)
 		core_release(t, r, item.sub);
 		return;
 	}
-	if (s->open->action->handler == CORE_H_SIGNAL_WAIT || s->open->action->handler == CORE_H_RUN_WAIT)
+	if (s->open->action->handler == CORE_H_SIGNAL_WAIT || s->open->action->handler == CORE_H_RUN_WAIT ||
+		s->open->action->handler == CORE_H_EVENT_WAIT)
 		core_emit_step_done(t, r->id, item.sub, BASE_STR("{\"timeout\":true}"), 0, BASE_STR_NONE, 0);
 	else
 		core_emit_step_done(t, r->id, item.sub, BASE_STR("null"), 0, BASE_STR_NONE, 0);

@@ -280,6 +280,7 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		.by = core_word_text(call->run->as),
 		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
+		.event_depth = core_run_extra(call->run)->event_depth,
 		.dry = is_dry(call)};
 	struct base_str problem;
 	int64_t delay = base_jv_int(base_jv_get(call->args, "delay_ms"), 0);
@@ -566,6 +567,8 @@ void core_decide_internal(struct core_turn *t, const struct core_call *call)
 		[CORE_H_GATE_ASK] = gate_ask,
 		[CORE_H_SLEEP] = sleep_until,
 		[CORE_H_SIGNAL_WAIT] = signal_wait,
+		[CORE_H_EVENT_PUBLISH] = core_event_publish,
+		[CORE_H_EVENT_WAIT] = core_event_wait,
 		[CORE_H_RUN_START] = run_child,
 		[CORE_H_RUN_CALL] = run_child,
 		[CORE_H_RUN_WAIT] = core_run_wait,

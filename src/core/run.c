@@ -219,6 +219,8 @@ void core_open_drop(struct core *c, struct core_run *r, uint32_t step, uint8_t s
 		free_effect(c, o->effect);
 	}
 	core_deadline_drop(c, r, step);
+	if (o->action && o->action->handler == CORE_H_EVENT_WAIT)
+		core_event_wait_drop(c, r, o);
 	core_word_drop(c, o->signal);
 	core_wait_drop(c, o);
 	base_slab_release(c->slab, o, sizeof(*o));

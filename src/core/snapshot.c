@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 9 };
+enum { FORMAT = 10 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -453,6 +453,8 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	for (size_t i = 0; i < n; i++)
 		put_crashes(ret, ids[i], base_idmap_get(c->crashes, ids[i]));
 	core_schedules_put(c, ret);
+	n = sorted_ids(c->deliveries, a, &ids);
+	core_deliveries_put(c, ids, n, ret);
 	base_arena_free(a);
 	return base_buf_failed(ret);
 }
@@ -511,6 +513,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		get_crashes(c, &r);
 	core_schedules_get(c, &r);
+	core_deliveries_get(c, &r);
 	if (base_reader_end(&r) < 0)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);

@@ -170,6 +170,13 @@ static void get_open(struct load *l, struct core_open *o, uint32_t action)
 		core_timer_add(l->c, CORE_TIMER_STEP, o->run, o->step, o->due_ms);
 }
 
+static void get_waiting(struct load *l, const struct core_run *r, struct core_open *o, uint32_t action)
+{
+	get_open(l, o, action);
+	if (!l->r->failed && o->action->handler == CORE_H_EVENT_WAIT)
+		core_event_wait_add(l->c, r, o);
+}
+
 static void put_effect(struct base_buf *b, const struct core_effect *x)
 {
 	base_put_u64(b, x->open->run);
@@ -267,7 +274,8 @@ static void get_step(struct load *l, struct core_run *r, struct core_step *s)
 	if (s->status >= CORE_STEP_DONE)
 		s->seq_end = s->seq + u(rd);
 	else if (s->status == CORE_STEP_WAITING)
-		get_open(l, core_open_add(l->c, r, (uint32_t)(s - r->step), CORE_STEP_WAITING), s->action);
+		get_waiting(
+			l, r, core_open_add(l->c, r, (uint32_t)(s - r->step), CORE_STEP_WAITING), s->action);
 }
 
 static void get_steps(struct load *l, struct core_run *r)
@@ -296,6 +304,7 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 	base_put_u64(b, x->park_gate);
 	base_put_u64(b, x->generation);
 	core_ticket_put(b, x);
+	base_put_u64(b, x->event_depth);
 	base_put_u64(b, x->limit_count);
 	for (uint32_t i = 0; i < x->limit_count; i++)
 		core_put_patterns(b, &x->limits[i]);
@@ -353,6 +362,7 @@ static void get_extra(struct load *l, struct core_run *run)
 	x->park_gate = u(r);
 	x->generation = u32(r);
 	core_ticket_get(l->c, r, run);
+	x->event_depth = u8(r);
 	x->limit_count = (uint32_t)base_get_uint(r, 1 << 16);
 	if (x->limit_count && !r->failed)
 		x->limits = base_slab_alloc(l->c->slab, x->limit_count * sizeof(*x->limits));

@@ -36,7 +36,8 @@ static int new_maps(struct core *c)
 		base_idmap_new(&c->undos) < 0 || base_idmap_new(&c->undo_owners) < 0 ||
 		base_idmap_new(&c->crashes) < 0 || base_heap_new(&c->timers) < 0)
 		return -1;
-	if (core_schedules_new(c) < 0)
+	if (base_names_new(&c->event_waits) < 0 || base_idmap_new(&c->deliveries) < 0 ||
+		core_schedules_new(c) < 0)
 		return -1;
 	return base_arena_new(SCRATCH_MAX, &c->scratch);
 }
@@ -101,6 +102,8 @@ void core_free(struct core *c)
 	base_idmap_free(c->ended);
 	base_idmap_free(c->bucket_ids);
 	core_schedules_free(c);
+	base_names_free(c->event_waits);
+	base_idmap_free(c->deliveries);
 	base_idmap_free(c->runs);
 	base_idmap_free(c->gates);
 	base_idmap_free(c->undos);
@@ -236,6 +239,8 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 
 		return u && u->work && u->work->due_ms == t->when;
 	}
+	if (t->kind == CORE_TIMER_DELIVERY)
+		return core_delivery_seq(c, t->id) != 0;
 	if (t->kind == CORE_TIMER_SCHEDULE)
 		return core_schedule_timer_is_live(c, t->id, t->when);
 	r = core_run_find(c, t->id);
@@ -338,6 +343,7 @@ void core_check(const struct core *c)
 	}
 	core_admit_check(c);
 	core_schedules_check(c); /* S11 */
+	core_events_check(c);
 }
 
 uint64_t core_seq(const struct core *c)

@@ -3,7 +3,7 @@
 
 #include "engine/engine_int.h"
 
-/* Schedules: the list, one with its next firings, pause and resume. Answered from the state alone. */
+/* What starts flows: schedules (the list, one with its next firings, pause and resume), events. */
 
 void engine_op_schedules(struct engine *e, struct engine_req *q)
 {
@@ -25,6 +25,14 @@ void engine_op_schedule_pause(struct engine *e, struct engine_req *q)
 	struct core_cmd cmd = {.type = CORE_CMD_SCHEDULE_PAUSE,
 		.name = engine_param(q, "schedule"),
 		.base = q->op == WIRE_OP_SCHEDULE_PAUSE};
+
+	engine_reply_cmd(e, q, &cmd);
+}
+
+/* An Idempotency-Key stands in the log with the event. */
+void engine_op_event_publish(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_PUBLISH, .name = engine_param(q, "topic"), .body = q->body};
 
 	engine_reply_cmd(e, q, &cmd);
 }

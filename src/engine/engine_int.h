@@ -525,6 +525,7 @@ void engine_op_run_why(struct engine *e, struct engine_req *q);
 /* api_schedules.c */
 void engine_op_schedules(struct engine *e, struct engine_req *q);
 void engine_op_schedule_pause(struct engine *e, struct engine_req *q);
+void engine_op_event_publish(struct engine *e, struct engine_req *q);
 /* api_gates.c */
 void engine_op_gates(struct engine *e, struct engine_req *q);
 void engine_op_gate(struct engine *e, struct engine_req *q);

@@ -124,6 +124,8 @@ const struct base_blob *engine_event_blob(unsigned type, const union core_event_
 		return &ev->gate_decided.value;
 	case CORE_EV_SIGNAL_SENT:
 		return &ev->signal_sent.payload;
+	case CORE_EV_EVENT_PUBLISHED:
+		return &ev->event_published.payload;
 	case CORE_EV_FACT_PUT:
 		return &ev->fact_put.value;
 	case CORE_EV_DOCUMENT_PUT:

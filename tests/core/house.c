@@ -111,6 +111,8 @@ static struct base_str blob_of(const struct core_record *rec)
 		return e.run_ended.value.data;
 	case CORE_EV_SIGNAL_SENT:
 		return e.signal_sent.payload.data;
+	case CORE_EV_EVENT_PUBLISHED:
+		return e.event_published.payload.data;
 	default:
 		return BASE_STR_NONE;
 	}

@@ -17,7 +17,7 @@ declare module "aios" {
 		description?: string;
 		/** What its input must be; checked before a run starts. */
 		input?: Schema;
-		/** When it starts by itself. Recorded; nothing is started by it yet. */
+		/** When it starts by itself, and which events start it. */
 		on?: Trigger[];
 		/** What it may spend: `{ run: "0.50 USD", month: "20 USD" }`. */
 		budget?: { run?: string; month?: string };
@@ -39,16 +39,43 @@ declare module "aios" {
 		timeout?: Duration;
 	}
 
-	export interface Trigger {
-		/** Five fields: minute, hour, day, month, weekday. */
+	/** A time at which a flow starts by itself, or an event that starts it. */
+	export type Trigger = Schedule | EventTrigger | { webhook: string };
+
+	/** One of cron, every and at. The run's input is `input` with { schedule: { name, due, missed } }. */
+	export interface Schedule {
+		/** Five fields: minute, hour, day of the month, month, day of the week ("0 7 * * MON"); or "@daily" and the like. */
 		cron?: string;
-		/** Time zone of the cron line: "Europe/Amsterdam". */
+		/** An interval of a second to a year, counted from the deployment that set it: "15m". */
+		every?: Duration;
+		/** Once: "2027-01-01T09:00", in the zone `tz` where it names no offset itself. */
+		at?: string;
+		/** Time zone: "Europe/Amsterdam". Without: UTC. */
 		tz?: string;
-		/** What happens with times that were missed: none, the last one, or all. */
-		catchUp?: "none" | "last" | "all";
-		every?: string;
-		webhook?: string;
-		event?: string;
+		/** Times that were missed while the machine slept: the last one (default), none, or all of them up to catchUpMax (10). */
+		catchUp?: "last" | "skip" | "all";
+		catchUpMax?: number;
+		/** While a run of this schedule is open: no further one (default), one beside it, one after it, one instead of it. */
+		overlap?: "skip" | "allow" | "queue" | "replace";
+		/** "22:00-07:00": what is due then starts once, at the end. */
+		quiet?: string;
+		input?: { [key: string]: Json };
+	}
+
+	/** A topic (order.paid), all below one (order.*), or all (*). The run's input is `input` with { event: Event }. */
+	export interface EventTrigger {
+		event: string;
+		input?: { [key: string]: Json };
+	}
+
+	/** What was published. */
+	export interface Event<T = any> {
+		topic: string;
+		payload: T;
+		/** When, in milliseconds. */
+		at: number;
+		/** Its position in the log. */
+		id: number;
 	}
 
 	export type FlowFunction<Input = any, Result = any> = (ctx: Ctx, input: Input) => Promise<Result> | Result;
@@ -363,6 +390,16 @@ declare module "aios" {
 		sleep(how: Duration | Date | { until: Date | string | number }): Promise<null>;
 		/** Waits for a signal that is sent to this run. */
 		signal<T = any>(name: string, options?: { timeout?: Duration }): Promise<Signal<T>>;
+		/**
+		 * Waits for the next event of a topic (order.paid), of all below one (order.*), or of all (*). What was published
+		 * before it began to wait is over. Needs the grant event.wait.
+		 */
+		event<T = any>(topic: string, options?: { timeout?: Duration }): Promise<(Event<T> & { timeout?: undefined }) | { timeout: true; payload?: undefined }>;
+		/**
+		 * Publishes an event: runs that wait for it go on, flows that are declared for it start. With a `key`, once. Needs the
+		 * grant event.publish.
+		 */
+		publish(topic: string, payload?: Json, options?: { key?: string }): Promise<{ id?: number; started?: number[]; existing?: true; dry?: true }>;
 		/** Starts another flow and does not wait for it; with a `key`, once. To wait: ctx.run(flow, input). */
 		start(
 			flow: string,

@@ -108,6 +108,10 @@ function sleep(how) {
 
 const signal = (name, { timeout } = {}) => call("signal.wait", { name, timeout_ms: optional(timeout, "timeout") });
 
+const event = (topic, { timeout } = {}) => call("event.wait", { topic, timeout_ms: optional(timeout, "timeout") });
+
+const publish = (topic, payload = null, { key } = {}) => call("event.publish", { topic, payload, key });
+
 // --- children ------------------------------------------------------------------------------------------------------
 
 function agent(name, task) {
@@ -212,6 +216,8 @@ export const ctx = {
 	approve,
 	sleep,
 	signal,
+	event,
+	publish,
 	start,
 	wait,
 	checkpoint,

@@ -734,7 +734,7 @@ void core_ended_put(struct core *c, uint64_t run, uint64_t seq, struct core_key 
 void core_ended_drop(struct core *c, uint64_t run);
 void core_ticket_put(struct base_buf *b, const struct core_run_extra *x);
 void core_ticket_get(struct core *c, struct base_reader *rd, struct core_run *r);
-void core_admit_put(const struct core *c, struct base_buf *b, struct base_arena *a);
+void core_admit_put(const struct core *c, struct base_buf *b);
 void core_admit_get(struct core *c, struct base_reader *rd);
 void core_admit_restored(struct core *c); /* after the runs: what is derived */
 /* A1 to A6. */

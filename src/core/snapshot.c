@@ -437,7 +437,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	put_names(ret, c->effect_keys, put_key);
 	put_names(ret, c->experiments, put_experiment);
 	put_names(ret, c->outcome_keys, put_number);
-	core_admit_put(c, ret, a);
+	core_admit_put(c, ret);
 	n = sorted_ids(c->runs, a, &ids);
 	core_put_runs(c, ids, n, ret);
 	n = sorted_ids(c->gates, a, &ids);

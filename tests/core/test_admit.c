@@ -317,6 +317,33 @@ static void test_many(void **state)
 	core_check(h->core);
 }
 
+/* A deploy that makes room lets in who waits; one that takes it away ends nobody. */
+static void test_deployed_limit(void **state)
+{
+	struct house *h = *state;
+	uint64_t run[5], more;
+
+	for (int i = 0; i < 5; i++)
+		run[i] = start(h, "issue", "{\"issue\":1}", "");
+	house_deploy(h, "{\"flows\":[" FLOW(
+				"a0", "issue", "\"concurrency\":{\"key\":\"input.issue\",\"limit\":3}") "]}");
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, run[3]), CORE_RUN_QUEUED);
+	house_deploy(h, "{\"flows\":[" FLOW("a1", "issue", BY_ISSUE "}") "]}");
+	assert_int_equal(state_of(h, run[2]), CORE_RUN_ACTIVE);
+	end(h, run[0]);
+	assert_int_equal(state_of(h, run[3]), CORE_RUN_QUEUED);
+	house_deploy(h, "{\"flows\":[" FLOW("a2", "issue", "") "]}");
+	assert_int_equal(state_of(h, run[4]), CORE_RUN_ACTIVE);
+	more = start(h, "issue", "{\"issue\":1}", "");
+	assert_int_equal(state_of(h, more), CORE_RUN_ACTIVE);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_DEPLOY,
+			    .body = BASE_STR("{\"flows\":[" FLOW("a3", "issue",
+				    "\"concurrency\":{\"key\":\"input.\",\"limit\":3}") "]}")});
+	assert_int_equal(h->reply.status, 422);
+	assert_non_null(strstr(h->reply_text, "flows/issue.js: concurrency.key"));
+}
+
 /* A child needs no slot that its parent has, and does not wait for a place that its parent holds. */
 static void test_children(void **state)
 {
@@ -605,6 +632,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_turns, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_many, set_up, house_tear_down),
 		cmocka_unit_test(test_any),
+		cmocka_unit_test_setup_teardown(test_deployed_limit, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_run_wait, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),

@@ -266,6 +266,7 @@ def main():
         for step in (waiting_for_runs, loaded, busy):
             step(a)
             print(f"flow control: {step.__name__}", flush=True)
+        a.verify()  # folded from zero it is the same state
     print("flow control: all as they should be")
 
 

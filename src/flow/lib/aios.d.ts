@@ -350,7 +350,7 @@ declare module "aios" {
 
 	/** How a run came to its end; or that it did not in time. */
 	export type Ended<T = any> =
-		| { state: "done"; value: T; next?: number; timeout?: undefined }
+		| { state: "done"; value: T; timeout?: undefined }
 		| { state: "failed" | "cancelled"; problem: { code?: string; message?: string }; timeout?: undefined }
 		| { timeout: true; state?: undefined };
 

@@ -125,10 +125,18 @@ function agent(name, task) {
 const start = (flow, input = {}, { key, delay, priority } = {}) =>
 	call("run.start", { flow, input, key, delay_ms: optional(delay, "delay"), priority });
 
-const wait = (run, { timeout } = {}) => call("run.wait", {
-	run: need(run !== null && typeof run === "object" ? run.run : run, "number", "ctx.wait: the run"),
-	timeout_ms: optional(timeout, "timeout"),
-});
+// Of a run that went on as a further generation, it is the last one's end that counts.
+async function wait(run, { timeout } = {}) {
+	const limit = optional(timeout, "timeout"), until = limit === undefined ? undefined : time() + limit;
+	let id = need(run !== null && typeof run === "object" ? run.run : run, "number", "ctx.wait: the run");
+	for (;;) {
+		const left = until === undefined ? undefined : Math.max(0, until - time());
+		const ended = await call("run.wait", { run: id, timeout_ms: left });
+		if (ended.next === undefined)
+			return ended;
+		id = ended.next;
+	}
+}
 
 // --- undo ----------------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ void engine_op_status(struct engine *e, struct engine_req *q)
 
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "version", ENGINE_VERSION);
+	base_jw_mstr(&w, "interpreter", engine_interpreter());
 	base_jw_mcstr(&w, "workspace", e->paths.workspace);
 	base_jw_mint(&w, "pid", getpid());
 	base_jw_mint(&w, "port", e->port);

@@ -74,6 +74,7 @@ static struct tally *tally_of(struct backtest *b, struct base_str action)
 
 static void put_verdict(const struct backtest *b, struct base_buf *v)
 {
+	uint64_t other = b->differ + b->stopped;
 	const char *between = ": ";
 
 	if (!b->count) {
@@ -84,8 +85,8 @@ static void put_verdict(const struct backtest *b, struct base_buf *v)
 		base_buf_printf(v, "all %zu runs would have gone the same way", b->count);
 		return;
 	}
-	base_buf_printf(v, "%llu of %zu runs would have gone another way",
-		(unsigned long long)(b->differ + b->stopped), b->count);
+	base_buf_printf(
+		v, "%llu of %zu runs would have gone another way", (unsigned long long)other, b->count);
 	for (size_t i = 0; i < b->tally_count; i++) {
 		const struct tally *y = &b->tally[i];
 

@@ -651,9 +651,10 @@ static void on_idle(struct engine *e, struct engine_proc *p, struct base_str bod
 	if (!r || !r->unacked)
 		return;
 	ring_ack(e, p, f.run);
-	r->suspect = 0;
-	if (--r->unacked == 0 && !r->replay)
-		set_idle(e, r, true);
+	if (--r->unacked > 0 || r->replay)
+		return;
+	r->suspect = 0; /* it survived all that it was given; its replay alone says nothing */
+	set_idle(e, r, true);
 }
 
 static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)

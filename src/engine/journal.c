@@ -80,6 +80,7 @@ int trial_read_step(struct engine *e, struct trial *t, uint32_t i)
 	if (rec.type != CORE_EV_STEP_CALLED || c->step != i || (c->run != t->run && s->seq > t->seq_started))
 		return -EUCLEAN;
 	run = c->run;
+	s->taken = run != t->run;
 	s->action = base_arena_dup(t->arena, c->action);
 	if (!s->action.ptr && c->action.len)
 		return -ENOMEM;

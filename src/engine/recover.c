@@ -151,6 +151,20 @@ static int open_readers(struct engine *e, struct base_err *err)
 	return log_reader_new(e->log, &e->body_reader, err);
 }
 
+/* Open runs have been run by another interpreter until now: it should do the same, and it can be tried. */
+static void note_interpreter(struct engine *e)
+{
+	struct base_str was = core_interpreter(e->core), now = engine_interpreter();
+	size_t open = core_runs_open(e->core, BASE_STR_NONE, NULL, 0);
+
+	if (was.len && open && !base_str_eq(was, now))
+		engine_note(2,
+			"the interpreter is %.*s now, it was %.*s: aios flows rehearse --open tries it with "
+			"the %zu runs "
+			"that are open",
+			BASE_STR_ARG(now), BASE_STR_ARG(was), open);
+}
+
 static int begin(struct engine *e)
 {
 	struct core_cmd cmd = {
@@ -163,6 +177,7 @@ static int begin(struct engine *e)
 
 	for (size_t i = 0; i < n; i++)
 		engine_zones_add(&zones, names[i]);
+	note_interpreter(e);
 	cmd.zones = zones.file;
 	cmd.zone_count = zones.count;
 	rc = engine_decide(e, &cmd, &reply);

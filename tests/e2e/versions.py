@@ -252,8 +252,45 @@ def poison(a):
         assert finish(a, n)["value"] == "one t2"
 
 
+def killed(a):
+    """A worker that is killed from outside is nobody's fault, until it meets the same run again and again (out of memory)."""
+    (a.dir / "flows/letter.js").write_text(ONE.replace('await ctx.signal("go");', 'await ctx.signal("go"); ' + NATIVE))
+    a.deploy()
+    run, = waiting(a, 1)
+    a.post(f"/v1/runs/{run}/signals/go", None)
+
+    def again():
+        for name in ("aios-flow 1", "aios-flow 2"):
+            kill(a.pids().get(name))
+        return a.get(f"/v1/runs/{run}")["state"] == "parked"
+
+    until(again, 60, step=0.7, what="the quarantine")
+    gate, = a.get("/v1/gates")["items"]
+    problem = a.get(f"/v1/gates/{gate['gate']}")["show"]["evidence"][-1]["problem"]
+    assert problem["kind"] == "killed" and problem["signal"] == 9, problem
+
+
+def forked(a):
+    """A fork's first steps are another run's: they rehearse the same, and it moves as any other."""
+    run, = waiting(a, 1)
+    fork = a.post(f"/v1/runs/{run}/fork", {"from": 2})["run"]
+    until(lambda: len(a.get(f"/v1/runs/{fork}")["steps"]) == 3, 20, what="the wait")
+    r = rehearse(a, TWO)
+    assert r["totals"] == {"same": 2}, r
+    item = by_run(rehearse(a, THREE))
+    assert item[run]["outcome"] == "diverged" and item[fork]["outcome"] == "same", item  # taken steps answer any arguments
+    (a.dir / "flows/letter.js").write_text(TWO)
+    a.deploy()
+    assert rehearse(a, TWO, move="same")["moved"] == 2
+    for r in (run, fork):
+        assert finish(a, r)["value"] == "two t2"
+    files = {"flows/letter.js": TWO, "lib/tag.js": FILES["lib/tag.js"]}
+    r = a.post("/v1/flows/letter/backtest", {"files": files, "entry": "flows/letter.js"}, timeout=60)
+    assert r["totals"]["same"] == r["runs"] == 2, r
+
+
 def main():
-    for test in (outcomes, hung_natively, moves, busy, generations, poison):
+    for test in (outcomes, hung_natively, moves, busy, generations, poison, killed, forked):
         if len(sys.argv) > 1 and test.__name__ not in sys.argv[1:]:
             continue
         with Aios(FILES) as a:

@@ -324,7 +324,8 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	uint8_t to = ok ? CORE_STEP_DONE : CORE_STEP_FAILED;
 
 	BASE_CHECK(o && may_follow[s->status] & (1u << to));
-	if (s->status == CORE_STEP_SENT)
+	/* That a flow does not wait any longer says nothing of the connector. */
+	if (s->status == CORE_STEP_SENT && (ok || !core_is_overdue(r, step, a->time_ms)))
 		count_failure(a, o, false);
 	if (o->action->handler == CORE_H_SIGNAL_WAIT)
 		drop_signal(a->c, r, core_word_text(o->signal));

@@ -78,6 +78,7 @@ static bool is_unknown(const struct core_turn *t, const struct core_open *o)
 static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t attempt, int64_t at_ms,
 	uint8_t mode, struct base_str problem, int64_t cost)
 {
+	/* A flow's own time limit is nobody's fault. */
 	bool unknown = is_unknown(t, o);
 
 	core_step_retry_emit(t->block, t->cmd->now_ms,
@@ -87,7 +88,7 @@ static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t 
 			.at_ms = at_ms,
 			.mode = mode,
 			.problem = problem,
-			.blame = attempt ? blame_of(t, problem) : 0,
+			.blame = attempt && !t->overdue ? blame_of(t, problem) : 0,
 			.unknown = attempt && unknown,
 			.cost = cost});
 }

@@ -50,6 +50,8 @@ class Step:
         self.uncertain = self.cleared = False
         self.approval = 0
         self.key = None
+        self.limit, self.passed = 0, False  # its time limit; it is over, and what follows is recorded
+        self.taken = self.dropped = False  # over from another run; with its run, not by itself
 
     @property
     def open(self):
@@ -63,6 +65,7 @@ class Run:
         self.state = "active"
         self.outcome = 0
         self.park_gate = 0
+        self.limit, self.stopped = 0, False  # nothing is sent for it any more
 
     @property
     def gone(self):
@@ -110,8 +113,10 @@ class Model:
         return e
 
     def finish(self, r, step, status):
-        r.steps[step].status = status
-        r.steps[step].due = 0
+        s = r.steps[step]
+        s.status, s.due, s.limit = status, 0, 0
+        if s.gate in self.gates and not self.gates[s.gate].decided:
+            del self.gates[s.gate]
         self.drop_gates(r)
 
     def drop_gates(self, r):
@@ -135,12 +140,14 @@ class Model:
             known = self.start_keys[key]
             return need(status == (200 if known == cmd["body"] else 409), "a known key", status)
         need(status == 201, "a start", status)
-        self.started(events, cmd["name"], cmd["by"], cmd["by"], None)
+        limit = json.loads(cmd["params"])["timeout_ms"] if cmd.get("params") else 0
+        r = self.started(events, cmd["name"], cmd["by"], cmd["by"], None, deadline_ms=self.now + limit if limit else 0)
+        r.limit = self.now + limit if limit else 0
         if key:
             self.start_keys[key] = cmd["body"]
 
-    def started(self, events, flow, by, origin, parent):
-        self.take(events, "run.started", run=self.next_run, flow=flow, parent=parent[0] if parent else 0)
+    def started(self, events, flow, by, origin, parent, **more):
+        self.take(events, "run.started", run=self.next_run, flow=flow, parent=parent[0] if parent else 0, **more)
         r = self.runs[self.next_run] = Run(self.next_run, flow, by, origin, parent)
         self.next_run += 1
         return r
@@ -183,23 +190,55 @@ class Model:
         self.cancel(r, events)
 
     def cancel(self, r, events):
-        self.end_children(r, events)
-        self.end(r, ENDED_CANCELLED, events)
+        self.end_tree(r, ENDED_CANCELLED, events)
 
-    def end_children(self, r, events):
+    def run_pause(self, cmd, status, events):
+        r = self.run(cmd["run"])
+        if not r or r.state != "active":
+            return need(status in (404, 409), "a pause of what does not run", status)
+        need(status == 200, "a pause", status)
+        self.take(events, "run.paused", run=r.id)
+        r.state = "paused"
+
+    def run_fork(self, cmd, status, events):
+        r, count = self.run(cmd["run"]), cmd["step"]
+        if not r:
+            return need(status in (404, 409), "a fork of what is not known", status)
+        if count > len(r.steps):
+            return need(status == 422, "a fork from behind the end", status)
+        if any(s.open or s.dropped for s in r.steps[:count]):
+            return need(status == 409, "a fork that takes over what did not end", status)
+        restart = json.loads(cmd["params"])["restart"]
+        parent = self.run(r.parent[0]) if r.parent else None
+        if restart and r.state != "ended":
+            if parent and parent.state != "ended":
+                return need(status == 409, "a restart of a run that another waits for", status)
+            self.cancel(r, events)
+        need(status == 201, "a fork", status)
+        f = self.started(events, r.flow, cmd["by"], cmd["by"], None, forked_from=r.id, forked_steps=count)
+        for i, s in enumerate(r.steps[:count]):
+            self.take(events, "step.taken", run=f.id, step=i, status=s.status, action=s.action)
+            f.steps.append(Step(s.action, s.args, s.status))
+            f.steps[-1].taken = True
+
+    def end_children(self, r, events, outcome=ENDED_CANCELLED):
         for s in r.steps:
             child = self.run(s.child) if s.open and s.child else None
             if child and child.state != "ended":
-                self.end_children(child, events)
-                self.end(child, ENDED_CANCELLED, events)
+                self.end_tree(child, outcome, events)
 
-    def end(self, r, outcome, events):
+    def end_tree(self, r, outcome, events):
+        """With those that it waits for, the leaves first; nothing is sent for them any more."""
+        self.end_children(r, events, outcome)
+        self.end(r, outcome, events, stop=True)
+
+    def end(self, r, outcome, events, stop=False):
         self.take(events, "run.ended", run=r.id, outcome=outcome)
-        r.state, r.outcome, r.park_gate = "ended", outcome, 0
+        r.state, r.outcome, r.park_gate, r.limit, r.stopped = "ended", outcome, 0, 0, stop
         for s in r.steps:
             asked = s.status == HELD and s.uncertain and s.klass == LOOKUP  # the outside will say
-            if s.status == WAITING or (outcome == ENDED_CANCELLED and s.status in (GATED, HELD) and not asked):
-                s.status, s.due = FAILED, 0
+            if s.status == WAITING or (stop and s.status in (GATED, HELD) and not asked):
+                s.status, s.due, s.limit, s.dropped = FAILED, 0, 0, True
         self.drop_gates(r)
         if r.parent:
             p = self.run(r.parent[0])
@@ -213,8 +252,8 @@ class Model:
 
     def run_resume(self, cmd, status, events):
         r = self.run(cmd["run"])
-        if not r or r.state != "parked":
-            return need(status in (404, 409), "a resume of what is not parked", status)
+        if not r or r.state not in ("parked", "paused"):
+            return need(status in (404, 409), "a resume of what does not stand still", status)
         need(status == 200, "a resume", status)
         self.take(events, "run.resumed", run=r.id)
         self.unpark(r)
@@ -231,7 +270,7 @@ class Model:
             return need(status == 409, "a call of a run that does not run", status)
         if cmd["step"] < len(r.steps):
             s = r.steps[cmd["step"]]
-            if (s.action, s.args) != (cmd["name"], cmd["body"]):
+            if s.action != cmd["name"] or (s.args != cmd["body"] and not s.taken):
                 self.park(r, events)
             return need(status == 200, "a call that was made before", status)
         if cmd["step"] > len(r.steps):
@@ -239,6 +278,7 @@ class Model:
         need(status == 200, "a call", status)
         args = json.loads(cmd["body"])
         opts = json.loads(cmd["params"]) if cmd.get("params") else {}
+        self.timeout = opts.get("timeout", 0)
         getattr(self, "call_" + cmd["name"].replace(".", "_"), self.call_unknown)(r, cmd, args, opts, events)
 
     def park(self, r, events):
@@ -261,6 +301,8 @@ class Model:
             need(e["due_ms"] == due, "a step is due at", due, "not", e)
         s = Step(cmd["name"], cmd["body"], status)
         s.due = e["due_ms"] if s.open else 0
+        s.limit = self.now + self.timeout if s.open and self.timeout else 0
+        need(e["deadline_ms"] == s.limit, "its time limit is at", s.limit, "not", e)
         self.calls += 1
         s.born = self.calls
         r.steps.append(s)
@@ -377,10 +419,8 @@ class Model:
 
     def release(self, r, i, s, events):
         """It was held and its time has come: everything is looked at again before it leaves."""
-        if r.state == "ended" and r.outcome == ENDED_CANCELLED and s.mode == 0 and s.uncertain and s.klass == LOOKUP:
-            # Nothing is sent for a run that was cancelled; whether it happened before is asked once more.
-            self.take(events, "step.retry", run=r.id, step=i, attempt=0, mode=1, at_ms=self.now)
-            s.mode, s.due = 1, self.now
+        if s.mode == 0 and (self.late(s) or (r.stopped and s.uncertain)):
+            self.overdue(r, i, s, events)
         elif self.frozen:
             e = self.take(events, "step.retry", run=r.id, step=i, attempt=0)
             need(e["at_ms"] == self.now, "frozen: due again at once", e)
@@ -392,6 +432,34 @@ class Model:
             self.take(events, "step.sent", run=r.id, step=i, attempt=s.attempt + 1, mode=s.mode)
             s.status, s.due = SENT, 0
             s.attempt += 1
+
+    def late(self, s):
+        return s.passed or 0 < s.limit <= self.now
+
+    def over(self, r, s):
+        """It is not sent (again): its run was stopped, or its time limit is over."""
+        return r.stopped or self.late(s)
+
+    def overdue(self, r, i, s, events):
+        """Its time limit is over, or it was held for a run that was stopped meanwhile."""
+        if s.status != SENT and s.uncertain and s.klass == LOOKUP:
+            # It is not sent; whether it happened before is asked when it was to be sent.
+            at = max(s.due, self.now)
+            self.take(events, "step.retry", run=r.id, step=i, attempt=0, mode=1, at_ms=at)
+            if s.gate in self.gates and not self.gates[s.gate].decided:
+                del self.gates[s.gate]
+            s.mode, s.due, s.status, s.passed = 1, at, HELD, self.late(s)
+        else:
+            self.settle_over(r, i, s, events, s.status == SENT, False)
+
+    def limit_of_step(self, r, i, s, events):
+        child = self.run(s.child) if s.child else None
+        if s.status != WAITING:
+            self.overdue(r, i, s, events)
+        elif child and child.state != "ended":
+            self.end_tree(child, ENDED_FAILED, events)
+        else:
+            self.fail(r, i, s, events)
 
     def count(self, failed):
         self.fails = self.fails + 1 if failed else 0
@@ -409,7 +477,7 @@ class Model:
             s.failures += 1
             self.count(True)
         s.uncertain = s.uncertain or unknown
-        s.status, s.due, s.mode = HELD, e["at_ms"], mode
+        s.status, s.due, s.mode, s.passed = HELD, e["at_ms"], mode, self.late(s)
 
     @staticmethod
     def backoff(s):
@@ -419,11 +487,11 @@ class Model:
     def doubt(self, r, i, s, events):
         self.take(events, "step.doubt", run=r.id, step=i, attempt=s.attempt, gate=self.next_gate)
         self.open_gate(r, i, "doubt", events)
-        s.status = DOUBT
+        s.status, s.passed = DOUBT, self.late(s)
 
     def fail(self, r, i, s, events):
         self.take(events, "step.failed", run=r.id, step=i)
-        if s.status == SENT:
+        if s.status == SENT and not self.late(s):
             self.count(False)
         self.settle_key(s, False)
         self.finish(r, i, FAILED)
@@ -438,8 +506,9 @@ class Model:
             self.open_gate(r, i, "retry", events)
             s.status, s.due = GATED, 0
 
-    def settle_cancelled(self, r, i, s, events, maybe, blame):
-        if not (maybe or s.uncertain) or s.klass == READ:
+    def settle_over(self, r, i, s, events, maybe, blame):
+        """Behind its time limit a call that may be repeated fails; for a run that was stopped a person is asked."""
+        if not (maybe or s.uncertain) or s.klass == READ or (s.klass == IDEMPOTENT and not r.stopped):
             self.fail(r, i, s, events)
         elif s.klass == LOOKUP:
             self.again(r, i, s, events, 1, maybe, blame, wait=(SETTLE_MS, SETTLE_MS))
@@ -447,8 +516,8 @@ class Model:
             self.doubt(r, i, s, events)
 
     def no_answer(self, r, i, s, events):
-        if r.state == "ended" and r.outcome == ENDED_CANCELLED:
-            self.settle_cancelled(r, i, s, events, True, True)
+        if self.over(r, s):
+            self.settle_over(r, i, s, events, True, True)
         elif s.klass == ONCE:
             self.doubt(r, i, s, events)
         elif s.klass == LOOKUP:
@@ -462,20 +531,20 @@ class Model:
         if not s or s.status != SENT or s.attempt != cmd["attempt"]:
             return need(status == 409, "a late result", status)
         i, outcome = cmd["step"], cmd["outcome"]
-        cancelled = r.state == "ended" and r.outcome == ENDED_CANCELLED
+        over = self.over(r, s)
         if outcome == OUTCOME_DONE:
             self.take(events, "step.done", run=r.id, step=i)
             self.count(False)
             self.finish(r, i, DONE)
         elif outcome == OUTCOME_RETRY and s.mode == 1:
             self.again(r, i, s, events, 1, False, True)
-        elif outcome == OUTCOME_RETRY and cancelled:
-            self.settle_cancelled(r, i, s, events, False, True)
+        elif outcome == OUTCOME_RETRY and over:
+            self.settle_over(r, i, s, events, False, True)
         elif outcome == OUTCOME_RETRY:
             self.retry_or_park(r, i, s, events, False)
         elif outcome == OUTCOME_UNKNOWN or (outcome == OUTCOME_NOT_FOUND and s.mode == 0):
             self.no_answer(r, i, s, events)
-        elif outcome == OUTCOME_NOT_FOUND and cancelled:
+        elif outcome == OUTCOME_NOT_FOUND and over:
             self.fail(r, i, s, events)
         elif outcome == OUTCOME_NOT_FOUND and s.failures + 1 < s.attempts:
             self.again(r, i, s, events, 0, False, True, wait=(0, 0))
@@ -553,6 +622,8 @@ class Model:
                 s.cleared = True
             if g.kind == "retry":
                 s.failures = 0
+            if g.kind in ("retry", "doubt") and self.late(s):
+                s.limit, s.passed = 0, False  # a person let it go all the same
             if g.kind == "doubt":
                 s.mode, s.uncertain = 0, False
         self.drop_gates(r)
@@ -563,6 +634,9 @@ class Model:
         """Everything that waits for a time: (when, run, step) or (when, gate)."""
         out = [(s.due, "step", r.id, i) for r in self.runs.values() for i, s in enumerate(r.steps)
                if s.due and (s.status == WAITING or (s.status == HELD and not self.frozen))]
+        out += [(s.limit, "limit", r.id, i) for r in self.runs.values() for i, s in enumerate(r.steps)
+                if s.limit and s.open and not s.passed and s.status != DOUBT]
+        out += [(r.limit, "run", r.id, 0) for r in self.runs.values() if r.limit and r.state != "ended"]
         return out + [(g.expires, "gate", g.id, 0) for g in self.gates.values() if g.expires and not g.decided]
 
     def tick(self, cmd, status, events):
@@ -578,14 +652,44 @@ class Model:
             answer = "approve" if g.on_expiry == "approve" else "expired"
             self.decide(g, self.runs[g.run], answer, "time", events)
             return
+        if e["type"] == "run.ended":
+            return self.limit_ends(first, e, events)
         r = self.runs[e["run"]]
         s = r.steps[e["step"]]
-        need(s.due == first, "a timer fired before its turn", e, "first is", first)
-        if s.status == HELD:
+        need(first in (s.due, s.limit), "a timer fired before its turn", e, "first is", first)
+        if s.limit == first and not s.passed and (s.due != first or e["type"] not in ("step.done", "step.sent")):
+            self.limit_of_step(r, e["step"], s, events)
+        elif s.status == HELD:
             self.release(r, e["step"], s, events)
         else:
             self.take(events, "step.done", run=r.id, step=e["step"])
             self.finish(r, e["step"], DONE)
+
+    def first_to_end(self, r):
+        for s in r.steps:
+            child = self.run(s.child) if s.open and s.child else None
+            if child and child.state != "ended":
+                return self.first_to_end(child)
+        return r.id
+
+    def limit_ends(self, first, e, events):
+        """The time limit of a run, or of a step that waits for one; of several the one that ends what was ended."""
+        ended = {x["run"] for x in events if x["type"] == "run.ended"}
+        for when, kind, number, i in self.due():
+            r = self.runs[number] if kind in ("run", "limit") else None
+            top = r if kind == "run" else self.run(r.steps[i].child) if r and r.steps[i].child else None
+            if when != first or not top or top.state == "ended" or self.first_to_end(top) != e["run"]:
+                continue
+            if top.id == max(ended, key=lambda x: self.depth_under(x, ended)):
+                return self.end_tree(top, ENDED_FAILED, events)
+        raise Wrong(f"no time limit ends {e}")
+
+    def depth_under(self, number, ended):
+        """How many of `ended` are below this run: the root of the tree that ended has the most."""
+        r, above = self.runs[number], 0
+        while r.parent and r.parent[0] in ended:
+            r, above = self.runs[r.parent[0]], above + 1
+        return -above
 
     def start(self, cmd, status, events):
         self.epoch += 1
@@ -593,8 +697,8 @@ class Model:
         for r, i, s in self.open_effects():
             if s.status != SENT:
                 continue
-            if r.state == "ended" and r.outcome == ENDED_CANCELLED:
-                self.settle_cancelled(r, i, s, events, True, False)
+            if self.over(r, s):
+                self.settle_over(r, i, s, events, True, False)
             elif s.klass == ONCE:
                 self.doubt(r, i, s, events)
             else:

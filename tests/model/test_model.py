@@ -47,8 +47,11 @@ class Plan:
         return self.rng.choice(known)
 
     def draw_start(self):
-        return {"cmd": "run_start", "name": self.rng.choice(["f", "f", "g", "nowhere"]),
-                "body": compact({"n": self.rng.randint(1, 2)}), "key": self.rng.choice(["", "", "k1", "k2"])}
+        cmd = {"cmd": "run_start", "name": self.rng.choice(["f", "f", "g", "nowhere"]),
+               "body": compact({"n": self.rng.randint(1, 2)}), "key": self.rng.choice(["", "", "k1", "k2"])}
+        if self.rng.random() < 0.2:
+            cmd["params"] = compact({"timeout_ms": self.rng.choice([100, 5000, 60000])})
+        return cmd
 
     def draw_call(self):
         run = self.some_run()
@@ -62,6 +65,8 @@ class Plan:
         if self.rng.random() < 0.02:
             step += 1
         name, args, opts = self.pick_action(r)
+        if self.rng.random() < 0.2:
+            opts = {**(opts or {}), "timeout": self.rng.choice([50, 250, 5000])}
         cmd = {"cmd": "flow_call", "run": run, "step": step, "name": name, "body": compact(args)}
         if opts:
             cmd["params"] = compact(opts)
@@ -153,6 +158,15 @@ class Plan:
     def draw_cancel(self):
         return {"cmd": "run_cancel", "run": self.some_run()}
 
+    def draw_pause(self):
+        return {"cmd": "run_pause", "run": self.some_run()}
+
+    def draw_fork(self):
+        run = self.some_run()
+        r = self.model.run(run)
+        return {"cmd": "run_fork", "run": run, "step": self.rng.randint(0, len(r.steps) + 1) if r else 0, "base": 0,
+                "params": compact({"restart": self.rng.random() < 0.3})}
+
     def draw_resume(self):
         return {"cmd": "run_resume", "run": self.some_run()}
 
@@ -222,7 +236,8 @@ def main():
             print("FAILED:", e)
             return 1
     print(f"{args.programs} programs, {sum(seen.values())} events agree:", ", ".join(f"{k} {n}" for k, n in sorted(seen.items())))
-    missing = {"step.doubt", "step.retry", "run.parked", "gate.decided", "run.ended", "signal.sent", "fact.put"} - set(seen)
+    missing = {"step.doubt", "step.retry", "run.parked", "gate.decided", "run.ended", "signal.sent", "fact.put",
+               "run.paused", "step.taken"} - set(seen)
     if args.programs >= 20 and missing:
         print("FAILED: never seen:", missing)
         return 1

@@ -636,7 +636,8 @@ struct core_start {
 	const struct core_run *parent;
 	uint32_t parent_step;
 	struct base_str by, origin, key, input, customer, limits, trigger;
-	uint8_t labels, event_depth; /* the parent's where there is one */
+	uint8_t labels;	     /* joined by those of the parent, of the generation before */
+	uint8_t event_depth; /* the parent's where there is one */
 	bool dry;
 	const struct core_run *previous; /* the generation before, which ends in the same decision */
 	int64_t timeout_ms;		 /* 0: what its flow declares */

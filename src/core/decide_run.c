@@ -61,6 +61,14 @@ static uint8_t event_depth_of(const struct core_start *s)
 	return from ? core_run_extra(from)->event_depth : s->event_depth;
 }
 
+/* What its input brings along. */
+static uint8_t labels_of(const struct core_start *s)
+{
+	const struct core_run *from = s->previous ? s->previous : s->parent;
+
+	return (uint8_t)(s->labels | (from ? from->labels : 0));
+}
+
 uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 {
 	struct base_str as = s->agent
@@ -76,7 +84,7 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) |
 				   core_restored_flags(s->previous ? s->previous : s->parent)),
 		.trigger = s->trigger,
-		.labels = s->labels,
+		.labels = labels_of(s),
 		.event_depth = event_depth_of(s),
 		.grants = s->limits,
 		.forked_from = s->fork.run,

@@ -280,6 +280,7 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 		.by = core_word_text(call->run->as),
 		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,
+		.labels = (uint8_t)call->run->labels,
 		.event_depth = core_run_extra(call->run)->event_depth,
 		.dry = is_dry(call)};
 	struct base_str problem;

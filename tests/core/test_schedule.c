@@ -345,6 +345,23 @@ static void test_overlap_queue(void **state)
 	assert_true(base_str_starts(fired(h, 0).why, BASE_STR("overlap: 100 firings wait")));
 }
 
+/* The generation after is the schedule's run now. */
+static void test_overlap_again(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = start_first(h, "skip"), next;
+
+	house_call(h, run, 0, "run.again", "{\"state\":{}}", "");
+	next = schedule(h, "f/0")->run;
+	assert_int_not_equal(next, run);
+	assert_non_null(core_schedule_open(h->core, schedule(h, "f/0")));
+	to(h, h->now_ms + HOUR);
+	assert_int_equal(fired(h, 0).run, 0);
+	end(h, next);
+	to(h, h->now_ms + HOUR);
+	assert_int_not_equal(fired(h, 0).run, 0);
+}
+
 /* What is due in quiet hours fires once, at their end. */
 static void test_quiet(void **state)
 {
@@ -505,6 +522,7 @@ int main(int argc, char **argv)
 		TEST(test_long_sleep),
 		TEST(test_overlap),
 		TEST(test_overlap_queue),
+		TEST(test_overlap_again),
 		TEST(test_quiet),
 		TEST(test_at),
 		TEST(test_pause),

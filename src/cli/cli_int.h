@@ -203,6 +203,13 @@ int cmd_keys_list(struct cli *c);
 int cmd_keys_revoke(struct cli *c);
 int cmd_log_tail(struct cli *c);
 int cmd_log_verify(struct cli *c);
+int cmd_log_archive(struct cli *c);
+int cmd_log_search(struct cli *c);
+int cmd_backup(struct cli *c);
+int cmd_restore(struct cli *c);
+int cli_resume_restored(struct cli *c);
+/* Events, one a line; `lines`: as JSON. */
+void cli_events(struct cli *c, struct base_jv list, bool lines);
 int cmd_memory_forget(struct cli *c);
 int cmd_memory_get(struct cli *c);
 int cmd_memory_history(struct cli *c);

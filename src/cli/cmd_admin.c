@@ -28,6 +28,29 @@ static int show(struct cli *c, const char *path)
 	return CLI_OK;
 }
 
+/* "disk             12 MiB of 10240 MiB"; red when it is too much. */
+static void put_disk(struct cli *c, struct base_jv disk)
+{
+	struct base_str state = base_jv_str(base_jv_get(disk, "state"));
+	bool ok = base_str_is(state, "ok") || state.len == 0;
+
+	if (base_jv_kind(disk) != BASE_JSON_OBJ)
+		return;
+	cli_put(c, "%s%-16s%s %lld MiB", cli_paint(c, "dim"), "disk", cli_paint(c, "off"),
+		(long long)base_jv_int(base_jv_get(disk, "used"), 0) >> 20);
+	if (base_jv_int(base_jv_get(disk, "quota"), 0))
+		cli_put(c, " of %lld MiB", (long long)base_jv_int(base_jv_get(disk, "quota"), 0) >> 20);
+	if (!ok)
+		cli_put(c, "  %s%s%s", cli_paint(c, "red"),
+			base_str_is(state, "full")
+				? "the disk is full: new work is refused, flows stand still"
+			: base_str_is(state, "over")
+				? "over its quota: new work is refused; aios log archive"
+				: "soon at its quota: aios log archive, or a larger log.quota",
+			cli_paint(c, "off"));
+	cli_put(c, "\n");
+}
+
 int cmd_status(struct cli *c)
 {
 	static const char *const columns[] = {"PROCESS=process", "STATE=state", ">PID=pid", ">STARTS=starts",
@@ -42,13 +65,14 @@ int cmd_status(struct cli *c)
 		return r;
 	if (!cli_print_json(c, &a)) {
 		while (base_jv_next(a.root, &it, &key, &v)) {
-			if (base_jv_kind(v) == BASE_JSON_ARR)
+			if (base_jv_kind(v) == BASE_JSON_ARR || base_jv_kind(v) == BASE_JSON_OBJ)
 				continue;
 			cli_put(c, "%s%-16.*s%s ", cli_paint(c, "dim"), BASE_STR_ARG(key),
 				cli_paint(c, "off"));
 			cli_cell(&c->out, key, v);
 			cli_put(c, "\n");
 		}
+		put_disk(c, base_jv_get(a.root, "disk"));
 		cli_put(c, "\n");
 		cli_table(c, base_jv_get(a.root, "processes"), columns);
 		if (base_jv_bool(base_jv_get(a.root, "frozen"), false))
@@ -130,7 +154,7 @@ static void on_event(struct cli *c, struct base_str data)
 }
 
 /* With -f and --json too, one event a line. */
-static void put_events(struct cli *c, struct base_jv list, bool lines)
+void cli_events(struct cli *c, struct base_jv list, bool lines)
 {
 	struct base_jv_iter it = {0};
 	struct base_str key;
@@ -159,7 +183,7 @@ int cmd_log_tail(struct cli *c)
 	if (r != 0)
 		return r;
 	if (cli_flag(c, "follow") || !cli_print_json(c, &a))
-		put_events(c, cli_list(a.root, "events"), c->json);
+		cli_events(c, cli_list(a.root, "events"), c->json);
 	snprintf(after, sizeof(after), "%lld", (long long)base_jv_int(base_jv_get(a.root, "last"), 0));
 	cli_answer_done(&a);
 	cli_flush(c);

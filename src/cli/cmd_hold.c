@@ -11,6 +11,10 @@ int cmd_pause(struct cli *c)
 
 int cmd_resume(struct cli *c)
 {
+	if (cli_flag(c, "restored"))
+		return cli_resume_restored(c);
+	if (c->arg_count == 0)
+		return cli_usage(c, "say which run, or --restored");
 	return cli_act(c, cli_path(c, "/v1/runs/", c->args[0], "/resume"), "resumed");
 }
 

@@ -175,10 +175,16 @@ static const char *port_for(struct cli *c)
 
 static void become_aiosd(struct cli *c, const char *path, const char *port)
 {
-	if (port)
-		execl(path, "aiosd", "--workspace", c->workspace, "--port", port, (char *)NULL);
-	else
-		execl(path, "aiosd", "--workspace", c->workspace, (char *)NULL);
+	const char *argv[8] = {"aiosd", "--workspace", c->workspace};
+	size_t n = 3;
+
+	if (port) {
+		argv[n++] = "--port";
+		argv[n++] = port;
+	}
+	if (cli_flag(c, "restored"))
+		argv[n] = "--restored";
+	execv(path, (char *const *)(uintptr_t)argv);
 }
 
 static int open_log(struct cli *c)

@@ -308,6 +308,11 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_SECRETS] = engine_op_vault,
 	[WIRE_OP_SECRET_SET] = engine_op_vault,
 	[WIRE_OP_SECRET_REMOVE] = engine_op_vault,
+	[WIRE_OP_LOG_ARCHIVE] = engine_op_log_archive,
+	[WIRE_OP_LOG_SEARCH] = engine_op_log_search,
+	[WIRE_OP_BACKUP] = engine_op_backup,
+	[WIRE_OP_BACKUP_STATE] = engine_op_backup,
+	[WIRE_OP_RESTORED_RESUME] = engine_op_restored_resume,
 	[WIRE_OP_LOG_VERIFY] = engine_op_log_verify,
 	[WIRE_OP_VIEWS_REBUILD] = engine_op_views_rebuild,
 	[WIRE_OP_VIEWS_DUMP] = engine_op_views,
@@ -374,7 +379,7 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 	if (in->last_event_id.len)
 		q->has_last_event = base_str_u64(in->last_event_id, &q->last_event) == 0;
 	q->body = in->body;
-	if (!engine_again(e, q))
+	if (!engine_disk_refuses(e, q) && !engine_again(e, q))
 		engine_op(q->op)(e, q);
 }
 

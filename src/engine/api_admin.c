@@ -60,6 +60,10 @@ void engine_op_status(struct engine *e, struct engine_req *q)
 	base_jw_mint(&w, "views_seq", (int64_t)e->views_at);
 	base_jw_mint(&w, "loaded_runs", (int64_t)engine_flows_count(e));
 	base_jw_mint(&w, "calls_in_flight", (int64_t)engine_effects_count(e));
+	base_jw_mint(&w, "archived", (int64_t)core_archived(e->core));
+	if (core_restored_held(e->core, NULL, 0))
+		base_jw_mint(&w, "held_by_restore", (int64_t)core_restored_held(e->core, NULL, 0));
+	engine_disk_put(e, &w);
 	base_jw_key(&w, "processes");
 	base_jw_arr(&w);
 	for (size_t i = 0; i < e->proc_count; i++)

@@ -76,6 +76,8 @@ enum engine_timer {
 	ENGINE_TIMER_SNAPSHOT,
 	ENGINE_TIMER_VIEWS,
 	ENGINE_TIMER_TRIAL, /* id: of the trial whose watchdog it is, or 0: go on */
+	ENGINE_TIMER_KEEP,  /* id 1: once more, besides the regular ones */
+	ENGINE_TIMER_ANCHOR,
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
@@ -582,6 +584,34 @@ void engine_streams_done(struct engine *e);
 
 /* --- the whole --- */
 
+/* --- housekeeping --- */
+
+/* In the log's folder: it was restored from a backup, and has not begun its new epoch. */
+#define ENGINE_RESTORED "restored"
+/* keep.c: archive, retention, disk */
+int engine_keep_init(struct engine *e) __attribute__((warn_unused_result));
+void engine_keep_start(struct engine *e);
+void engine_keep_due(struct engine *e, uint64_t once);
+void engine_keep_settle(struct engine *e); /* waits for its threads, before the log is closed */
+void engine_keep_done(struct engine *e);
+/* disk.c */
+void engine_disk_full(struct engine *e);			  /* gives up the reserve */
+bool engine_disk_stands(const struct engine *e);		  /* flows and timers wait for room */
+bool engine_disk_refuses(struct engine *e, struct engine_req *q); /* new work: q is answered */
+void engine_disk_put(const struct engine *e, struct base_jw *w);  /* "disk":{…} */
+/* anchor.c: -ESTALE with a text when the log is older than it was. */
+int engine_anchor_check(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_anchor_due(struct engine *e);
+void engine_anchor_later(struct engine *e);
+/* api_keep.c */
+void engine_op_log_archive(struct engine *e, struct engine_req *q);
+void engine_op_log_search(struct engine *e, struct engine_req *q);
+void engine_op_backup(struct engine *e, struct engine_req *q);
+void engine_op_restored_resume(struct engine *e, struct engine_req *q);
+/* stream.c: appends {"seq","type","at",…} */
+void engine_put_event(struct base_buf *b, uint64_t seq, const struct core_record *rec);
+
+struct engine_keep;
 struct engine_verify;
 struct engine_trials;
 struct engine_fold;
@@ -609,6 +639,7 @@ struct engine_options {
 	unsigned workers;    /* 0: as configured */
 	int64_t evict_ms;    /* an idle run leaves its worker's memory after this */
 	uint64_t fold_after; /* events behind the last snapshot: a new one is made */
+	bool restored;	     /* takes the log as restored from a backup */
 };
 
 struct engine_sessions;
@@ -695,6 +726,7 @@ struct engine {
 	struct engine_verify *verify; /* one that is running */
 	struct engine_fold *fold;
 	struct engine_trials *trials;
+	struct engine_keep *keep;
 	struct engine_agains *agains;
 };
 

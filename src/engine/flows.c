@@ -557,7 +557,7 @@ void engine_flows_pump(struct engine *e)
 	struct engine_replay *y, *next;
 
 	e->loads_left = e->ticking ? ENGINE_LOADS_MAX / 8 : ENGINE_LOADS_MAX; /* time does not wait */
-	if (e->degraded || e->stopping)
+	if (e->degraded || e->stopping || engine_disk_stands(e))
 		return;
 	for (y = e->replays; y; y = next) {
 		struct engine_run *r = y->run;

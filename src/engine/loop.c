@@ -59,6 +59,12 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_TRIAL:
 		engine_trials_timer(e, t->id);
 		break;
+	case ENGINE_TIMER_KEEP:
+		engine_keep_due(e, t->id);
+		break;
+	case ENGINE_TIMER_ANCHOR:
+		engine_anchor_due(e);
+		break;
 	case ENGINE_TIMER_SNAPSHOT:
 		engine_fold_check(e, true);
 		break;
@@ -73,7 +79,7 @@ static void run_timers(struct engine *e)
 		base_heap_pop(e->timers, &t);
 		timer_due(e, &t);
 	}
-	if (core_next_due(e->core) != INT64_MAX)
+	if (!engine_disk_stands(e) && core_next_due(e->core) != INT64_MAX)
 		engine_tick(e);
 }
 
@@ -83,7 +89,7 @@ static void arm(struct engine *e)
 	struct base_heap_item t;
 	int64_t when = base_heap_peek(e->timers, &t) ? t.when : INT64_MAX, due;
 
-	due = e->degraded || e->stopping ? INT64_MAX : core_next_due(e->core);
+	due = e->degraded || e->stopping || engine_disk_stands(e) ? INT64_MAX : core_next_due(e->core);
 	if (due != INT64_MAX) {
 		int64_t in = due - engine_wall_ms();
 
@@ -164,7 +170,9 @@ static void finish(struct engine *e)
 		engine_procs_flush(e);
 	}
 	engine_fold_settle(e);
+	engine_keep_settle(e);
 	engine_commit_wait(e);
+	engine_anchor_due(e);
 	if (!e->degraded && e->exit_code == 0 && engine_snapshot(e, &err) < 0)
 		engine_note(2, "no snapshot: %s", err.text);
 }
@@ -172,6 +180,8 @@ static void finish(struct engine *e)
 static void close_all(struct engine *e)
 {
 	engine_fold_done(e);
+	engine_keep_settle(e);
+	engine_keep_done(e);
 	engine_procs_done(e);
 	engine_trials_done(e);
 	engine_verify_done(e);
@@ -229,7 +239,8 @@ static int open_all(struct engine *e, struct base_err *err)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	base_buf_init(&e->scratch, 64 << 20);
 	if (engine_flows_init(e) < 0 || engine_effects_init(e) < 0 || base_idmap_new(&e->asks) < 0 ||
-		engine_api_init(e) < 0 || engine_fold_init(e) < 0 || engine_trials_init(e) < 0)
+		engine_api_init(e) < 0 || engine_fold_init(e) < 0 || engine_trials_init(e) < 0 ||
+		engine_keep_init(e) < 0)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	rc = engine_procs_early(e, err);
 	if (rc < 0)
@@ -242,6 +253,9 @@ static int open_all(struct engine *e, struct base_err *err)
 	rc = engine_commit_init(e, err);
 	if (rc < 0)
 		return rc;
+	rc = engine_anchor_check(e, err);
+	if (rc < 0)
+		return rc;
 	rc = engine_recover(e, err);
 	if (rc < 0)
 		return rc;
@@ -249,7 +263,10 @@ static int open_all(struct engine *e, struct base_err *err)
 		e->opt.port = port_of(e);
 	if (!e->opt.workers)
 		e->opt.workers = workers_of(e);
-	return engine_procs_start(e, err);
+	rc = engine_procs_start(e, err);
+	if (rc == 0)
+		engine_keep_start(e);
+	return rc;
 }
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

@@ -3,12 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/backup.h"
 #include "engine/engine_int.h"
 
 static int usage(void)
 {
 	fputs("usage: aiosd --workspace DIR [--port N] [--workers N] [--fold-after EVENTS] [--evict-after "
-	      "MS]\n"
+	      "MS] [--restored]\n"
+	      "       aiosd --verify-backup DIR\n"
+	      "       aiosd --restore DIR --workspace NEW\n"
 	      "Runs a workspace in the foreground. `aios up` starts it in the background.\n",
 		stderr);
 	return 2;
@@ -24,8 +27,28 @@ static int number(const char *s, int max, int *ret)
 	return 0;
 }
 
+/* One line of JSON on stdout; what went wrong on stderr. */
+static int with_backup(const char *dir, const char *workspace)
+{
+	struct backup_progress at = {.part = ""};
+	struct backup_info info;
+	struct base_err err = {0};
+	int rc = workspace ? backup_restore(dir, workspace, &at, &info, &err)
+			   : backup_verify(dir, &at, &info, &err);
+
+	if (rc < 0) {
+		fprintf(stderr, "aiosd: %s\n", err.text[0] ? err.text : strerror(-rc));
+		return 1;
+	}
+	printf("{\"ok\":true,\"seq\":%llu,\"files\":%llu,\"bytes\":%llu,\"made_ms\":%lld,\"with_key\":%s}\n",
+		(unsigned long long)info.seq, (unsigned long long)info.files, (unsigned long long)info.bytes,
+		(long long)info.made_ms, info.has_key ? "true" : "false");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	const char *verify = NULL, *restore = NULL;
 	struct engine_options opt = {.port = -1};
 	struct base_err err = {0};
 	int rc, workers = 0, fold = ENGINE_FOLD_LONG, evict = ENGINE_EVICT_MS;
@@ -33,7 +56,15 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
 
-		if (strcmp(argv[i], "--workspace") == 0 && value)
+		if (strcmp(argv[i], "--restored") == 0) {
+			opt.restored = true;
+			continue;
+		}
+		if (strcmp(argv[i], "--verify-backup") == 0 && value)
+			verify = value;
+		else if (strcmp(argv[i], "--restore") == 0 && value)
+			restore = value;
+		else if (strcmp(argv[i], "--workspace") == 0 && value)
 			opt.workspace = value;
 		else if (strcmp(argv[i], "--port") == 0 && number(value, 65535, &opt.port) == 0)
 			;
@@ -50,7 +81,9 @@ int main(int argc, char **argv)
 	}
 	opt.fold_after = (uint64_t)fold;
 	opt.evict_ms = evict;
-	if (!opt.workspace)
+	if (verify || (restore && opt.workspace))
+		return with_backup(verify ? verify : restore, verify ? NULL : opt.workspace);
+	if (!opt.workspace || restore)
 		return usage();
 	rc = engine_run_main(&opt, &err);
 	if (rc < 0)

@@ -1,9 +1,11 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "core/actions.h"
@@ -134,6 +136,7 @@ static int load_state(struct engine *e, struct base_err *err)
 static void close_log(struct engine *e)
 {
 	engine_fold_settle(e);
+	engine_keep_settle(e);
 	engine_verify_settle(e);
 	log_reader_free(e->reader);
 	log_reader_free(e->body_reader);
@@ -165,10 +168,18 @@ static void note_interpreter(struct engine *e)
 			BASE_STR_ARG(now), BASE_STR_ARG(was), open);
 }
 
-static int begin(struct engine *e)
+/* The mark of a restore stays until the epoch that it begins is durable. */
+static void restored_path(const struct engine *e, char *ret, size_t size)
 {
-	struct core_cmd cmd = {
-		.type = CORE_CMD_START, .text = BASE_STR(ENGINE_VERSION), .name = engine_interpreter()};
+	snprintf(ret, size, "%s/" ENGINE_RESTORED, e->paths.log);
+}
+
+static int begin(struct engine *e, bool restored)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_START,
+		.text = BASE_STR(ENGINE_VERSION),
+		.name = engine_interpreter(),
+		.base = restored};
 	struct base_str names[ENGINE_ZONES_MAX];
 	struct engine_zones zones = {.count = 0};
 	size_t n = core_zone_names(e->core, names, ENGINE_ZONES_MAX);
@@ -185,8 +196,45 @@ static int begin(struct engine *e)
 	return rc;
 }
 
+static int begin_again(struct engine *e, struct base_err *err)
+{
+	int rc;
+
+	engine_resume(e);
+	rc = begin(e, false);
+	if (rc < 0)
+		return base_err_set(err, rc, "cannot begin: %s", strerror(-rc));
+	engine_commit_start(e, true);
+	return 0;
+}
+
+/* What may not go on is held before anything runs. */
+static int begin_restored(struct engine *e, struct base_err *err)
+{
+	char path[PATH_MAX];
+	int rc = begin(e, true);
+
+	if (rc == 0) {
+		engine_commit_wait(e);
+		rc = e->degraded ? -EIO : 0;
+	}
+	if (rc < 0)
+		return base_err_set(err, rc, "cannot begin after the restore: %s", strerror(-rc));
+	restored_path(e, path, sizeof(path));
+	unlink(path);
+	engine_note(2,
+		"this log was restored: %zu runs are held until you let them go on (aios gates; aios resume "
+		"RUN; aios resume "
+		"--restored)",
+		core_restored_held(e->core, NULL, 0));
+	engine_resume(e);
+	return 0;
+}
+
 int engine_recover(struct engine *e, struct base_err *err)
 {
+	char path[PATH_MAX];
+	bool restored;
 	int rc = open_readers(e, err);
 
 	if (rc == 0)
@@ -194,12 +242,9 @@ int engine_recover(struct engine *e, struct base_err *err)
 	if (rc < 0)
 		return rc;
 	engine_config_load(e);
-	engine_resume(e);
-	rc = begin(e);
-	if (rc < 0)
-		return base_err_set(err, rc, "cannot begin: %s", strerror(-rc));
-	engine_commit_start(e, true);
-	return 0;
+	restored_path(e, path, sizeof(path));
+	restored = e->opt.restored || access(path, F_OK) == 0;
+	return restored ? begin_restored(e, err) : begin_again(e, err);
 }
 
 int engine_snapshot(struct engine *e, struct base_err *err)
@@ -264,6 +309,8 @@ void engine_degrade(struct engine *e, int code, const char *why)
 	struct base_err err = {0};
 	int rc;
 
+	if (code == -ENOSPC)
+		engine_disk_full(e);
 	engine_note(3, "the log cannot be written: %s; new work is refused until it can", why);
 	e->degraded = true;
 	snprintf(e->degraded_why, sizeof(e->degraded_why), "%s",
@@ -296,7 +343,7 @@ void engine_degraded_retry(struct engine *e)
 	e->degraded = false;
 	engine_effects_replay(e);
 	engine_resume(e);
-	if (begin(e) == 0)
+	if (begin(e, false) == 0)
 		engine_commit_wait(e);
 	if (e->degraded)
 		return;

@@ -25,8 +25,7 @@ struct engine_streams {
 	struct stream *first;
 };
 
-/* Appends {"seq","type","at",…} */
-static void put_event(struct base_buf *b, uint64_t seq, const struct core_record *rec)
+void engine_put_event(struct base_buf *b, uint64_t seq, const struct core_record *rec)
 {
 	const char *name = core_event_name(rec->type);
 	size_t mark;
@@ -73,7 +72,7 @@ static bool list_one(void *userdata, uint64_t seq, const struct core_record *rec
 	if (!l->first)
 		base_buf_char(l->b, ',');
 	l->first = false;
-	put_event(l->b, seq, rec);
+	engine_put_event(l->b, seq, rec);
 	return true;
 }
 
@@ -135,7 +134,7 @@ static bool stream_one(void *userdata, uint64_t seq, const struct core_record *r
 	if (b->len > CHUNK_HIGH)
 		return false;
 	base_buf_printf(b, "id: %llu\nevent: %s\ndata: ", (unsigned long long)seq, name ? name : "unknown");
-	put_event(b, seq, rec);
+	engine_put_event(b, seq, rec);
 	base_buf_cstr(b, "\n\n");
 	return true;
 }

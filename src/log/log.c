@@ -120,7 +120,7 @@ void log_close(struct log *l)
 		l->ops->close(l);
 }
 
-static void head(const struct log *l, uint64_t *ret_seq, struct base_hash *ret_chain)
+void log_head(const struct log *l, uint64_t *ret_seq, struct base_hash *ret_chain)
 {
 	/* The lock is the one part of a log that its readers change. */
 	struct log *m = (struct log *)(uintptr_t)l;
@@ -131,12 +131,17 @@ static void head(const struct log *l, uint64_t *ret_seq, struct base_hash *ret_c
 	pthread_mutex_unlock(&m->head_lock);
 }
 
+const char *log_id(const struct log *l)
+{
+	return l->id;
+}
+
 uint64_t log_last_seq(const struct log *l)
 {
 	struct base_hash chain;
 	uint64_t seq;
 
-	head(l, &seq, &chain);
+	log_head(l, &seq, &chain);
 	return seq;
 }
 
@@ -145,7 +150,7 @@ struct base_hash log_last_chain(const struct log *l)
 	struct base_hash chain;
 	uint64_t seq;
 
-	head(l, &seq, &chain);
+	log_head(l, &seq, &chain);
 	return chain;
 }
 

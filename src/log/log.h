@@ -39,7 +39,10 @@ int log_open_memory(struct log **ret, struct base_err *err) __attribute__((warn_
 void log_close(struct log *l);
 
 uint64_t log_last_seq(const struct log *l); /* 0: empty */
+/* What tells this log from all others (32 hex digits); a copy of its files has the same. Empty in memory. */
+const char *log_id(const struct log *l);
 struct base_hash log_last_chain(const struct log *l);
+void log_head(const struct log *l, uint64_t *ret_seq, struct base_hash *ret_chain); /* both, of one moment */
 
 /*
  * Appends one commit and its bodies and makes them durable, all or nothing. first_seq must be log_last_seq + 1
@@ -109,6 +112,16 @@ int log_archive_make(struct log_reader *r, const struct log_archive_plan *p, str
 	struct base_err *err) __attribute__((warn_unused_result));
 /* Lets the thread that appends delete, bit by bit, what is archived up to seq. Any thread. */
 void log_archive_release(struct log *l, uint64_t seq);
+
+/*
+ * Copies the database of the log in `dir` (not its archive and snapshots) into to_dir/log.db, which must not exist: the
+ * log as it is at one moment, while it is appended to. On any thread. Not durable yet. progress may be NULL.
+ */
+int log_copy(const char *dir, const char *to_dir,
+	void (*progress)(void *userdata, uint64_t done, uint64_t total), void *userdata, struct base_err *err)
+	__attribute__((warn_unused_result));
+/* A log that nobody has open gets a new id when it is opened next: it goes its own way from here. */
+int log_forget_id(const char *dir, struct base_err *err) __attribute__((warn_unused_result));
 
 /* Snapshots: files beside the log, written to a temporary name, synced, renamed. The newest two are kept. */
 int log_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state, struct base_str data,

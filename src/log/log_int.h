@@ -49,6 +49,7 @@ struct log {
 	pthread_mutex_t head_lock; /* the head is read by other threads than the one that appends */
 	uint64_t last_seq;
 	struct base_hash last_chain;
+	char id[33];
 	/* The archive (archive.c): the first events, whose commits are in files and need not be in the backend. */
 	char *archive_dir; /* NULL: none */
 	struct log_segment **segments;

@@ -363,6 +363,20 @@ static int row_commit(sqlite3_stmt *st, const char *path, struct log_commit *ret
 	return 0;
 }
 
+/* Made at the first opening. */
+static int load_id(struct store *s, struct base_err *err)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = exec(s->db, "INSERT OR IGNORE INTO meta VALUES('id', lower(hex(randomblob(16))))");
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'id'", -1, &st, NULL);
+	if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW && sqlite3_column_text(st, 0))
+		snprintf(s->log.id, sizeof(s->log.id), "%s", (const char *)sqlite3_column_text(st, 0));
+	sqlite3_finalize(st);
+	return rc == SQLITE_OK ? 0 : fail(s->db, rc, s->path, err);
+}
+
 /* The first commit that is still in the database. */
 static int open_archive(struct store *s, struct base_err *err)
 {
@@ -818,6 +832,8 @@ int log_open_sqlite(const char *dir, struct log **ret, struct base_err *err)
 		r = take_lock(s, err);
 	if (r == 0)
 		r = open_writer(s, err);
+	if (r == 0)
+		r = load_id(s, err);
 	if (r == 0)
 		r = open_archive(s, err);
 	if (r == 0)

@@ -224,6 +224,17 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
 
+/* Its retention is over: what is shown of it goes. Figures (charges, outcomes), memory and the log keep what they have. */
+static void run_forgotten(const struct at *at, const struct core_run_forgotten *e)
+{
+	static const char *const gone[] = {"DELETE FROM steps WHERE run=?1", "DELETE FROM gates WHERE run=?1",
+		"DELETE FROM signals WHERE run=?1", "DELETE FROM logs WHERE run=?1",
+		"DELETE FROM runs WHERE run=?1"};
+
+	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++)
+		views_run(at->v, gone[i], "i", (int64_t)e->run);
+}
+
 /* It goes on with another version; a parked one is resumed in the same decision. */
 static void run_moved(const struct at *at, const struct core_run_moved *e)
 {
@@ -651,6 +662,9 @@ static void work(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_STEP_UNDONE:
 		step_undone(at, &e->step_undone);
+		break;
+	case CORE_EV_RUN_FORGOTTEN:
+		run_forgotten(at, &e->run_forgotten);
 		break;
 	case CORE_EV_STEP_CALLED:
 		step_called(at, &e->step_called, body);

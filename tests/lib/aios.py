@@ -71,7 +71,8 @@ class Aios:
     def start(self, env=None, *args):
         log = open(self.home / "aiosd.log", "ab")
         self.daemon = subprocess.Popen([self.bin / "aiosd", "--workspace", self.dir, "--port", "0", *args], stdout=log,
-                                       stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+                                       stderr=log, stdin=subprocess.DEVNULL,
+                                       env={**os.environ, "XDG_STATE_HOME": str(self.home / "state"), **(env or {})})
         log.close()
         until(self.answers, 20, what="aiosd's first answer")
         return self

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "core/actions.h"
 
 /*
  * From the log to a state and back.
@@ -20,24 +19,6 @@
  *
  * R2 After a commit that failed, state and log agree again before anything else is decided.
  */
-
-int engine_core_new(struct core **ret, struct base_err *err)
-{
-	struct core *c;
-	int rc = core_new(&c);
-
-	if (rc < 0)
-		return base_err_set(err, rc, "out of memory");
-	for (size_t i = 0; i < core_actions_count; i++) {
-		rc = core_catalogue_add(c, core_actions[i], err);
-		if (rc < 0) {
-			core_free(c);
-			return rc;
-		}
-	}
-	*ret = c;
-	return 0;
-}
 
 struct fold {
 	struct core *core;
@@ -327,6 +308,8 @@ void engine_degrade(struct engine *e, int code, const char *why)
 		return;
 	}
 	engine_config_load(e);
+	e->views_live =
+		false; /* the commit that failed may be in the log all the same: it comes from there */
 	engine_waiters_check(e);
 	engine_timer_add(e, ENGINE_TIMER_DEGRADED, 0, RETRY_MS);
 }

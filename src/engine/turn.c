@@ -222,6 +222,7 @@ int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret
 
 	if (e->degraded)
 		return -ENOSPC;
+	engine_point("decide");
 	base_arena_reset(e->arena);
 	cmd->now_ms = engine_wall_ms();
 	if (cmd->now_ms < last)

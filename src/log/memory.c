@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "log/disk.h"
 #include "log/log_int.h"
 
 enum { SNAPSHOTS = 2 };
@@ -24,8 +25,9 @@ struct snapshot {
 	size_t len;
 };
 
-struct memory {
-	struct log log;
+/* What is on the disk. */
+struct log_disk {
+	struct log_disk_world world;
 	pthread_mutex_t lock; /* everything below */
 	struct log_commit **commits;
 	size_t count;
@@ -34,9 +36,15 @@ struct memory {
 	struct snapshot snapshots[SNAPSHOTS]; /* newest first */
 };
 
-static struct memory *memory_of(struct log *l)
+struct memory {
+	struct log log;
+	struct log_disk *disk;
+	bool own; /* the disk goes with the log */
+};
+
+static struct log_disk *disk_of(struct log *l)
 {
-	return (struct memory *)l;
+	return ((struct memory *)l)->disk;
 }
 
 static struct base_str hash_key(const struct base_hash *h)
@@ -44,29 +52,39 @@ static struct base_str hash_key(const struct base_hash *h)
 	return (struct base_str){(const char *)h->b, sizeof(h->b)};
 }
 
-static void memory_close(struct log *l)
+void log_disk_free(struct log_disk *d)
 {
-	struct memory *m = memory_of(l);
 	struct base_str key = BASE_STR_NONE;
 	void *body;
 
-	for (size_t i = 0; i < m->count; i++)
-		free(m->commits[i]);
-	free(m->commits);
-	if (m->bodies)
-		while (base_names_seek(m->bodies, BASE_STR_NONE, true, &key, &body)) {
-			base_names_remove(m->bodies, key);
+	if (!d)
+		return;
+	for (size_t i = 0; i < d->count; i++)
+		free(d->commits[i]);
+	free(d->commits);
+	if (d->bodies)
+		while (base_names_seek(d->bodies, BASE_STR_NONE, true, &key, &body)) {
+			base_names_remove(d->bodies, key);
 			free(body);
 		}
-	base_names_free(m->bodies);
+	base_names_free(d->bodies);
 	for (size_t i = 0; i < SNAPSHOTS; i++)
-		free(m->snapshots[i].data);
-	pthread_mutex_destroy(&m->lock);
+		free(d->snapshots[i].data);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+static void memory_close(struct log *l)
+{
+	struct memory *m = (struct memory *)l;
+
+	if (m->own)
+		log_disk_free(m->disk);
 	log_done(l);
 	free(m);
 }
 
-static int add_body(struct memory *m, uint64_t first_seq, const struct log_body *in)
+static int add_body(struct log_disk *m, uint64_t first_seq, const struct log_body *in)
 {
 	struct body *b;
 
@@ -99,7 +117,8 @@ static struct log_commit *copy_commit(const struct log_commit *c)
 	return copy;
 }
 
-static int add(struct memory *m, const struct log_commit *c, const struct log_body *bodies, size_t body_count)
+static int add(
+	struct log_disk *m, const struct log_commit *c, const struct log_body *bodies, size_t body_count)
 {
 	struct log_commit *copy;
 	int r;
@@ -128,13 +147,21 @@ static int add(struct memory *m, const struct log_commit *c, const struct log_bo
 static int memory_append(struct log *l, const struct log_commit *c, const struct log_body *bodies,
 	size_t body_count, struct base_err *err)
 {
-	struct memory *m = memory_of(l);
-	int r;
+	struct log_disk *m = disk_of(l);
+	int fault = m->world.append ? m->world.append(m->world.userdata, c) : 0, r;
 
+	if (fault < 0)
+		return base_err_set(err, fault, "the disk does not take it");
 	pthread_mutex_lock(&m->lock);
 	r = add(m, c, bodies, body_count);
 	pthread_mutex_unlock(&m->lock);
-	return r < 0 ? base_err_set(err, r, "out of memory for the log") : 0;
+	if (r < 0)
+		return base_err_set(err, r, "out of memory for the log");
+	if (m->world.appended)
+		m->world.appended(m->world.userdata, c);
+	return fault == LOG_DISK_UNCERTAIN
+		       ? base_err_set(err, -EIO, "the disk does not say whether it took it")
+		       : 0;
 }
 
 static int memory_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
@@ -154,7 +181,7 @@ static void memory_reader_free(struct log_reader *r)
 }
 
 /* Index of the first commit with first_seq >= seq. Under the lock. */
-static size_t lower_bound(const struct memory *m, uint64_t seq)
+static size_t lower_bound(const struct log_disk *m, uint64_t seq)
 {
 	size_t lo = 0, hi = m->count;
 
@@ -171,7 +198,7 @@ static size_t lower_bound(const struct memory *m, uint64_t seq)
 
 static int memory_floor(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err)
 {
-	struct memory *m = memory_of(r->log);
+	struct log_disk *m = disk_of(r->log);
 	const struct log_commit *c = NULL;
 	size_t i;
 
@@ -191,7 +218,7 @@ static int memory_floor(struct log_reader *r, uint64_t seq, struct log_commit *r
 static int memory_body(
 	struct log_reader *r, const struct base_hash *hash, struct base_str *ret, struct base_err *err)
 {
-	struct memory *m = memory_of(r->log);
+	struct log_disk *m = disk_of(r->log);
 	const struct body *b;
 
 	pthread_mutex_lock(&m->lock);
@@ -206,7 +233,7 @@ static int memory_body(
 static int memory_each(
 	struct log_reader *r, uint64_t first, log_each_fn fn, void *userdata, struct base_err *err)
 {
-	struct memory *m = memory_of(r->log);
+	struct log_disk *m = disk_of(r->log);
 	size_t i;
 	int rc;
 
@@ -228,7 +255,7 @@ static int memory_each(
 
 static int memory_each_body(struct log_reader *r, log_body_fn fn, void *userdata, struct base_err *err)
 {
-	struct memory *m = memory_of(r->log);
+	struct log_disk *m = disk_of(r->log);
 	struct base_str key = BASE_STR_NONE;
 	bool inclusive = true;
 	void *v;
@@ -254,10 +281,14 @@ static int memory_each_body(struct log_reader *r, log_body_fn fn, void *userdata
 static int memory_snapshot_put(struct log *l, uint64_t seq, const struct base_hash *state,
 	struct base_str data, struct base_err *err)
 {
-	struct memory *m = memory_of(l);
-	char *copy = malloc(data.len ? data.len : 1);
+	struct log_disk *m = disk_of(l);
+	int fault = m->world.snapshot ? m->world.snapshot(m->world.userdata, seq) : 0;
+	char *copy;
 
 	(void)state;
+	if (fault < 0)
+		return base_err_set(err, fault, "the disk does not take the snapshot");
+	copy = malloc(data.len ? data.len : 1);
 	if (!copy)
 		return base_err_set(err, -ENOMEM, "out of memory for a snapshot");
 	if (data.len)
@@ -273,7 +304,7 @@ static int memory_snapshot_put(struct log *l, uint64_t seq, const struct base_ha
 static int memory_snapshot_get(struct log *l, uint64_t max_seq, uint64_t *ret_seq, char **ret_data,
 	size_t *ret_len, struct base_err *err)
 {
-	struct memory *m = memory_of(l);
+	struct log_disk *m = disk_of(l);
 	int rc = -ENOENT;
 
 	pthread_mutex_lock(&m->lock);
@@ -312,21 +343,57 @@ static const struct log_ops memory_ops = {
 	.snapshot_get = memory_snapshot_get,
 };
 
-int log_open_memory(struct log **ret, struct base_err *err)
+int log_disk_new(const struct log_disk_world *w, struct log_disk **ret)
+{
+	struct log_disk *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	if (w)
+		d->world = *w;
+	pthread_mutex_init(&d->lock, NULL);
+	if (base_names_new(&d->bodies) < 0) {
+		log_disk_free(d);
+		return -ENOMEM;
+	}
+	*ret = d;
+	return 0;
+}
+
+int log_open_disk(struct log_disk *d, struct log **ret, struct base_err *err)
 {
 	struct memory *m = calloc(1, sizeof(*m));
+	struct base_hash before = {0};
+	int rc = m ? log_init(&m->log, &memory_ops) : -ENOMEM;
 
-	if (!m)
-		return base_err_set(err, -ENOMEM, "out of memory for the log");
-	if (log_init(&m->log, &memory_ops) < 0) {
+	if (rc < 0) {
 		free(m);
 		return base_err_set(err, -ENOMEM, "out of memory for the log");
 	}
-	pthread_mutex_init(&m->lock, NULL);
-	if (base_names_new(&m->bodies) < 0) {
+	m->disk = d;
+	if (d->count > 1)
+		before = d->commits[d->count - 2]->chain;
+	if (d->count)
+		rc = log_set_head(&m->log, d->commits[d->count - 1], &before);
+	if (rc < 0) {
 		memory_close(&m->log);
-		return base_err_set(err, -ENOMEM, "out of memory for the log");
+		return base_err_set(err, rc, "out of memory for the log");
 	}
 	*ret = &m->log;
 	return 0;
+}
+
+int log_open_memory(struct log **ret, struct base_err *err)
+{
+	struct log_disk *d;
+	int rc = log_disk_new(NULL, &d);
+
+	if (rc < 0)
+		return base_err_set(err, rc, "out of memory for the log");
+	rc = log_open_disk(d, ret, err);
+	if (rc < 0)
+		log_disk_free(d);
+	else
+		((struct memory *)*ret)->own = true;
+	return rc;
 }

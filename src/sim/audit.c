@@ -1,0 +1,481 @@
+#include "sim/sim_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A second reading of the log: each commit as it becomes durable, by rules that share nothing with the core but the
+ * codec. What the log must never say is found here, and everything else that is checked asks here what is durable.
+ */
+
+static void broken(struct sim *s, const char *invariant, const char *what, uint64_t run, uint32_t step)
+{
+	sim_broken(s, SIM_SAFETY, invariant, "event %llu: %s (run %llu, step %u)",
+		(unsigned long long)s->audit.seq, what, (unsigned long long)run, step);
+}
+
+int sim_audit_init(struct sim *s)
+{
+	struct sim_audit *a = &s->audit;
+
+	return base_idmap_new(&a->runs) < 0 || base_idmap_new(&a->gates) < 0 || base_idmap_new(&a->tokens) < 0 ||
+			       base_names_new(&a->keys) < 0 || base_names_new(&a->effects) < 0
+		       ? -1
+		       : 0;
+}
+
+struct sim_run_seen *sim_run_seen(struct sim *s, uint64_t run)
+{
+	return base_idmap_get(s->audit.runs, run);
+}
+
+struct sim_gate_seen *sim_gate_seen(struct sim *s, uint64_t gate)
+{
+	return base_idmap_get(s->audit.gates, gate);
+}
+
+bool sim_token_seen(struct sim *s, uint64_t token)
+{
+	return base_idmap_get(s->audit.tokens, token) != NULL;
+}
+
+static void list_add(struct sim *s, uint64_t **list, size_t *count, size_t *size, uint64_t id)
+{
+	if (*count == *size) {
+		uint64_t *more;
+
+		*size = *count ? *count * 2 : 64;
+		more = sim_alloc(s, *size * sizeof(*more));
+		if (*count)
+			memcpy(more, *list, *count * sizeof(*more));
+		*list = more;
+	}
+	(*list)[(*count)++] = id;
+}
+
+static void list_del(uint64_t *list, size_t *count, uint64_t id)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (list[i] == id) {
+			memmove(list + i, list + i + 1, (*count - i - 1) * sizeof(*list));
+			(*count)--;
+			return;
+		}
+}
+
+/* --- runs --- */
+
+static void run_started(struct sim *s, const struct core_run_started *ev)
+{
+	struct sim_audit *a = &s->audit;
+	struct sim_run_seen *r = sim_alloc(s, sizeof(*r)), *parent;
+	const struct sim_run_seen *other = ev->key.len ? base_names_get(a->keys, ev->key) : NULL;
+
+	if (sim_run_seen(s, ev->run))
+		broken(s, "run.twice", "a run's number is used twice", ev->run, 0);
+	if (other)
+		broken(s, "key.twice", "a second run is started with a key that is known", ev->run, 0);
+	r->run = ev->run;
+	r->parent = ev->parent;
+	r->key = sim_dup(s, ev->key);
+	r->input = ev->input_hash;
+	r->input_text = sim_dup(s, ev->input.data);
+	r->version = ev->version;
+	r->dry = ev->flags & 1;
+	BASE_CHECK(base_idmap_put(a->runs, ev->run, r) == 0);
+	if (ev->key.len)
+		BASE_CHECK(base_names_put(a->keys, ev->key, r) == 0);
+	parent = ev->parent ? sim_run_seen(s, ev->parent) : NULL;
+	if (ev->parent && (!parent || parent->outcome))
+		broken(s, "run.orphan", "a run is started for a parent that does not run", ev->run, 0);
+	list_add(s, &a->open, &a->open_count, &a->open_size, ev->run);
+	a->started++;
+	s->result->runs++;
+}
+
+static struct sim_run_seen *open_run(struct sim *s, uint64_t run, const char *what)
+{
+	struct sim_run_seen *r = sim_run_seen(s, run);
+
+	if (!r)
+		broken(s, "run.unknown", what, run, 0);
+	if (r->outcome)
+		broken(s, "run.over", what, run, 0);
+	return r;
+}
+
+static void run_ended(struct sim *s, const struct core_run_ended *ev)
+{
+	struct sim_run_seen *r = open_run(s, ev->run, "a run ends twice");
+
+	r->outcome = ev->outcome;
+	r->value = sim_dup(s, ev->value.data);
+	if (memmem(ev->value.data.ptr, ev->value.data.len, "fenced", 6))
+		broken(s, "fence", "a run ended as a worker said that did not have it", ev->run, 0);
+	list_del(s->audit.open, &s->audit.open_count, ev->run);
+	s->audit.ended++;
+}
+
+/* --- steps --- */
+
+static struct sim_step_seen *open_step(struct sim *s, uint64_t run, uint32_t step, const char *what)
+{
+	struct sim_run_seen *r = sim_run_seen(s, run);
+
+	if (!r || step >= r->steps)
+		broken(s, "step.unknown", what, run, step);
+	if (r->step[step].ended)
+		broken(s, "step.over", what, run, step);
+	return &r->step[step];
+}
+
+static void end_step(struct sim *s, uint64_t run, uint32_t step, bool ok, struct base_str result)
+{
+	struct sim_step_seen *st = open_step(s, run, step, "a step ends twice");
+	struct sim_run_seen *r = sim_run_seen(s, run);
+
+	st->ended = true;
+	st->ok = ok;
+	/* A key of the flow's own that came to nothing may be used again. */
+	if (!ok && base_str_find(st->key, ':') >= 0)
+		base_names_remove(s->audit.effects, st->key);
+	st->result = sim_dup(s, result);
+	if (r->ended_steps == r->order_size) {
+		uint32_t *more;
+
+		r->order_size = r->order_size ? r->order_size * 2 : 32;
+		more = sim_alloc(s, r->order_size * sizeof(*more));
+		if (r->ended_steps)
+			memcpy(more, r->order, r->ended_steps * sizeof(*more));
+		r->order = more;
+	}
+	r->order[r->ended_steps++] = step;
+}
+
+static struct sim_step_seen *add_step(struct sim *s, struct sim_run_seen *r)
+{
+	if (r->steps == r->size) {
+		struct sim_step_seen *more;
+
+		r->size = r->size ? r->size * 2 : 16;
+		more = sim_alloc(s, r->size * sizeof(*more));
+		if (r->steps)
+			memcpy(more, r->step, r->steps * sizeof(*more));
+		r->step = more;
+	}
+	return &r->step[r->steps++];
+}
+
+/* The policy of the simulation (client.c), once more and from its text: over 100 a person is asked, over 1000 no. */
+static void judge(struct sim *s, const struct core_step_called *ev, const struct sim_step_seen *st)
+{
+	struct base_json *doc = NULL;
+	bool leaves = ev->status == CORE_STEP_SENT || ev->status == CORE_STEP_HELD;
+	int64_t amount;
+
+	if (!base_str_starts(ev->action, BASE_STR("test.")) || base_json_parse(ev->args.data, &doc, NULL) < 0)
+		return;
+	amount = base_jv_int(base_jv_get(base_jv_get(base_json_root(doc), "value"), "amount"), 0);
+	base_json_free(doc);
+	if (amount > 1000 && ev->status != CORE_STEP_FAILED)
+		broken(s, "policy", "what is denied was not refused", ev->run, ev->step);
+	if (amount > 100 && leaves && !ev->approval)
+		broken(s, "policy", "what needs a person was not shown to one", ev->run, ev->step);
+	if (ev->status == CORE_STEP_GATED && !st->gate)
+		broken(s, "policy", "a step is held by no gate", ev->run, ev->step);
+	if (ev->approval) {
+		const struct sim_gate_seen *g = sim_gate_seen(s, ev->approval);
+
+		if (!g || !g->decided || g->run != ev->run ||
+			!(base_str_is(g->answer, "approve") || base_str_is(g->answer, "edit")))
+			broken(s, "approval", "a call leaves by an approval that was not given", ev->run, ev->step);
+	}
+}
+
+static void step_key(struct sim *s, const struct core_step_called *ev)
+{
+	uint64_t *where;
+
+	if (!ev->key.len || ev->status == CORE_STEP_FAILED || ev->status == CORE_STEP_DONE)
+		return;
+	if (base_names_get(s->audit.effects, ev->key))
+		broken(s, "effect.key", "two steps have the same effect key", ev->run, ev->step);
+	where = sim_alloc(s, 2 * sizeof(*where));
+	where[0] = ev->run;
+	where[1] = ev->step;
+	BASE_CHECK(base_names_put(s->audit.effects, ev->key, where) == 0);
+}
+
+static void step_called(struct sim *s, const struct core_step_called *ev, int64_t time_ms)
+{
+	struct sim_run_seen *r = open_run(s, ev->run, "a run that has ended makes a call");
+	struct sim_step_seen *st;
+
+	(void)time_ms;
+	if (ev->step != r->steps)
+		broken(s, "step.gap", "the steps of a run have a gap", ev->run, ev->step);
+	if (memmem(ev->args.data.ptr, ev->args.data.len, "fenced", 6))
+		broken(s, "fence", "a call of a worker counts that does not have the run", ev->run, ev->step);
+	st = add_step(s, r);
+	st->status = ev->status;
+	st->klass = ev->klass;
+	st->action = sim_dup(s, ev->action);
+	st->args = ev->args_hash;
+	st->detail = sim_dup(s, ev->args.data);
+	st->key = sim_dup(s, ev->key);
+	st->gate = ev->gate;
+	st->gated = ev->status == CORE_STEP_GATED;
+	st->due_ms = ev->due_ms;
+	judge(s, ev, st);
+	step_key(s, ev);
+	if (ev->status == CORE_STEP_SENT)
+		st->sent = 1;
+	if (ev->status == CORE_STEP_DONE || ev->status == CORE_STEP_FAILED)
+		end_step(s, ev->run, ev->step, ev->status == CORE_STEP_DONE, ev->result.data);
+}
+
+static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t time_ms)
+{
+	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is sent");
+
+	if (time_ms < st->retry_at_ms || (st->status == CORE_STEP_HELD && time_ms < st->due_ms))
+		broken(s, "timer.early", "it is sent before its time", ev->run, ev->step);
+	if (ev->attempt != st->sent + 1)
+		broken(s, "attempt", "attempts are not counted one by one", ev->run, ev->step);
+	if (st->gated && !st->approved)
+		broken(s, "approval", "it is sent though its gate is not approved", ev->run, ev->step);
+	if (s->audit.frozen && st->klass)
+		broken(s, "freeze", "it is released while aios is frozen", ev->run, ev->step);
+	st->sent = ev->attempt;
+	st->status = CORE_STEP_SENT;
+	st->retry_at_ms = 0;
+	st->over = sim_run_seen(s, ev->run)->outcome != 0;
+}
+
+static void step_done(struct sim *s, const struct core_step_done *ev, int64_t time_ms)
+{
+	const struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step ends twice");
+
+	if (st->status == CORE_STEP_WAITING && st->due_ms && time_ms < st->due_ms &&
+		(base_str_is(st->action, "timer.sleep") || memmem(ev->result.data.ptr, ev->result.data.len, "\"timeout\"", 9)))
+		broken(s, "timer.early", "a wait ends before its time", ev->run, ev->step);
+	end_step(s, ev->run, ev->step, true, ev->result.data);
+}
+
+static void step_retry(struct sim *s, const struct core_step_retry *ev)
+{
+	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is tried again");
+
+	if (st->klass == CORE_ONCE && ev->unknown)
+		broken(s, "doubt", "what may have happened and happens once is to be sent again", ev->run, ev->step);
+	if (st->klass == CORE_LOOKUP && ev->unknown && ev->mode != 1)
+		broken(s, "doubt", "what may have happened is to be sent again, and nobody has asked", ev->run, ev->step);
+	st->status = CORE_STEP_HELD;
+	st->retry_at_ms = ev->at_ms;
+	st->due_ms = 0;
+}
+
+/* --- gates --- */
+
+static void gate_opened(struct sim *s, const struct core_gate_opened *ev)
+{
+	struct sim_gate_seen *g = sim_alloc(s, sizeof(*g));
+
+	if (sim_gate_seen(s, ev->gate))
+		broken(s, "gate.twice", "a gate's number is used twice", ev->run, ev->step);
+	*g = (struct sim_gate_seen){.gate = ev->gate,
+		.run = ev->run,
+		.step = ev->step,
+		.shown = ev->shown,
+		.expires_ms = ev->expires_ms};
+	snprintf(g->kind, sizeof(g->kind), "%.*s", BASE_STR_ARG(ev->kind));
+	BASE_CHECK(base_idmap_put(s->audit.gates, ev->gate, g) == 0);
+	list_add(s, &s->audit.waiting, &s->audit.waiting_count, &s->audit.waiting_size, ev->gate);
+	if (strcmp(g->kind, "retry") == 0 || strcmp(g->kind, "budget") == 0) {
+		struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a gate holds a step that has ended");
+
+		st->gated = true;
+		st->approved = false;
+		st->gate = ev->gate;
+	}
+}
+
+static void gate_decided(struct sim *s, const struct core_gate_decided *ev, int64_t time_ms)
+{
+	struct sim_gate_seen *g = sim_gate_seen(s, ev->gate);
+	struct sim_run_seen *r = g ? sim_run_seen(s, g->run) : NULL;
+
+	if (!g || g->decided)
+		broken(s, "gate.decided", "a gate is decided twice, or was never there", g ? g->run : 0, 0);
+	if (!base_hash_eq(&ev->shown, &g->shown))
+		broken(s, "gate.shown", "what was decided is not what was shown", g->run, g->step);
+	if (base_str_is(ev->by, "time") && (!g->expires_ms || time_ms < g->expires_ms))
+		broken(s, "timer.early", "a gate expires before its time", g->run, g->step);
+	g->decided = true;
+	g->answer = sim_dup(s, ev->answer);
+	list_del(s->audit.waiting, &s->audit.waiting_count, ev->gate);
+	if (r && g->step < r->steps && r->step[g->step].gate == g->gate && base_str_is(ev->answer, "approve")) {
+		r->step[g->step].approved = true;
+		r->step[g->step].retry_at_ms = 0;
+	}
+	if (r && g->step < r->steps && base_str_is(ev->answer, "send"))
+		r->step[g->step].retry_at_ms = 0;
+}
+
+/* --- the whole --- */
+
+static void tokens(struct sim *s, const struct core_record *rec)
+{
+	const char *at = rec->body.ptr, *end = at + rec->body.len;
+
+	while (at < end && (at = memmem(at, (size_t)(end - at), "tok=", 4))) {
+		uint64_t n = 0;
+
+		for (at += 4; at < end && *at >= '0' && *at <= '9'; at++)
+			n = n * 10 + (uint64_t)(*at - '0');
+		if (at < end && *at == ';')
+			BASE_CHECK(base_idmap_put(s->audit.tokens, n, s) == 0);
+	}
+}
+
+static void of_runs(struct sim *s, unsigned type, const union core_event_any *ev)
+{
+	switch (type) {
+	case CORE_EV_RUN_STARTED:
+		run_started(s, &ev->run_started);
+		break;
+	case CORE_EV_RUN_ENDED:
+		run_ended(s, &ev->run_ended);
+		break;
+	case CORE_EV_RUN_PARKED:
+		open_run(s, ev->run_parked.run, "a run that has ended is parked")->parked = true;
+		break;
+	case CORE_EV_RUN_RESUMED:
+		open_run(s, ev->run_resumed.run, "a run that has ended is resumed")->parked = false;
+		break;
+	case CORE_EV_FROZEN:
+		s->audit.frozen = true;
+		break;
+	case CORE_EV_THAWED:
+		s->audit.frozen = false;
+		break;
+	case CORE_EV_ENGINE_STARTED:
+		if (ev->engine_started.epoch != ++s->audit.epoch)
+			broken(s, "epoch", "epochs are not counted one by one", 0, 0);
+		break;
+	default:
+		break;
+	}
+}
+
+static void event(struct sim *s, const struct core_record *rec, const union core_event_any *ev)
+{
+	switch (rec->type) {
+	case CORE_EV_STEP_CALLED:
+		step_called(s, &ev->step_called, rec->time_ms);
+		break;
+	case CORE_EV_STEP_SENT:
+		step_sent(s, &ev->step_sent, rec->time_ms);
+		break;
+	case CORE_EV_STEP_DONE:
+		step_done(s, &ev->step_done, rec->time_ms);
+		break;
+	case CORE_EV_STEP_FAILED:
+		end_step(s, ev->step_failed.run, ev->step_failed.step, false, ev->step_failed.problem);
+		break;
+	case CORE_EV_STEP_RETRY:
+		step_retry(s, &ev->step_retry);
+		break;
+	case CORE_EV_STEP_DOUBT:
+		open_step(s, ev->step_doubt.run, ev->step_doubt.step, "a step that has ended is in doubt")->status =
+			CORE_STEP_DOUBT;
+		break;
+	case CORE_EV_GATE_OPENED:
+		gate_opened(s, &ev->gate_opened);
+		break;
+	case CORE_EV_GATE_DECIDED:
+		gate_decided(s, &ev->gate_decided, rec->time_ms);
+		break;
+	default:
+		of_runs(s, rec->type, ev);
+		break;
+	}
+}
+
+void sim_disk_appended(void *userdata, const struct log_commit *c)
+{
+	struct sim *s = userdata;
+	struct sim_audit *a = &s->audit;
+	union core_event_any ev;
+	struct core_record rec;
+	size_t at = 0;
+
+	if (c->first_seq != a->seq + 1)
+		broken(s, "log.gap", "the log has a gap", 0, 0);
+	while (core_block_next(c->block, &at, &rec) == 1) {
+		a->seq++;
+		if (rec.time_ms < a->time_ms)
+			broken(s, "log.time", "the log's time goes back", 0, 0);
+		a->time_ms = rec.time_ms;
+		if (core_event_get(rec.type, rec.body, &ev) < 0)
+			broken(s, "log.event", "an event does not decode", 0, 0);
+		if (s->opt->verbose)
+			sim_say(s, "  %llu %s", (unsigned long long)a->seq, core_event_name(rec.type));
+		tokens(s, &rec);
+		event(s, &rec, &ev);
+	}
+	if (at != c->block.len || a->seq != c->first_seq + c->count - 1)
+		broken(s, "log.count", "a commit has not the events that it says", 0, 0);
+	sim_shadow(s, c);
+	sim_trace(s, c->chain.b, sizeof(c->chain.b));
+	s->result->events = a->seq;
+}
+
+/* --- frames that leave aiosd --- */
+
+static void effect_leaves(struct sim *s, const struct wire_effect *f)
+{
+	const uint64_t *where = base_names_get(s->audit.effects, f->key);
+	struct base_hash h = base_hash_of(f->args);
+	struct sim_run_seen *r;
+	struct sim_step_seen *st;
+
+	if (!where)
+		sim_broken(s, SIM_SAFETY, "effect.early", "key %.*s leaves before its step is durable",
+			BASE_STR_ARG(f->key));
+	r = sim_run_seen(s, where[0]);
+	st = &r->step[where[1]];
+	if (++st->handed > st->sent)
+		broken(s, "effect.early", "an attempt leaves before its release is durable", where[0], (uint32_t)where[1]);
+	st->handed = st->sent;
+	if (!base_hash_eq(&st->args, &h))
+		broken(s, "effect.args", "what leaves is not what was judged", where[0], (uint32_t)where[1]);
+	if (st->ended)
+		broken(s, "effect.over", "an attempt of a finished step leaves", where[0], (uint32_t)where[1]);
+	if (core_is_frozen(s->engine->core))
+		broken(s, "freeze", "an effect leaves while aios is frozen", where[0], (uint32_t)where[1]);
+	if (f->mode == 0 && r->outcome == CORE_CANCELLED && !st->over)
+		broken(s, "cancel", "an effect leaves for a run that was cancelled before", where[0], (uint32_t)where[1]);
+}
+
+void sim_audit_frame(struct sim *s, struct sim_proc *p, unsigned type, struct base_str body)
+{
+	struct wire_effect effect;
+	struct wire_flow_start start;
+	struct wire_flow_drop drop;
+	struct sim_proc *owner;
+
+	if (type == WIRE_EFFECT && wire_effect_get(body, &effect) == 0) {
+		effect_leaves(s, &effect);
+	} else if (type == WIRE_FLOW_START && wire_flow_start_get(body, &start) == 0) {
+		owner = base_idmap_get(s->owners, start.run);
+		if (owner && owner != p && owner->alive)
+			sim_broken(s, SIM_SAFETY, "fence", "run %llu begins in a second worker",
+				(unsigned long long)start.run);
+		BASE_CHECK(base_idmap_put(s->owners, start.run, p) == 0);
+	} else if (type == WIRE_FLOW_DROP && wire_flow_drop_get(body, &drop) == 0) {
+		if (base_idmap_get(s->owners, drop.run) == p)
+			base_idmap_remove(s->owners, drop.run);
+	}
+}

@@ -56,6 +56,7 @@ struct engine_run {
 	struct engine_run *prev, *next; /* in the queue or the list of idle runs */
 	struct engine_replay *replay;	/* of its journal, while it is under way */
 	bool idle;
+	bool unheard; /* a frame of it was passed over while aiosd stops */
 };
 
 /* A journal on its way to a worker. */
@@ -299,7 +300,8 @@ static void evict(struct engine *e, struct engine_run *r)
 	BASE_CHECK(r->state == LOADED && r->idle);
 	if (e->rest_count == ENGINE_REST_MAX)
 		engine_flows_rest(e);
-	e->rest[e->rest_count++] = r->run;
+	if (!r->unheard)
+		e->rest[e->rest_count++] = r->run;
 	engine_flows_drop(e, r->run);
 }
 
@@ -686,11 +688,28 @@ static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struc
 	decide(e, &cmd);
 }
 
+/* While aiosd stops nothing new begins: what is not recorded is asked for again after the next start. So the run is not at
+ * rest (F4). */
+static void pass_over(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
+{
+	struct wire_flow_call call;
+	struct engine_run *r;
+
+	if (type != WIRE_FLOW_CALL || wire_flow_call_get(body, &call) < 0)
+		return; /* one that ends is not idle before it has been heard */
+	r = run_in(e, p, call.run);
+	if (r)
+		r->unheard = true;
+}
+
 void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
 {
-	/* While aiosd stops nothing new begins: what is not recorded is asked for again after the next start. */
-	if (e->degraded || (e->stopping && type != WIRE_FLOW_IDLE))
+	if (e->degraded)
 		return;
+	if (e->stopping && type != WIRE_FLOW_IDLE) {
+		pass_over(e, p, type, body);
+		return;
+	}
 	if (type == WIRE_FLOW_CALL)
 		on_call(e, p, body);
 	else if (type == WIRE_FLOW_IDLE)

@@ -19,8 +19,9 @@ int sim_audit_init(struct sim *s)
 {
 	struct sim_audit *a = &s->audit;
 
-	return base_idmap_new(&a->runs) < 0 || base_idmap_new(&a->gates) < 0 || base_idmap_new(&a->tokens) < 0 ||
-			       base_names_new(&a->keys) < 0 || base_names_new(&a->effects) < 0
+	return base_idmap_new(&a->runs) < 0 || base_idmap_new(&a->gates) < 0 ||
+			       base_idmap_new(&a->tokens) < 0 || base_names_new(&a->keys) < 0 ||
+			       base_names_new(&a->effects) < 0
 		       ? -1
 		       : 0;
 }
@@ -62,6 +63,12 @@ static void list_del(uint64_t *list, size_t *count, uint64_t id)
 			(*count)--;
 			return;
 		}
+}
+
+/* It was there and is decided, or went with its run. */
+void sim_gate_gone(struct sim *s, uint64_t gate)
+{
+	list_del(s->audit.waiting, &s->audit.waiting_count, gate);
 }
 
 /* --- runs --- */
@@ -189,7 +196,8 @@ static void judge(struct sim *s, const struct core_step_called *ev, const struct
 
 		if (!g || !g->decided || g->run != ev->run ||
 			!(base_str_is(g->answer, "approve") || base_str_is(g->answer, "edit")))
-			broken(s, "approval", "a call leaves by an approval that was not given", ev->run, ev->step);
+			broken(s, "approval", "a call leaves by an approval that was not given", ev->run,
+				ev->step);
 	}
 }
 
@@ -258,7 +266,8 @@ static void step_done(struct sim *s, const struct core_step_done *ev, int64_t ti
 	const struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step ends twice");
 
 	if (st->status == CORE_STEP_WAITING && st->due_ms && time_ms < st->due_ms &&
-		(base_str_is(st->action, "timer.sleep") || memmem(ev->result.data.ptr, ev->result.data.len, "\"timeout\"", 9)))
+		(base_str_is(st->action, "timer.sleep") ||
+			memmem(ev->result.data.ptr, ev->result.data.len, "\"timeout\"", 9)))
 		broken(s, "timer.early", "a wait ends before its time", ev->run, ev->step);
 	end_step(s, ev->run, ev->step, true, ev->result.data);
 }
@@ -268,9 +277,11 @@ static void step_retry(struct sim *s, const struct core_step_retry *ev)
 	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is tried again");
 
 	if (st->klass == CORE_ONCE && ev->unknown)
-		broken(s, "doubt", "what may have happened and happens once is to be sent again", ev->run, ev->step);
+		broken(s, "doubt", "what may have happened and happens once is to be sent again", ev->run,
+			ev->step);
 	if (st->klass == CORE_LOOKUP && ev->unknown && ev->mode != 1)
-		broken(s, "doubt", "what may have happened is to be sent again, and nobody has asked", ev->run, ev->step);
+		broken(s, "doubt", "what may have happened is to be sent again, and nobody has asked",
+			ev->run, ev->step);
 	st->status = CORE_STEP_HELD;
 	st->retry_at_ms = ev->at_ms;
 	st->due_ms = 0;
@@ -293,7 +304,8 @@ static void gate_opened(struct sim *s, const struct core_gate_opened *ev)
 	BASE_CHECK(base_idmap_put(s->audit.gates, ev->gate, g) == 0);
 	list_add(s, &s->audit.waiting, &s->audit.waiting_count, &s->audit.waiting_size, ev->gate);
 	if (strcmp(g->kind, "retry") == 0 || strcmp(g->kind, "budget") == 0) {
-		struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a gate holds a step that has ended");
+		struct sim_step_seen *st =
+			open_step(s, ev->run, ev->step, "a gate holds a step that has ended");
 
 		st->gated = true;
 		st->approved = false;
@@ -315,7 +327,8 @@ static void gate_decided(struct sim *s, const struct core_gate_decided *ev, int6
 	g->decided = true;
 	g->answer = sim_dup(s, ev->answer);
 	list_del(s->audit.waiting, &s->audit.waiting_count, ev->gate);
-	if (r && g->step < r->steps && r->step[g->step].gate == g->gate && base_str_is(ev->answer, "approve")) {
+	if (r && g->step < r->steps && r->step[g->step].gate == g->gate &&
+		base_str_is(ev->answer, "approve")) {
 		r->step[g->step].approved = true;
 		r->step[g->step].retry_at_ms = 0;
 	}
@@ -388,8 +401,8 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		step_retry(s, &ev->step_retry);
 		break;
 	case CORE_EV_STEP_DOUBT:
-		open_step(s, ev->step_doubt.run, ev->step_doubt.step, "a step that has ended is in doubt")->status =
-			CORE_STEP_DOUBT;
+		open_step(s, ev->step_doubt.run, ev->step_doubt.step, "a step that has ended is in doubt")
+			->status = CORE_STEP_DOUBT;
 		break;
 	case CORE_EV_GATE_OPENED:
 		gate_opened(s, &ev->gate_opened);
@@ -401,6 +414,17 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		of_runs(s, rec->type, ev);
 		break;
 	}
+}
+
+static void say_event(struct sim *s, const struct core_record *rec)
+{
+	struct base_buf b;
+
+	base_buf_init(&b, 1 << 20);
+	if (core_event_json(rec->type, rec->body, &b) == 0)
+		sim_say(s, "  %llu %s %.*s", (unsigned long long)s->audit.seq, core_event_name(rec->type),
+			(int)(b.len < 240 ? b.len : 240), b.ptr);
+	base_buf_done(&b);
 }
 
 void sim_disk_appended(void *userdata, const struct log_commit *c)
@@ -421,7 +445,7 @@ void sim_disk_appended(void *userdata, const struct log_commit *c)
 		if (core_event_get(rec.type, rec.body, &ev) < 0)
 			broken(s, "log.event", "an event does not decode", 0, 0);
 		if (s->opt->verbose)
-			sim_say(s, "  %llu %s", (unsigned long long)a->seq, core_event_name(rec.type));
+			say_event(s, &rec);
 		tokens(s, &rec);
 		event(s, &rec, &ev);
 	}
@@ -447,16 +471,19 @@ static void effect_leaves(struct sim *s, const struct wire_effect *f)
 	r = sim_run_seen(s, where[0]);
 	st = &r->step[where[1]];
 	if (++st->handed > st->sent)
-		broken(s, "effect.early", "an attempt leaves before its release is durable", where[0], (uint32_t)where[1]);
+		broken(s, "effect.early", "an attempt leaves before its release is durable", where[0],
+			(uint32_t)where[1]);
 	st->handed = st->sent;
 	if (!base_hash_eq(&st->args, &h))
 		broken(s, "effect.args", "what leaves is not what was judged", where[0], (uint32_t)where[1]);
 	if (st->ended)
-		broken(s, "effect.over", "an attempt of a finished step leaves", where[0], (uint32_t)where[1]);
+		broken(s, "effect.over", "an attempt of a finished step leaves", where[0],
+			(uint32_t)where[1]);
 	if (core_is_frozen(s->engine->core))
 		broken(s, "freeze", "an effect leaves while aios is frozen", where[0], (uint32_t)where[1]);
 	if (f->mode == 0 && r->outcome == CORE_CANCELLED && !st->over)
-		broken(s, "cancel", "an effect leaves for a run that was cancelled before", where[0], (uint32_t)where[1]);
+		broken(s, "cancel", "an effect leaves for a run that was cancelled before", where[0],
+			(uint32_t)where[1]);
 }
 
 void sim_audit_frame(struct sim *s, struct sim_proc *p, unsigned type, struct base_str body)

@@ -20,8 +20,8 @@ static void compare(struct sim *s, const struct core *c, const char *what)
 	struct base_hash folded = core_state_hash(c), live = core_state_hash(s->engine->core);
 
 	if (!base_hash_eq(&folded, &live))
-		sim_broken(s, SIM_SAFETY, "fold", "%s gives another state than the live one at event %llu", what,
-			(unsigned long long)s->engine->seq);
+		sim_broken(s, SIM_SAFETY, "fold", "%s gives another state than the live one at event %llu",
+			what, (unsigned long long)s->engine->seq);
 }
 
 static struct core *fresh(struct sim *s)
@@ -112,7 +112,8 @@ void sim_check_turn(struct sim *s)
 
 		if (e->armed > s->now / 1000 + (in > 0 ? in : 0))
 			sim_broken(s, SIM_SAFETY, "timer.late",
-				"something is due in %lld ms, and aiosd will not be woken for it", (long long)in);
+				"something is due in %lld ms, and aiosd will not be woken for it",
+				(long long)in);
 	}
 	if (s->turns % CORE_EVERY == 0)
 		core_check(e->core);
@@ -147,9 +148,10 @@ static void on_call(
 		return;
 	st = &m->r->step[step];
 	if (!base_str_is(st->action, action) || !base_hash_eq(&st->args, &h))
-		sim_broken(m->s, SIM_SAFETY, "replay", "run %llu did %.*s %.*s at step %u, where its program does %s %.*s",
-			(unsigned long long)m->r->run, BASE_STR_ARG(st->action), BASE_STR_ARG(st->detail), step,
-			action, BASE_STR_ARG(args));
+		sim_broken(m->s, SIM_SAFETY, "replay",
+			"run %llu did %.*s %.*s at step %u, where its program does %s %.*s",
+			(unsigned long long)m->r->run, BASE_STR_ARG(st->action), BASE_STR_ARG(st->detail),
+			step, action, BASE_STR_ARG(args));
 }
 
 static void check_program(struct sim *s, const struct sim_run_seen *r)
@@ -195,7 +197,8 @@ static void check_deeds(struct sim *s, const struct sim_run_seen *r)
 			!base_str_starts(st->action, BASE_STR("test.")))
 			continue;
 		if (!d || d->done != 1)
-			sim_broken(s, SIM_SAFETY, "effect.phantom", "step %u of run %llu is done, and nothing happened", i,
+			sim_broken(s, SIM_SAFETY, "effect.phantom",
+				"step %u of run %llu is done, and nothing happened", i,
 				(unsigned long long)r->run);
 	}
 }
@@ -213,7 +216,8 @@ void sim_check_overdue(struct sim *s)
 
 			if (!st->ended && st->status == CORE_STEP_WAITING && st->due_ms &&
 				st->due_ms + overdue_ms < now)
-				sim_broken(s, SIM_LIVENESS, "timer.lost", "step %u of run %llu was due %lld ms ago", k,
+				sim_broken(s, SIM_LIVENESS, "timer.lost",
+					"step %u of run %llu was due %lld ms ago", k,
 					(unsigned long long)r->run, (long long)(now - st->due_ms));
 		}
 	}

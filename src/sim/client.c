@@ -107,14 +107,13 @@ static void send(struct sim *s, void *a, uint64_t b)
 		return;
 	}
 	q->sent = true;
-	wire_door_request_put(sim_send_begin(p),
-		&(struct wire_door_request){.req = q->id,
-			.op = base_str_of(q->op),
-			.params = base_str_of(q->params),
-			.body = base_str_of(q->body),
-			.idempotency_key = base_str_of(q->key),
-			.credential = 1,
-			.uid = geteuid()});
+	wire_door_request_put(sim_send_begin(p), &(struct wire_door_request){.req = q->id,
+							 .op = base_str_of(q->op),
+							 .params = base_str_of(q->params),
+							 .body = base_str_of(q->body),
+							 .idempotency_key = base_str_of(q->key),
+							 .credential = 1,
+							 .uid = geteuid()});
 	sim_send_end(p, WIRE_DOOR_REQUEST, 50 + (int64_t)sim_draw(s, SIM_CLIENT, 500));
 }
 
@@ -150,11 +149,12 @@ bool sim_client_idle(const struct sim *s)
 /* --- requests --- */
 
 /* Over 100 a person is asked, over 1000 it is denied: audit.c knows the same. */
-static const char policy[] = "{\\\"rules\\\":[{\\\"name\\\":\\\"all\\\",\\\"on\\\":\\\"*\\\",\\\"then\\\":\\\"allow\\\"},"
-			     "{\\\"name\\\":\\\"big\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"gate\\\",\\\"when\\\":"
-			     "\\\"args.value.amount > 100\\\"},"
-			     "{\\\"name\\\":\\\"huge\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"deny\\\",\\\"when\\\":"
-			     "\\\"args.value.amount > 1000\\\"}]}";
+static const char policy[] =
+	"{\\\"rules\\\":[{\\\"name\\\":\\\"all\\\",\\\"on\\\":\\\"*\\\",\\\"then\\\":\\\"allow\\\"},"
+	"{\\\"name\\\":\\\"big\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"gate\\\",\\\"when\\\":"
+	"\\\"args.value.amount > 100\\\"},"
+	"{\\\"name\\\":\\\"huge\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"deny\\\",\\\"when\\\":"
+	"\\\"args.value.amount > 1000\\\"}]}";
 
 void sim_client_deploy(struct sim *s, unsigned version)
 {
@@ -164,8 +164,11 @@ void sim_client_deploy(struct sim *s, unsigned version)
 	q->again = true;
 	s->version = version;
 	snprintf(q->params, sizeof(q->params), "{}");
-	q->body = text(s, "{\"files\":{\"aios.yaml\":\"{\\\"name\\\":\\\"sim\\\",\\\"rates\\\":{\\\"test\\\":\\\"%u/s\\\"}}\","
-		"\"policy.yaml\":\"%s\",\"flows/a.js\":\"sim %u0\",\"flows/b.js\":\"sim %u1\",\"flows/c.js\":\"sim %u2\"}}",
+	q->body = text(s,
+		"{\"files\":{\"aios.yaml\":\"{\\\"name\\\":\\\"sim\\\",\\\"rates\\\":{\\\"test\\\":\\\"%u/"
+		"s\\\"}}\","
+		"\"policy.yaml\":\"%s\",\"flows/a.js\":\"sim %u0\",\"flows/b.js\":\"sim "
+		"%u1\",\"flows/c.js\":\"sim %u2\"}}",
 		20 + version % 80, policy, version, version, version);
 	req_send(s, q);
 }
@@ -186,7 +189,8 @@ static void start(struct sim *s, const struct sim_op *op)
 			(unsigned long long)q->token);
 	} else {
 		q->waits = op->kind == SIM_OP_WAIT;
-		snprintf(q->params, sizeof(q->params), q->waits ? "{\"flow\":\"%c\",\"wait\":\"%u\"}" : "{\"flow\":\"%c\"}",
+		snprintf(q->params, sizeof(q->params),
+			q->waits ? "{\"flow\":\"%c\",\"wait\":\"%u\"}" : "{\"flow\":\"%c\"}",
 			'a' + (char)(op->a % 3), op->c % 60);
 		q->body = text(s, "{\"input\":{\"p\":\"%x\",\"t\":\"tok=%llu;\"}}", op->b,
 			(unsigned long long)q->token);
@@ -199,7 +203,8 @@ static void on_run(struct sim *s, const char *op, uint64_t run, uint32_t c)
 	struct req *q = req_new(s, op);
 
 	q->run = run;
-	snprintf(q->params, sizeof(q->params), "{\"run\":\"%llu\",\"name\":\"s%u\"}", (unsigned long long)run, c % 3);
+	snprintf(q->params, sizeof(q->params), "{\"run\":\"%llu\",\"name\":\"s%u\"}", (unsigned long long)run,
+		c % 3);
 	q->body = text(s, strcmp(op, "signal") == 0 ? "{\"t\":\"tok=%llu;\"}" : "{\"reason\":\"tok=%llu;\"}",
 		(unsigned long long)q->token);
 	if (strcmp(op, "run_resume") == 0)
@@ -247,8 +252,8 @@ static void decide_once(struct sim *s, const struct sim_gate_seen *g, uint32_t d
 		shown[0] = shown[0] == '0' ? '1' : '0';
 	snprintf(q->params, sizeof(q->params), "{\"gate\":\"%llu\"}", (unsigned long long)g->gate);
 	q->body = text(s, "{\"shown\":\"%s\",\"reason\":\"tok=%llu;\"%s%s%s%s}", shown,
-		(unsigned long long)q->token, answer[0] ? ",\"answer\":\"" : "", answer, answer[0] ? "\"" : "",
-		strcmp(answer, "happened") == 0 ? ",\"result\":{\"n\":1}" : "");
+		(unsigned long long)q->token, answer[0] ? ",\"answer\":\"" : "", answer,
+		answer[0] ? "\"" : "", strcmp(answer, "happened") == 0 ? ",\"result\":{\"n\":1}" : "");
 	req_send(s, q);
 }
 
@@ -296,7 +301,8 @@ static void open_stream(struct sim *s, const struct sim_op *op)
 	q->stream = true;
 	q->token = 0;
 	q->last = s->audit.seq ? op->a % s->audit.seq : 0;
-	snprintf(q->params, sizeof(q->params), "{\"stream\":\"1\",\"after\":\"%llu\"}", (unsigned long long)q->last);
+	snprintf(q->params, sizeof(q->params), "{\"stream\":\"1\",\"after\":\"%llu\"}",
+		(unsigned long long)q->last);
 	req_send(s, q);
 }
 
@@ -363,8 +369,9 @@ static void check_keyed(struct sim *s, const struct req *q, const struct wire_do
 		return;
 	snprintf(mark, sizeof(mark), "tok=%llu;", (unsigned long long)q->token);
 	if (!r || !memmem(r->input_text.ptr, r->input_text.len, mark, strlen(mark)))
-		sim_broken(s, SIM_SAFETY, "ack.run", "%s is answered with run %llu, which is not durable or not its own",
-			q->op, (unsigned long long)run);
+		sim_broken(s, SIM_SAFETY, "ack.run",
+			"%s is answered with run %llu, which is not durable or not its own", q->op,
+			(unsigned long long)run);
 }
 
 static void check_ended(struct sim *s, const struct req *q, struct base_jv root, uint64_t run)
@@ -377,8 +384,8 @@ static void check_ended(struct sim *s, const struct req *q, struct base_jv root,
 							     : 0;
 
 	if (q->waits && outcome && (!r || r->outcome != outcome))
-		sim_broken(s, SIM_SAFETY, "ack.end", "run %llu is said to be over, and the log does not have it",
-			(unsigned long long)run);
+		sim_broken(s, SIM_SAFETY, "ack.end",
+			"run %llu is said to be over, and the log does not have it", (unsigned long long)run);
 }
 
 static void on_reply(struct sim *s, struct base_str body)
@@ -396,19 +403,24 @@ static void on_reply(struct sim *s, struct base_str body)
 	if (base_json_parse(f.body, &doc, NULL) == 0)
 		root = base_json_root(doc);
 	run = (uint64_t)base_jv_int(base_jv_get(root, "run"), 0);
-	sim_say(s, "%s %s: %u %.*s", q->op, q->params, f.status, (int)(f.body.len < 120 ? f.body.len : 120), f.body.ptr);
+	sim_say(s, "%s %s: %u %.*s", q->op, q->params, f.status, (int)(f.body.len < 120 ? f.body.len : 120),
+		f.body.ptr);
 	if (f.status == 500)
 		sim_broken(s, SIM_SAFETY, "internal", "%s: %.*s", q->op, BASE_STR_ARG(f.body));
 	if (f.status < 300) {
 		if (q->wrong)
 			sim_broken(s, SIM_SAFETY, "gate.shown", "a gate takes an answer to something else");
-		if (q->token && base_jv_bool(base_jv_get(root, "changed"), true) && !sim_token_seen(s, q->token))
-			sim_broken(s, SIM_SAFETY, "ack.lost", "%s %s was acknowledged and is not durable", q->op, q->params);
+		if (q->token && base_jv_bool(base_jv_get(root, "changed"), true) &&
+			!sim_token_seen(s, q->token))
+			sim_broken(s, SIM_SAFETY, "ack.lost", "%s %s was acknowledged and is not durable",
+				q->op, q->params);
 		client(s)->acknowledged++;
 		if (strcmp(q->op, "run_start") == 0)
 			check_keyed(s, q, &f, run);
 		check_ended(s, q, root, run);
 	}
+	if (f.status == 409 && q->gate && base_str_is(base_jv_str(base_jv_get(root, "code")), "decided"))
+		sim_gate_gone(s, q->gate);
 	base_json_free(doc);
 	if (f.status >= 500 && q->again && !s->finished && ++q->tries < TRIES_MAX) {
 		q->sent = false;
@@ -438,7 +450,8 @@ static void on_chunk(struct sim *s, struct base_str body)
 		if (at - 4 != f.data.ptr && at[-5] != '\n')
 			continue;
 		if (seq != q->last + 1 || seq > s->audit.seq)
-			sim_broken(s, SIM_SAFETY, "stream", "a stream gives event %llu after %llu; %llu are durable",
+			sim_broken(s, SIM_SAFETY, "stream",
+				"a stream gives event %llu after %llu; %llu are durable",
 				(unsigned long long)seq, (unsigned long long)q->last,
 				(unsigned long long)s->audit.seq);
 		q->last = seq;
@@ -477,7 +490,8 @@ void sim_client_heal(struct sim *s)
 	if (a->frozen)
 		simple(s, &(struct sim_op){.kind = SIM_OP_THAW});
 	for (size_t i = 0; i < a->waiting_count && i < 16; i++) {
-		const struct sim_gate_seen *g = sim_gate_seen(s, a->waiting[(s->turns + i) % a->waiting_count]);
+		const struct sim_gate_seen *g =
+			sim_gate_seen(s, a->waiting[(s->turns + i) % a->waiting_count]);
 		const struct sim_run_seen *r = sim_run_seen(s, g->run);
 
 		/* Gates of runs that are over go with them. */

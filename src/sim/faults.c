@@ -59,7 +59,8 @@ static void garbage(struct sim *s, const struct sim_op *op)
 
 void sim_fault_op(struct sim *s, const struct sim_op *op)
 {
-	static const enum engine_kind others[] = {ENGINE_VIEWS, ENGINE_DOOR, ENGINE_VAULT, ENGINE_PARSE, ENGINE_DOOR};
+	static const enum engine_kind others[] = {
+		ENGINE_VIEWS, ENGINE_DOOR, ENGINE_VAULT, ENGINE_PARSE, ENGINE_DOOR};
 	/* How a worker ends: killed, of a broken pointer, after it has answered. */
 	static const int ends[] = {SIGKILL, SIGSEGV, 3 << 8, SIGKILL, 1 << 8};
 
@@ -96,9 +97,7 @@ void sim_fault_op(struct sim *s, const struct sim_op *op)
 		s->wall_skew += (int64_t)(op->a % 7200000) - 3600000;
 		break;
 	case SIM_OP_RESTART:
-		s->stop_asked = true;
-		if (s->engine && s->up)
-			engine_stop(s->engine);
+		s->stop_asked = s->woken = s->up;
 		break;
 	case SIM_OP_SNAPSHOT_ERROR:
 		s->fail_snapshot = true;

@@ -10,8 +10,8 @@ static void on_parse(struct sim_proc *p, struct base_str body)
 	struct wire_parse f;
 
 	BASE_CHECK(wire_parse_get(body, &f) == 0);
-	wire_parsed_put(
-		sim_send_begin(p), &(struct wire_parsed){.req = f.req, .ok = 1, .value = sim_dup(p->s, f.input)});
+	wire_parsed_put(sim_send_begin(p),
+		&(struct wire_parsed){.req = f.req, .ok = 1, .value = sim_dup(p->s, f.input)});
 	sim_send_end(p, WIRE_PARSED, 200);
 }
 
@@ -22,7 +22,8 @@ static void on_vault(struct sim_proc *p, unsigned type, struct base_str body)
 	if (type != WIRE_VAULT_RELEASE || wire_vault_release_get(body, &f) < 0)
 		return;
 	wire_vault_reply_put(sim_send_begin(p),
-		&(struct wire_vault_reply){.req = f.req, .ok = 1, .value = BASE_STR("{}"), .sealed = BASE_STR("sealed")});
+		&(struct wire_vault_reply){
+			.req = f.req, .ok = 1, .value = BASE_STR("{}"), .sealed = BASE_STR("sealed")});
 	sim_send_end(p, WIRE_VAULT_REPLY, 200);
 }
 
@@ -40,7 +41,8 @@ static void on_block(struct sim_proc *p, struct base_str body)
 			(unsigned long long)f.first_seq, (unsigned long long)p->at);
 	for (seq = f.first_seq; core_block_next(f.block, &at, &rec) == 1; seq++)
 		if (seq > s->audit.seq)
-			sim_broken(s, SIM_SAFETY, "views.early", "the views are sent event %llu before it is durable",
+			sim_broken(s, SIM_SAFETY, "views.early",
+				"the views are sent event %llu before it is durable",
 				(unsigned long long)seq);
 	if (seq - 1 > p->at)
 		p->at = seq - 1;
@@ -63,7 +65,8 @@ static void on_query(struct sim_proc *p, struct base_str body)
 	base_json_free(doc);
 	r = run ? sim_run_seen(s, run) : NULL;
 	if (base_str_is(f.query, "run") && r)
-		snprintf(text, sizeof(text), "{\"run\":%llu,\"state\":\"%s\",\"value\":null}", (unsigned long long)run,
+		snprintf(text, sizeof(text), "{\"run\":%llu,\"state\":\"%s\",\"value\":null}",
+			(unsigned long long)run,
 			r->outcome == CORE_DONE	    ? "done"
 			: r->outcome == CORE_FAILED ? "failed"
 			: r->outcome		    ? "cancelled"

@@ -39,10 +39,13 @@ struct sums {
 
 static int usage(void)
 {
-	fputs("usage: aios-sim [--seeds N] [--seed S] [--jobs N] [--commands N] [--shrink] [--save FILE] [--plan FILE]\n"
+	fputs("usage: aios-sim [--seeds N] [--seed S] [--jobs N] [--commands N] [--shrink] [--save FILE] "
+	      "[--plan FILE]\n"
 	      "                [--stop] [--twice] [--verbose] [--quiet]\n"
-	      "Runs the engine on a simulated world. --plan runs a plan that was saved. --stop ends at the first failure.\n"
-	      "Exit code: 0, 3 aiosd broke an assertion, 4 an invariant is broken, 5 something does not come to its end.\n",
+	      "Runs the engine on a simulated world. --plan runs a plan that was saved. --stop ends at the "
+	      "first failure.\n"
+	      "Exit code: 0, 3 aiosd broke an assertion, 4 an invariant is broken, 5 something does not come "
+	      "to its end.\n",
 		stderr);
 	return 2;
 }
@@ -88,7 +91,8 @@ static void note_death(struct sim_result *r, int status)
 		return;
 	r->verdict = WTERMSIG(status) == SIGALRM ? SIM_LIVENESS : SIM_CRASH;
 	snprintf(r->invariant, sizeof(r->invariant), WTERMSIG(status) == SIGALRM ? "time" : "assertion");
-	snprintf(r->what, sizeof(r->what), "it ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	snprintf(r->what, sizeof(r->what), "it ended by signal %d (%s)", WTERMSIG(status),
+		strsignal(WTERMSIG(status)));
 }
 
 static void run_one(const struct options *o, uint64_t seed, const char *plan, struct sim_result *r)
@@ -204,8 +208,8 @@ static void report(const struct options *o, uint64_t seed, const struct sim_resu
 
 	sums->failed++;
 	sums->code = (int)r->verdict;
-	printf("failed seed %llu %s: %s\n", (unsigned long long)seed, r->invariant[0] ? r->invariant : "crash",
-		r->what);
+	printf("failed seed %llu %s: %s\n", (unsigned long long)seed,
+		r->invariant[0] ? r->invariant : "crash", r->what);
 	if (o->shrink && r->plan_len) {
 		plan = shrink(o, seed, r);
 		printf("shrunk to:\n%s", plan);
@@ -366,7 +370,8 @@ static bool parse(int argc, char **argv, struct options *o)
 		else if (!(strcmp(argv[i], "--seeds") == 0 && number(value, &o->seeds)) &&
 			 !(strcmp(argv[i], "--seed") == 0 && number(value, &o->seed)) &&
 			 !(strcmp(argv[i], "--commands") == 0 && number(value, &commands)) &&
-			 !(strcmp(argv[i], "--jobs") == 0 && number(value, &jobs) && jobs && jobs <= JOBS_MAX))
+			 !(strcmp(argv[i], "--jobs") == 0 && number(value, &jobs) && jobs &&
+				 jobs <= JOBS_MAX))
 			return false;
 		i++;
 	}
@@ -392,13 +397,17 @@ int main(int argc, char **argv)
 	run_many(&o, &sums);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	s = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
-	printf("%llu seeds hold, %llu failed; %.1f a second; %llu run twice\n", (unsigned long long)sums.seeds,
-		(unsigned long long)sums.failed, (double)(sums.seeds + sums.failed) / (s > 0 ? s : 1),
-		(unsigned long long)sums.twice);
+	printf("%llu seeds hold, %llu failed; %.1f a second; %llu run twice\n",
+		(unsigned long long)sums.seeds, (unsigned long long)sums.failed,
+		(double)(sums.seeds + sums.failed) / (s > 0 ? s : 1), (unsigned long long)sums.twice);
 	if (sums.seeds)
-		printf("a seed: %llu commands, %llu events, %llu runs, %llu effects, %.1f crashes, %.0f s simulated\n",
-			(unsigned long long)(sums.commands / sums.seeds), (unsigned long long)(sums.events / sums.seeds),
-			(unsigned long long)(sums.runs / sums.seeds), (unsigned long long)(sums.effects / sums.seeds),
-			(double)sums.crashes / (double)sums.seeds, (double)sums.ms / 1000.0 / (double)sums.seeds);
+		printf("a seed: %llu commands, %llu events, %llu runs, %llu effects, %.1f crashes, %.0f s "
+		       "simulated\n",
+			(unsigned long long)(sums.commands / sums.seeds),
+			(unsigned long long)(sums.events / sums.seeds),
+			(unsigned long long)(sums.runs / sums.seeds),
+			(unsigned long long)(sums.effects / sums.seeds),
+			(double)sums.crashes / (double)sums.seeds,
+			(double)sums.ms / 1000.0 / (double)sums.seeds);
 	return sums.code;
 }

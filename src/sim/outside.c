@@ -93,11 +93,10 @@ static void answer(struct call *c, unsigned outcome, uint32_t retry_after_ms, in
 		snprintf(text, sizeof(text), "{\"n\":%llu}", (unsigned long long)c->deed->number);
 	else
 		snprintf(text, sizeof(text), "{\"code\":\"sim\",\"message\":\"outcome %u\"}", outcome);
-	wire_effect_result_put(sim_send_begin(p),
-		&(struct wire_effect_result){.call = c->id,
-			.outcome = (uint8_t)outcome,
-			.value = base_str_of(text),
-			.retry_after_ms = retry_after_ms});
+	wire_effect_result_put(sim_send_begin(p), &(struct wire_effect_result){.call = c->id,
+							  .outcome = (uint8_t)outcome,
+							  .value = base_str_of(text),
+							  .retry_after_ms = retry_after_ms});
 	sim_send_end(p, WIRE_EFFECT_RESULT, us);
 	c->answered = true;
 }
@@ -141,7 +140,8 @@ static void on_effect(struct sim_proc *p, struct base_str body)
 	struct wire_effect f;
 
 	BASE_CHECK(wire_effect_get(body, &f) == 0);
-	*c = (struct call){.p = p, .id = f.call, .life = s->life, .deed = deed_for(s, &f), .lookup = f.mode == 1};
+	*c = (struct call){
+		.p = p, .id = f.call, .life = s->life, .deed = deed_for(s, &f), .lookup = f.mode == 1};
 	BASE_CHECK(base_idmap_put(p->runs, f.call, c) == 0);
 	if (fault(s, SIM_RATE_LOST)) {
 		if (fault(s, SIM_RATE_UNKNOWN))

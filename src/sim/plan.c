@@ -106,12 +106,13 @@ void sim_plan_write(const struct sim *s, char *ret, size_t size, size_t *ret_len
 
 	for (unsigned i = 0; i < SIM_RATES; i++)
 		if (s->plan.rate[i] && at + 64 < size)
-			at += (size_t)snprintf(ret + at, size - at, "rate %s %u\n", rates[i].name, s->plan.rate[i]);
+			at += (size_t)snprintf(
+				ret + at, size - at, "rate %s %u\n", rates[i].name, s->plan.rate[i]);
 	for (size_t i = 0; i < s->plan.count && at + 96 < size; i++) {
 		const struct sim_op *o = &s->plan.ops[i];
 
-		at += (size_t)snprintf(
-			ret + at, size - at, "op %u %s %u %u %u\n", o->dt_ms, kinds[o->kind].name, o->a, o->b, o->c);
+		at += (size_t)snprintf(ret + at, size - at, "op %u %s %u %u %u\n", o->dt_ms,
+			kinds[o->kind].name, o->a, o->b, o->c);
 	}
 	ret[at] = '\0';
 	*ret_len = at;

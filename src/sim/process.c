@@ -133,7 +133,10 @@ void sim_send_garbage(struct sim_proc *p, unsigned kind)
 		return;
 	}
 	base_buf_cstr(sim_send_begin(p), "\xff\xff\xff");
-	sim_send_end(p, kind % 3 == 1 ? WIRE_SETUP : p->kind == ENGINE_FLOW ? WIRE_FLOW_CALL : WIRE_EFFECT_RESULT,
+	sim_send_end(p,
+		kind % 3 == 1		 ? WIRE_SETUP
+		: p->kind == ENGINE_FLOW ? WIRE_FLOW_CALL
+					 : WIRE_EFFECT_RESULT,
 		100);
 }
 
@@ -310,19 +313,18 @@ int wire_conn_wait(struct wire_conn *c, int timeout_ms)
 static void hello(struct sim *s, void *a, uint64_t b)
 {
 	struct sim_proc *p = a;
-	static const char *const names[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views",
-		"aios-door", "aios-fold"};
+	static const char *const names[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault",
+		"aios-views", "aios-door", "aios-fold"};
 	static const char key[32] = "a public key of the simulation.";
 
 	(void)b;
 	if (!p->alive)
 		return;
 	p->ready = true;
-	wire_hello_put(sim_send_begin(p),
-		&(struct wire_hello){.version = wire_frame_version(),
-			.process = base_str_of(names[p->kind]),
-			.sandbox = BASE_STR("sim"),
-			.public_key = {key, sizeof(key)}});
+	wire_hello_put(sim_send_begin(p), &(struct wire_hello){.version = wire_frame_version(),
+						  .process = base_str_of(names[p->kind]),
+						  .sandbox = BASE_STR("sim"),
+						  .public_key = {key, sizeof(key)}});
 	sim_send_end(p, WIRE_HELLO, 0);
 	if (p->kind != ENGINE_VIEWS)
 		return;
@@ -334,8 +336,8 @@ static void hello(struct sim *s, void *a, uint64_t b)
 int engine_spawn(
 	const struct engine_spawn *spawn, pid_t *ret_pid, int *ret_pidfd, int *ret_fd, struct base_err *err)
 {
-	static const char *const exes[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views",
-		"aios-door", "aios-fold"};
+	static const char *const exes[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault",
+		"aios-views", "aios-door", "aios-fold"};
 	struct sim *s = sim_the();
 	const char *name = strrchr(spawn->exe, '/') + 1;
 	struct sim_proc *p;

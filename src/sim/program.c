@@ -111,7 +111,11 @@ static uint8_t draw_node(struct sim_run *r, int parent, unsigned depth)
 	else if (depth >= DEPTH_MAX || pick < 5 || r->count > NODES_MAX - CHILDREN_MAX - 2)
 		n->kind = N_CALL;
 	else
-		n->kind = (uint8_t)(pick == 5 ? N_SEQ : pick == 6 ? N_PAR : pick == 7 ? N_TRY : pick == 8 ? N_IF : N_LOOP);
+		n->kind = (uint8_t)(pick == 5	? N_SEQ
+				    : pick == 6 ? N_PAR
+				    : pick == 7 ? N_TRY
+				    : pick == 8 ? N_IF
+						: N_LOOP);
 	if (n->kind == N_CALL)
 		n->call = draw_call(r);
 	else
@@ -150,7 +154,10 @@ static uint32_t amount_of(const struct node *n)
 {
 	uint32_t dice = n->p % 100;
 
-	return dice < 85 ? n->q % 100 : dice < 95 ? 101 + n->q % 800 : dice < 97 ? 1001 + n->q % 100 : n->q % 50;
+	return dice < 85   ? n->q % 100
+	       : dice < 95 ? 101 + n->q % 800
+	       : dice < 97 ? 1001 + n->q % 100
+			   : n->q % 50;
 }
 
 static void emit_call(struct sim_run *r, const struct sim_emit *emit, unsigned i, const char *action,
@@ -195,7 +202,8 @@ static void call_effect(struct sim_run *r, const struct sim_emit *emit, unsigned
 	else if (n->q % 11 == 0)
 		snprintf(opts, sizeof(opts), "{\"retry\":{\"attempts\":%u}}", 1 + n->p % 3);
 	else if (n->q % 13 == 0)
-		snprintf(opts, sizeof(opts), "{\"key\":\"k%llu\"}", (unsigned long long)(r->number % 16 * 4 + n->p % 4));
+		snprintf(opts, sizeof(opts), "{\"key\":\"k%llu\"}",
+			(unsigned long long)(r->number % 16 * 4 + n->p % 4));
 	emit_call(r, emit, i, n->call == C_APPROVED ? "test.once" : names[n->call], opts,
 		"{\"value\":{\"a\":%u,\"amount\":%u,\"n\":%u}}", (unsigned)(r->acc & 0xffff),
 		n->call == C_APPROVED ? 500 : amount_of(n), i);
@@ -210,13 +218,14 @@ static void call_wait(struct sim_run *r, const struct sim_emit *emit, unsigned i
 	if (n->call == C_SLEEP)
 		emit_call(r, emit, i, "timer.sleep", "", "{\"ms\":%u}", ms);
 	else if (n->call == C_SIGNAL && n->q % 3)
-		emit_call(r, emit, i, "signal.wait", "", "{\"name\":\"s%u\",\"timeout_ms\":%u}", n->p % 3, ms);
+		emit_call(
+			r, emit, i, "signal.wait", "", "{\"name\":\"s%u\",\"timeout_ms\":%u}", n->p % 3, ms);
 	else if (n->call == C_SIGNAL)
 		emit_call(r, emit, i, "signal.wait", "", "{\"name\":\"s%u\"}", n->p % 3);
 	else if (n->call == C_GATE && n->q % 3)
 		emit_call(r, emit, i, "gate.ask", "",
-			"{\"expires_ms\":%u,\"on_expiry\":\"%s\",\"show\":{\"a\":%u},\"title\":\"sim\"}", ms + 1,
-			after[n->p % 3], (unsigned)(r->acc & 0xff));
+			"{\"expires_ms\":%u,\"on_expiry\":\"%s\",\"show\":{\"a\":%u},\"title\":\"sim\"}",
+			ms + 1, after[n->p % 3], (unsigned)(r->acc & 0xff));
 	else if (n->call == C_GATE)
 		emit_call(r, emit, i, "gate.ask", "", "{\"edit\":true,\"show\":{\"a\":%u},\"title\":\"sim\"}",
 			(unsigned)(r->acc & 0xff));
@@ -236,7 +245,8 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 	switch (n->call) {
 	case C_START:
 		if (n->q % 2)
-			emit_call(r, emit, i, "run.start", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"},\"key\":\"c%u\"}",
+			emit_call(r, emit, i, "run.start", "",
+				"{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"},\"key\":\"c%u\"}",
 				'a' + (char)(n->q % 3), child, a % 64);
 		else
 			emit_call(r, emit, i, "run.start", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}",
@@ -250,7 +260,8 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 		emit_call(r, emit, i, "memory.get", "", "{\"key\":\"f/%u\"}", n->p % 8);
 		break;
 	case C_PUT:
-		emit_call(r, emit, i, "memory.put", "", "{\"key\":\"f/%u\",\"value\":{\"a\":%u}}", n->p % 8, a);
+		emit_call(
+			r, emit, i, "memory.put", "", "{\"key\":\"f/%u\",\"value\":{\"a\":%u}}", n->p % 8, a);
 		break;
 	case C_LIST:
 		emit_call(r, emit, i, "memory.list", "", "{\"prefix\":\"f/\"}");
@@ -259,11 +270,12 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 		emit_call(r, emit, i, "session.put", "", "{\"id\":\"s%u\",\"value\":%u}", n->p % 4, a);
 		break;
 	case C_OUTCOME:
-		emit_call(r, emit, i, "outcome.record", "", "{\"key\":\"o%u\",\"name\":\"sale\",\"value\":%u}", a % 100,
-			n->p % 9);
+		emit_call(r, emit, i, "outcome.record", "",
+			"{\"key\":\"o%u\",\"name\":\"sale\",\"value\":%u}", a % 100, n->p % 9);
 		break;
 	case C_EXPERIMENT:
-		emit_call(r, emit, i, "experiment.choose", "", "{\"arms\":[\"x\",\"y\"],\"name\":\"e%u\"}", n->p % 2);
+		emit_call(r, emit, i, "experiment.choose", "", "{\"arms\":[\"x\",\"y\"],\"name\":\"e%u\"}",
+			n->p % 2);
 		break;
 	default:
 		emit_call(r, emit, i, "log.write", "", "{\"level\":\"info\",\"text\":\"a %u\"}", a);

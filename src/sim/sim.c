@@ -80,6 +80,25 @@ void sim_broken(struct sim *s, enum sim_verdict v, const char *invariant, const 
 
 /* --- the plan goes on --- */
 
+static void no_progress(struct sim *s)
+{
+	const struct sim_run_seen *r = s->audit.open_count ? sim_run_seen(s, s->audit.open[0]) : NULL;
+	const struct sim_step_seen *st = NULL;
+
+	if (!r)
+		sim_broken(
+			s, SIM_LIVENESS, "progress", "every run has ended, and aiosd does not come to rest");
+	for (uint32_t i = 0; i < r->steps && !st; i++)
+		if (!r->step[i].ended)
+			st = &r->step[i];
+	sim_broken(s, SIM_LIVENESS, "progress",
+		"%zu runs do not come to their end; the first is %llu%s%s: %u of %u steps have ended; open: "
+		"%.*s, status %u",
+		s->audit.open_count, (unsigned long long)r->run, r->parked ? ", parked" : "",
+		base_idmap_get(s->owners, r->run) ? ", in a worker" : "", r->ended_steps, r->steps,
+		st ? (int)st->action.len : 4, st ? st->action.ptr : "none", st ? st->status : 0);
+}
+
 static void heal_tick(struct sim *s, void *a, uint64_t b)
 {
 	(void)a;
@@ -89,17 +108,11 @@ static void heal_tick(struct sim *s, void *a, uint64_t b)
 	if (s->audit.open_count == 0 && sim_client_idle(s) && s->engine && s->up && !s->engine->stopping &&
 		engine_effects_count(s->engine) == 0 && engine_all_durable(s->engine)) {
 		sim_check_fold(s, true);
-		s->finished = true;
-		engine_stop(s->engine);
+		s->finished = s->stop_asked = s->woken = true;
 		return;
 	}
-	if (s->now / 1000 - s->healed_at > LIVENESS_MS) {
-		const struct sim_run_seen *r =
-			s->audit.open_count ? sim_run_seen(s, s->audit.open[0]) : NULL;
-
-		sim_broken(s, SIM_LIVENESS, "progress", "%zu runs do not come to their end; the first is %llu%s",
-			s->audit.open_count, (unsigned long long)(r ? r->run : 0), r && r->parked ? ", parked" : "");
-	}
+	if (s->now / 1000 - s->healed_at > LIVENESS_MS)
+		no_progress(s);
 	if (s->up && s->now / 1000 - s->healed_at > SETTLED_MS)
 		sim_check_overdue(s);
 	if (s->up)
@@ -164,7 +177,7 @@ static void bury(struct sim *s)
 		sim_say(s, "the commit under way is %s", rc == 0 ? "kept" : "not kept");
 	}
 	s->job = NULL;
-	s->job_done = s->job_event = s->folding = s->woken = false;
+	s->job_done = s->job_event = s->folding = s->woken = s->stop_asked = false;
 	while (s->proc_count)
 		sim_proc_die(s, s->procs[s->proc_count - 1], SIGKILL);
 	sim_client_lost(s);

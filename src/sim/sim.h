@@ -18,9 +18,9 @@ enum { SIM_TEXT_MAX = 512 };
 
 struct sim_options {
 	uint64_t seed;
-	const char *plan;   /* a plan as text instead of the one that the seed draws, or NULL */
-	unsigned commands;  /* at least so many are decided */
-	bool verbose;	    /* tell on stderr what happens */
+	const char *plan;  /* a plan as text instead of the one that the seed draws, or NULL */
+	unsigned commands; /* at least so many are decided */
+	bool verbose;	   /* tell on stderr what happens */
 };
 
 struct sim_result {

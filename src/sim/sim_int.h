@@ -201,6 +201,7 @@ int sim_audit_init(struct sim *s);
 void sim_disk_appended(void *userdata, const struct log_commit *c);
 struct sim_run_seen *sim_run_seen(struct sim *s, uint64_t run);
 struct sim_gate_seen *sim_gate_seen(struct sim *s, uint64_t gate);
+void sim_gate_gone(struct sim *s, uint64_t gate);
 bool sim_token_seen(struct sim *s, uint64_t token);
 /* A frame leaves aiosd. */
 void sim_audit_frame(struct sim *s, struct sim_proc *p, unsigned type, struct base_str body);
@@ -223,12 +224,12 @@ int sim_disk_snapshot(void *userdata, uint64_t seq);
 
 /* --- checks (check.c) --- */
 
-void sim_check_turn(struct sim *s);	/* between two turns of aiosd */
+void sim_check_turn(struct sim *s);	 /* between two turns of aiosd */
 void sim_check_recovered(struct sim *s); /* aiosd has begun */
 void sim_check_fold(struct sim *s, bool snapshot);
 void sim_shadow(struct sim *s, const struct log_commit *c); /* a commit is durable */
-void sim_check_overdue(struct sim *s); /* healed: no timer is lost */
-void sim_check_end(struct sim *s); /* all is healed, nothing goes on */
+void sim_check_overdue(struct sim *s);			    /* healed: no timer is lost */
+void sim_check_end(struct sim *s);			    /* all is healed, nothing goes on */
 
 /* --- the whole --- */
 
@@ -280,7 +281,7 @@ struct sim {
 	int64_t full_until; /* the disk is full until then */
 	unsigned fail_sync; /* how the next append fails: 0 not, 1 lost, 2 kept */
 	bool fail_snapshot;
-	bool folding; /* a snapshot is being made */
+	bool folding;	   /* a snapshot is being made */
 	uint64_t views_at; /* what the tables of the views include; survives everything */
 
 	struct core *shadow; /* folded from the log alone */
@@ -289,7 +290,7 @@ struct sim {
 	struct sim_audit audit;
 	struct sim_client *client;
 	struct sim_outside *outside;
-	uint64_t version; /* of the flows that was deployed last */
+	uint64_t version;	     /* of the flows that was deployed last */
 	struct base_idmap *owners;   /* run: the worker that was told to begin it last and not to drop it */
 	struct base_names *versions; /* hex: what a worker knows of it */
 	uint64_t tokens;

@@ -29,9 +29,11 @@ static void on_emit(
 {
 	struct ctx *x = userdata;
 
-	wire_flow_call_put(sim_send_begin(x->p),
-		&(struct wire_flow_call){
-			.run = x->run, .step = step, .action = base_str_of(action), .args = args, .opts = opts});
+	wire_flow_call_put(sim_send_begin(x->p), &(struct wire_flow_call){.run = x->run,
+							 .step = step,
+							 .action = base_str_of(action),
+							 .args = args,
+							 .opts = opts});
 	sim_send_end(x->p, WIRE_FLOW_CALL, x->us);
 }
 
@@ -49,7 +51,8 @@ static void acknowledge(struct sim_proc *p, struct held *h, int64_t us)
 	int ended = sim_program_ended(h->program, &steps, &value);
 
 	snprintf(text, sizeof(text),
-		ended == 2 ? "{\"kind\":\"exception\",\"message\":\"a step failed\",\"v\":%llu}" : "{\"v\":%llu}",
+		ended == 2 ? "{\"kind\":\"exception\",\"message\":\"a step failed\",\"v\":%llu}"
+			   : "{\"v\":%llu}",
 		(unsigned long long)value);
 	if (ended == 1) {
 		wire_flow_done_put(sim_send_begin(p),
@@ -57,7 +60,8 @@ static void acknowledge(struct sim_proc *p, struct held *h, int64_t us)
 		sim_send_end(p, WIRE_FLOW_DONE, us);
 	} else if (ended == 2) {
 		wire_flow_failed_put(sim_send_begin(p),
-			&(struct wire_flow_failed){.run = h->run, .steps = steps, .problem = base_str_of(text)});
+			&(struct wire_flow_failed){
+				.run = h->run, .steps = steps, .problem = base_str_of(text)});
 		sim_send_end(p, WIRE_FLOW_FAILED, us);
 	} else {
 		wire_flow_idle_put(
@@ -92,7 +96,8 @@ uint64_t sim_program_number(struct base_str input, uint64_t salt)
 	uint64_t n;
 
 	BASE_CHECK(base_json_parse(input, &doc, NULL) == 0);
-	snprintf(text, sizeof(text), "%.*s", BASE_STR_ARG(base_jv_str(base_jv_get(base_json_root(doc), "p"))));
+	snprintf(
+		text, sizeof(text), "%.*s", BASE_STR_ARG(base_jv_str(base_jv_get(base_json_root(doc), "p"))));
 	base_json_free(doc);
 	n = strtoull(text, NULL, 16);
 	return n ^ (salt * 0x9e3779b97f4a7c15u & 0xfffffffffffffffu);
@@ -111,7 +116,8 @@ static void on_start(struct sim_proc *p, struct base_str body)
 	BASE_CHECK(wire_flow_start_get(body, &f) == 0);
 	v = base_names_get(s->versions, f.version);
 	if (!v)
-		sim_broken(s, SIM_SAFETY, "flow.version", "run %llu begins in a worker that was not sent its version",
+		sim_broken(s, SIM_SAFETY, "flow.version",
+			"run %llu begins in a worker that was not sent its version",
 			(unsigned long long)f.run);
 	stray = f.replay && !s->healed && sim_chance(s, SIM_NET, s->plan.rate[SIM_RATE_STRAY]);
 	if (stray)
@@ -132,7 +138,8 @@ static void check_result(struct sim_proc *p, const struct held *h, const struct 
 	if (!r || h->given >= r->ended_steps)
 		return; /* not durable yet: a flow may run ahead of the disk */
 	if (r->order[h->given] != f->step)
-		sim_broken(p->s, SIM_SAFETY, "flow.order", "run %llu is given step %u where the log has step %u next",
+		sim_broken(p->s, SIM_SAFETY, "flow.order",
+			"run %llu is given step %u where the log has step %u next",
 			(unsigned long long)f->run, f->step, r->order[h->given]);
 	st = &r->step[f->step];
 	if (st->ok != (f->status == 0) || !base_str_eq(st->result, f->value))
@@ -166,14 +173,15 @@ static void speak_late(struct sim *s, void *a, uint64_t b)
 {
 	struct sim_proc *p = a;
 
-	if (!p->alive || !p->conn || held_of(p, b) || base_idmap_get(s->owners, b) == p || p->to_engine > s->now)
+	if (!p->alive || !p->conn || held_of(p, b) || base_idmap_get(s->owners, b) == p ||
+		p->to_engine > s->now)
 		return;
 	sim_say(s, "a worker goes on with run %llu, which it does not have any more", (unsigned long long)b);
-	wire_flow_call_put(sim_send_begin(p),
-		&(struct wire_flow_call){.run = b,
-			.step = (uint32_t)sim_draw(s, SIM_NET, 8),
-			.action = BASE_STR("log.write"),
-			.args = BASE_STR("{\"level\":\"info\",\"text\":\"fenced\"}")});
+	wire_flow_call_put(
+		sim_send_begin(p), &(struct wire_flow_call){.run = b,
+					   .step = (uint32_t)sim_draw(s, SIM_NET, 8),
+					   .action = BASE_STR("log.write"),
+					   .args = BASE_STR("{\"level\":\"info\",\"text\":\"fenced\"}")});
 	sim_send_now(p, WIRE_FLOW_CALL);
 	wire_flow_done_put(sim_send_begin(p),
 		&(struct wire_flow_done){.run = b, .steps = 1000, .value = BASE_STR("\"fenced\"")});
@@ -200,7 +208,8 @@ static void on_inspect(struct sim_proc *p, struct base_str body)
 
 	BASE_CHECK(wire_flow_inspect_get(body, &f) == 0 && base_json_parse(f.modules, &doc, NULL) == 0);
 	entry = base_jv_str(base_jv_get(base_json_root(doc), "entry")); /* flows/a.js */
-	snprintf(spec, sizeof(spec), "{\"name\":\"%c\",\"grants\":[\"*\"]}", entry.len > 6 ? entry.ptr[6] : 'a');
+	snprintf(spec, sizeof(spec), "{\"name\":\"%c\",\"grants\":[\"*\"]}",
+		entry.len > 6 ? entry.ptr[6] : 'a');
 	base_json_free(doc);
 	wire_flow_inspected_put(sim_send_begin(p),
 		&(struct wire_flow_inspected){.req = f.req, .ok = 1, .spec = base_str_of(spec)});

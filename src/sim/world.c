@@ -1,4 +1,5 @@
 #include "core/actions.h"
+#include "engine/near.h"
 #include "sim/sim_int.h"
 
 #include <errno.h>
@@ -82,6 +83,10 @@ static void dispatch(struct sim *s, struct engine *e)
 
 		ready[i - 1] = ready[k];
 		ready[k] = t;
+	}
+	if (s->stop_asked) {
+		s->stop_asked = false;
+		engine_stop(e);
 	}
 	if (s->job_event) {
 		s->job_event = false;
@@ -441,4 +446,23 @@ int engine_listen_unix(const char *path, struct base_err *err)
 	(void)path;
 	(void)err;
 	return 4;
+}
+
+/* --- which processors: there are none --- */
+
+int engine_near_new(struct engine_near **ret)
+{
+	(void)ret;
+	return -1;
+}
+
+void engine_near_free(struct engine_near *n)
+{
+	(void)n;
+}
+
+void engine_near_turn(struct engine *e, struct engine_near *n)
+{
+	(void)e;
+	(void)n;
 }

@@ -31,7 +31,9 @@ static struct core_step_called called(const struct core_call *call, struct base_
 
 static void emit_called(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
 {
-	int64_t limit = core_duration_member(call->opts, "timeout");
+	/* A rollback that has begun is not left half done. */
+	bool limits = !call->action || call->action->handler != CORE_H_ROLLBACK;
+	int64_t limit = limits ? core_duration_member(call->opts, "timeout") : 0;
 
 	ev->args = core_blob(t, call->args_text);
 	if (limit && ev->status < CORE_STEP_DONE)

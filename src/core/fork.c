@@ -280,6 +280,7 @@ static void fill_start(struct core_turn *t, struct fork *f)
 	f->start.by = t->cmd->by.id;
 	f->start.customer = f->was.customer;
 	f->start.limits = f->was.grants;
+	f->start.labels = f->was.labels;
 	f->start.dry = (f->was.flags & CORE_RUN_DRY) != 0;
 	f->start.fork = (struct core_fork){.run = t->cmd->run,
 		.steps = t->cmd->step,

@@ -157,15 +157,15 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
 		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms,"
-		"previous,generation) "
+		"previous,generation,labels) "
 		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' "
 		"END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
-		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23)",
-		"ishiisssssinniisiiiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23,?24)",
+		"ishiisssssinniisiiiiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
 		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
 		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
-		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation);
+		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation, (int64_t)e->labels);
 	if (!e->parent)
 		audit_id(at, "run.started", e->by, e->run, e->flow);
 }

@@ -9,6 +9,24 @@ enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096, AHEAD_MAX = 1000 };
 
 /* --- what a spec declares --- */
 
+/* A name that is not `input` would be found only by the first start. */
+static int key_knows(const struct cel_program *p, const char *where, struct base_err *err)
+{
+	struct cel_binding var = {.name = BASE_STR("input"), .value = cel_null()};
+	struct base_arena *arena;
+	struct cel_value v;
+	int r = base_arena_new(1 << 20, &arena);
+
+	if (r < 0)
+		return base_err_set(err, r, "out of memory");
+	v = cel_eval(p, &var, 1, arena, KEY_STEPS_MAX);
+	if (v.kind == CEL_ERROR && base_str_starts(v.as.s, BASE_STR("no such variable")))
+		r = base_err_set(
+			err, -EINVAL, "%s.key: %.*s: it sees only `input`", where, BASE_STR_ARG(v.as.s));
+	base_arena_free(arena);
+	return r;
+}
+
 static int key_of(struct base_jv obj, const char *where, struct cel_program **ret, struct base_err *err)
 {
 	struct base_jv v = base_jv_get(obj, "key");
@@ -22,7 +40,7 @@ static int key_of(struct base_jv obj, const char *where, struct cel_program **re
 		base_err_prefix(err, "%s.key", where);
 		return -EINVAL;
 	}
-	return 0;
+	return key_knows(*ret, where, err);
 }
 
 static int only(struct base_jv obj, const char *where, const char *const *names, struct base_err *err)
@@ -189,6 +207,12 @@ static struct core_lane *start_lane(struct core_turn *t, const struct core_start
 	return s->lane.len ? core_lane_find(t->c, s->flow->name, s->lane, t->arena) : NULL;
 }
 
+/* A run that computes and now waits for its child gives its slot up in this decision: the child has it. */
+static bool takes_slot_over(const struct core_start *s)
+{
+	return s->parent && s->parent->awake && s->parent->sent == 0;
+}
+
 bool core_start_queues(struct core_turn *t, const struct core_start *s)
 {
 	const struct core *c = t->c;
@@ -201,7 +225,7 @@ bool core_start_queues(struct core_turn *t, const struct core_start *s)
 	/* The state does not know yet of those that this decision has started before. */
 	if (t->starts && (s->lane.len || s->rate.len))
 		return true;
-	if (c->awake + t->starts >= c->active_max || base_names_count(c->ready))
+	if (!takes_slot_over(s) && (c->awake + t->starts >= c->active_max || base_names_count(c->ready)))
 		return true;
 	if (l && (l->waiting || (int64_t)l->active >= core_lane_limit(l)))
 		return true;

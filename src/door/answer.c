@@ -42,6 +42,8 @@ int door_answer(struct door_req *q, unsigned status, const char *type, struct ba
 	secure(q->door, r, page);
 	if (status == 401)
 		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+	if (q->fail.status == 503) /* nothing of it was passed on */
+		MHD_add_response_header(r, "Retry-After", "1");
 	if (q->fail.allow)
 		MHD_add_response_header(r, "Allow", q->fail.allow);
 	if (q->fail.close)

@@ -356,6 +356,17 @@ static void test_children(void **state)
 	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, parent + 1);
 	end(h, parent + 1);
 	end(h, parent);
+	/* With no place to wait a child has its parent's slot; a run of its own has none. */
+	limits(h, 1, 0);
+	parent = start(h, "plain", "{}", "");
+	house_call(h, parent, 0, "run.start", "{\"flow\":\"plain\",\"input\":{}}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "queue_full"));
+	house_call(h, parent, 1, "run.call", "{\"flow\":\"plain\",\"input\":{}}", "");
+	assert_int_equal(house_act(h, CORE_ACT_RUN_LOAD, 0)->run, parent + 1);
+	house_call(h, parent, 2, "run.call", "{\"flow\":\"plain\",\"input\":{}}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "queue_full"));
+	cancel(h, parent);
+	limits(h, 1, 100);
 	parent = start(h, "issue", "{\"issue\":\"1\"}", "");
 	house_call(h, parent, 0, "run.call", "{\"flow\":\"issue\",\"input\":{\"issue\":\"1\"}}", "");
 	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "deadlock"));

@@ -1,4 +1,5 @@
-/* Preloaded into aiosd by a test: syncs fail while the file that FAILSYNC names is there. */
+/* Preloaded into aiosd by a test: syncs fail while the file that FAILSYNC names is there, and take half a second while
+ * the one that SLOWSYNC names is. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 static int sync_or_fail(const char *name, int fd)
 {
-	const char *file = getenv("FAILSYNC");
+	const char *file = getenv("FAILSYNC"), *slow = getenv("SLOWSYNC");
 	union {
 		void *symbol;
 		int (*call)(int fd);
@@ -16,6 +17,8 @@ static int sync_or_fail(const char *name, int fd)
 		errno = EIO;
 		return -1;
 	}
+	if (slow && access(slow, F_OK) == 0)
+		usleep(500000);
 	return next.call(fd);
 }
 

@@ -42,6 +42,8 @@ FLOWS = {
 });""",
     "follower": """export default flow({ name: "follower", grants: ["run.*"] }, async (ctx, input) =>
   (await ctx.wait(input.run)).state);""",
+    "listener": """export default flow({ name: "listener", grants: ["event.*"] }, async (ctx) =>
+  (await ctx.event("order.*")).payload);""",
     "reader": """export default flow({ name: "reader", grants: ["feed.*", "file.*"] }, async (ctx, input) =>
   (await ctx.call("feed.read", { file: "feed.xml" })).items.length);""",
     "many": """export default flow({ name: "many", grants: ["memory.*"] }, async (ctx, input) => {
@@ -122,6 +124,9 @@ def reasons(aios):
     follower = start(aios, "follower", {"run": sleeper})
     told = waits(aios, follower, "run")
     assert told["child"] == sleeper and f"aios why {sleeper}" in told["text"], told
+    listener = start(aios, "listener", {})
+    told = waits(aios, listener, "event")
+    assert "order.*" in told["text"] and "aios publish" in told["wakes"], told
     aios.post("/v1/freeze")
     held = start(aios, "limited", {})
     assert "thaw" in waits(aios, held, "freeze")["wakes"]
@@ -136,6 +141,8 @@ def reasons(aios):
     refused(404, why, aios, 99999)
     aios.post(f"/v1/runs/{parent}/cancel")
     assert state(aios, child) == "cancelled"
+    aios.cli("publish", "order.paid", "--payload", '{"n": 5}')
+    assert aios.get(f"/v1/runs/{listener}?wait=20", timeout=30)["value"] == {"n": 5}
     for r in (run, sleeper, held):
         if state(aios, r) == "active":
             aios.post(f"/v1/runs/{r}/cancel")

@@ -592,6 +592,10 @@ static void put_run_head(struct cli *c, struct base_jv run)
 	cli_time(&c->out, base_jv_int(base_jv_get(run, "started_ms"), 0));
 	cli_put(c, " by ");
 	cli_text(c, base_jv_str(base_jv_get(run, "by")));
+	if (base_jv_str(base_jv_get(run, "trigger")).len) {
+		cli_put(c, " through ");
+		cli_text(c, base_jv_str(base_jv_get(run, "trigger")));
+	}
 	if (base_jv_int(base_jv_get(run, "ended_ms"), 0) > 0) {
 		cli_put(c, ", took ");
 		base_duration_put(&c->out, base_jv_int(base_jv_get(run, "ended_ms"), 0) -

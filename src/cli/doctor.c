@@ -205,6 +205,20 @@ static void check_clock(struct doctor *d)
 		sayf(d, LEVEL_OK, "clock", NULL, "kept by a time server");
 }
 
+/* aiosd reads the same folder. */
+static void check_zones(struct doctor *d)
+{
+	const char *folder = getenv("TZDIR") && *getenv("TZDIR") ? getenv("TZDIR") : "/usr/share/zoneinfo";
+	char path[512];
+
+	if (snprintf(path, sizeof(path), "%s/Europe/London", folder) < (int)sizeof(path) &&
+		access(path, R_OK) == 0)
+		sayf(d, LEVEL_OK, "time zones", NULL, "%s", folder);
+	else
+		sayf(d, LEVEL_WARN, "time zones", "install tzdata: schedules know only UTC without it",
+			"%s has none", folder);
+}
+
 static void check_programs(struct doctor *d)
 {
 	static const char *const names[] = {
@@ -296,6 +310,7 @@ int cmd_doctor(struct cli *c)
 	check_programs(&d);
 	check_limits(&d);
 	check_clock(&d);
+	check_zones(&d);
 	check_disk(&d, c->workspace ? c->workspace : ".");
 	if (c->workspace) {
 		check_private(&d, ".aios", 077);

@@ -140,11 +140,12 @@ static void access_denied(const struct at *at, const struct core_access_denied *
 
 /* --- runs --- */
 
-/* The key as it was given: without who started what in front. */
+/* The key as it was given: without who started what in front. A schedule's or an event's has nothing in front. */
 static struct base_str own_key(const struct core_run_started *e)
 {
 	size_t skip = e->by.len + e->flow.len + 2 + (e->flags & 1 ? strlen("dry:") : 0);
-	struct base_str own = e->key.len > skip ? base_str_sub(e->key, skip, e->key.len) : BASE_STR_NONE;
+	bool scoped = e->key.len > skip && base_str_starts(e->key, e->by) && e->key.ptr[e->by.len] == ':';
+	struct base_str own = scoped ? base_str_sub(e->key, skip, e->key.len) : e->key;
 
 	if (own.len > e->by.len && base_str_starts(own, e->by) && own.ptr[e->by.len] == ' ') /* by the API */
 		own = base_str_sub(own, e->by.len + 1, own.len);
@@ -157,15 +158,16 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
 		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms,"
-		"previous,generation,labels) "
+		"previous,generation,labels,trigger) "
 		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' "
 		"END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
-		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23,?24)",
-		"ishiisssssinniisiiiiiiii", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23,?24,nullif(?25,''))",
+		"ishiisssssinniisiiiiiiiis", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
 		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
 		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
-		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation, (int64_t)e->labels);
+		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation, (int64_t)e->labels,
+		e->trigger);
 	if (!e->parent)
 		audit_id(at, "run.started", e->by, e->run, e->flow);
 }

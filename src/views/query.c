@@ -163,7 +163,7 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 	"r.run, r.flow, r.version AS \"version:hex\", r.state, nullif(r.parent,0) AS parent, r.parent_step," \
 	" r.as_ AS \"as\", r.by_ AS \"by\", r.customer, r.agent, r.flags, r.started_ms, r.ended_ms,"         \
 	" r.start_key, r.labels, r.forked_from, r.forked_steps, r.begin_ms, r.deadline_ms,"                  \
-	" r.previous, r.generation, r.next_run,"                                                             \
+	" r.previous, r.generation, r.next_run, r.trigger,"                                                  \
 	" (SELECT count(*) FROM steps s WHERE s.run = r.run) AS " count ","                                  \
 	" (SELECT coalesce(sum(s.cost),0) FROM steps s WHERE s.run = r.run) AS cost, r.seq, r.seq_ended"
 #define RUN_COLUMNS RUN_COLUMNS_("steps")

@@ -38,6 +38,8 @@ def intervals(aios):
     changed = aios.deploy()["changed"]
     assert {"what": "schedule", "name": "tick/0"} in changed, changed
     got = until(lambda: len(runs(aios, "tick")) >= 3 and runs(aios, "tick"), 30, what="three firings")
+    assert "by operator through schedule/tick/0" in aios.cli("show", str(got[-1]["run"])).stdout
+    assert [r["run"] for r in aios.get(f"/v1/runs?key={got[-1]['start_key']}")["items"]] == [got[-1]["run"]]
     dues = []
     for r in sorted(got, key=lambda r: r["run"]):
         end = aios.get(f"/v1/runs/{r['run']}?wait=20", timeout=30)

@@ -259,6 +259,8 @@ struct core_run_info {
 	bool stopped; /* it has ended, and nothing is sent for it any more */
 };
 bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret);
+/* Position of an ended run's run_ended, 0: not known. */
+uint64_t core_ended_seq(const struct core *c, uint64_t run);
 /* The journal of a run, in log order: for each finished step the position of the event that finished it.
  * Returns the count, at most max; call with max 0 to learn it. */
 struct core_journal_entry {

@@ -678,8 +678,6 @@ bool core_decide_admit(struct core_turn *t);
 void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_ms, struct base_buf *ret_text,
 	struct base_buf *ret_wakes, int64_t *ret_until);
 void core_decide_run_forget(struct core_turn *t);
-/* Position of an ended run's run_ended, 0: not known. */
-uint64_t core_ended_seq(const struct core *c, uint64_t run);
 
 /* --- wait.c: a run waits for a run --- */
 struct core_call;

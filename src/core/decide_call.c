@@ -464,7 +464,19 @@ void core_decide_flow_call(struct core_turn *t)
 		decide_replayed(t, r);
 		return;
 	}
-	if (t->cmd->step > r->steps || t->cmd->step >= CORE_STEPS_MAX) {
+	if (t->cmd->step == r->steps && r->steps >= CORE_STEPS_MAX) {
+		core_end_children(
+			t, r, core_problem(t->arena, "cancelled", "the run that waited for it has ended"));
+		core_end_run(t, r, CORE_FAILED,
+			core_problem(t->arena, "too_many_steps",
+				"a run has at most %d steps: end it before with ctx.again(state), which goes "
+				"on in "
+				"a new one",
+				CORE_STEPS_MAX),
+			false);
+		return;
+	}
+	if (t->cmd->step > r->steps) {
 		core_refuse(t, 400, "protocol", "run %llu: step %u cannot follow step %u",
 			(unsigned long long)r->id, t->cmd->step, r->steps);
 		return;

@@ -365,6 +365,38 @@ void engine_op_run_start(struct engine *e, struct engine_req *q)
 	base_json_free(doc);
 }
 
+void engine_op_run_value(struct engine *e, struct engine_req *q)
+{
+	static const char *const states[] = {
+		[CORE_DONE] = "done", [CORE_FAILED] = "failed", [CORE_CANCELLED] = "cancelled"};
+	uint64_t run = engine_param_u64(q, "run", 0), seq = core_ended_seq(e->core, run);
+	union core_event_any ev;
+	struct core_record rec;
+	struct base_str value;
+	struct base_jw w;
+	int rc = seq ? engine_read_blob(e, seq, &rec, &value) : -ENOENT;
+
+	if (rc == 0)
+		rc = core_event_get(rec.type, rec.body, &ev);
+	if (rc < 0 || rec.type != CORE_EV_RUN_ENDED || ev.run_ended.outcome < CORE_DONE ||
+		ev.run_ended.outcome > CORE_CANCELLED) {
+		engine_reply_problem(e, q, seq ? 500 : 404, seq ? "internal" : "not_ended",
+			seq ? "the end of run %llu cannot be read"
+			    : "run %llu has not ended, or is not known",
+			(unsigned long long)run);
+		return;
+	}
+	base_buf_clear(&q->reply);
+	w = base_jw_of(&q->reply);
+	base_jw_obj(&w);
+	base_jw_mint(&w, "run", (int64_t)run);
+	base_jw_mcstr(&w, "state", states[ev.run_ended.outcome]);
+	base_jw_mraw(&w, ev.run_ended.outcome == CORE_DONE ? "value" : "problem",
+		value.len ? value : BASE_STR("null"));
+	base_jw_end_obj(&w);
+	engine_reply_built(e, q, 200);
+}
+
 void engine_op_run(struct engine *e, struct engine_req *q)
 {
 	uint64_t run = engine_param_u64(q, "run", 0);

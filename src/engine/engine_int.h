@@ -514,6 +514,7 @@ engine_op_fn engine_op(enum wire_op op); /* NULL: answered by the door */
 /* api_runs.c */
 void engine_op_run_start(struct engine *e, struct engine_req *q);
 void engine_op_run(struct engine *e, struct engine_req *q);
+void engine_op_run_value(struct engine *e, struct engine_req *q);
 void engine_op_run_cmd(struct engine *e, struct engine_req *q);
 void engine_op_signal(struct engine *e, struct engine_req *q);
 void engine_op_views(struct engine *e, struct engine_req *q);

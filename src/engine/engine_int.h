@@ -124,7 +124,9 @@ struct engine_worker {
 	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged, and
 			      questions that it has not answered, oldest first */
 	size_t ring_size, ring_head, ring_count;
-	int64_t head_since;  /* when the oldest became the oldest */
+	int64_t head_since;	    /* when the oldest became the oldest */
+	struct engine_stale *stale; /* lives of runs that it was told to drop and still speaks of (stale.c) */
+	size_t stale_count, stale_size;
 	uint64_t blamed_ask; /* the question at which it hung when it was ended last, or 0 */
 	bool watched;	     /* a watchdog timer stands */
 	uint32_t runs;
@@ -340,6 +342,10 @@ void engine_flows_stop(struct engine *e);   /* the same with those that are stil
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);
 
+/* A run was dropped with so many frames unanswered. */
+void engine_stale_add(struct engine_worker *w, uint64_t run, uint32_t answers);
+/* True when this frame of the worker is about a life of the run that is over. Call once per frame. */
+bool engine_stale(struct engine_worker *w, uint64_t run, unsigned type);
 /* True when the worker has told everything that it will tell of this run until it gets something new, or when none has
  * it. */
 bool engine_flows_settled(const struct engine *e, uint64_t run);

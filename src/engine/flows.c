@@ -29,6 +29,8 @@
  *
  * F5 No more runs than limits.loaded are in workers: for a further one the one that is idle longest is evicted; while
  * none is idle, loading waits. How many can wait here is bounded by limits.active and by the runs that sleep.
+ *
+ * F6 (stale.c) What a worker still says of a run that it was told to drop is not taken for what it says of it later.
  */
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
@@ -231,8 +233,10 @@ static void unload(struct engine *e, struct engine_run *r)
 		if (v && v->runs)
 			v->runs--;
 		r->worker->worker.runs--;
-		if (r->unacked)
+		if (r->unacked) {
 			ring_forget(e, r->worker, r->run);
+			engine_stale_add(&r->worker->worker, r->run, r->unacked);
+		}
 	}
 	r->state = 0;
 	r->worker = NULL;
@@ -630,7 +634,7 @@ static void on_call(struct engine *e, struct engine_proc *p, struct base_str bod
 		engine_proc_kill(e, p, "sent a call that does not decode");
 		return;
 	}
-	if (!run_in(e, p, c.run))
+	if (engine_stale(&p->worker, c.run, WIRE_FLOW_CALL) || !run_in(e, p, c.run))
 		return;
 	decide(e, &(struct core_cmd){.type = CORE_CMD_FLOW_CALL,
 			  .run = c.run,
@@ -649,7 +653,7 @@ static void on_idle(struct engine *e, struct engine_proc *p, struct base_str bod
 		engine_proc_kill(e, p, "sent a frame that does not decode");
 		return;
 	}
-	r = run_in(e, p, f.run);
+	r = engine_stale(&p->worker, f.run, WIRE_FLOW_IDLE) ? NULL : run_in(e, p, f.run);
 	if (!r || !r->unacked)
 		return;
 	ring_ack(e, p, f.run);
@@ -681,10 +685,12 @@ static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struc
 		engine_proc_kill(e, p, "sent a frame that does not decode");
 		return;
 	}
-	r = run_in(e, p, cmd.run);
+	r = engine_stale(&p->worker, cmd.run, type) ? NULL : run_in(e, p, cmd.run);
 	if (!r)
 		return;
-	run_free(e, r); /* the worker has dropped it */
+	ring_forget(e, p, cmd.run); /* the worker has dropped it: it says no more */
+	r->unacked = 0;
+	run_free(e, r);
 	decide(e, &cmd);
 }
 
@@ -722,7 +728,7 @@ bool engine_flows_settled(const struct engine *e, uint64_t run)
 {
 	const struct engine_run *r = base_idmap_get(e->runs, run);
 
-	return !r || (r->state == LOADED && r->unacked == 0 && !r->replay);
+	return !r || r->state != LOADED || (r->unacked == 0 && !r->replay);
 }
 
 /* --- life and death --- */
@@ -739,6 +745,7 @@ static void worker_reset(struct engine_worker *w)
 	w->ring_head = w->ring_count = 0;
 	w->watched = false;
 	w->runs = 0;
+	w->stale_count = 0;
 }
 
 /* Whether the run that was executing is at fault for this death: 0 no, 1 yes, 2 beyond doubt. A kill from outside is

@@ -566,6 +566,7 @@ void engine_procs_done(struct engine *e)
 		engine_child_close(p->listen_fd);
 		free(p->worker.versions);
 		free(p->worker.unacked);
+		free(p->worker.stale);
 	}
 	free(e->procs);
 	e->procs = NULL;

@@ -286,7 +286,7 @@ int cli_follow(struct cli *c, int64_t run, bool through_gates)
 			cli_answer_done(&a);
 			continue;
 		}
-		if (is_over(state)) {
+		if (is_over(state) && !base_str_is(base_jv_str(base_jv_get(gate, "kind")), "undo")) {
 			r = base_str_is(state, "done") || base_str_is(state, "ended") ? CLI_OK : CLI_FAILED;
 			if (!cli_print_json(c, &a))
 				say_end(c, a.root);

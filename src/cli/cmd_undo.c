@@ -109,6 +109,9 @@ void cli_put_rollbacks(struct cli *c, struct base_jv run)
 	struct base_str key;
 	struct base_jv v;
 
+	if (base_str_is(base_jv_str(base_jv_get(run, "flow")), "aios:undo"))
+		cli_put(c, "undoes the steps of run %lld\n\n",
+			(long long)base_jv_int(base_jv_get(run, "parent"), 0));
 	while (base_jv_next(base_jv_get(run, "rollbacks"), &it, &key, &v)) {
 		struct base_str to = base_jv_str(base_jv_get(v, "to")),
 				reason = base_jv_str(base_jv_get(v, "reason"));
@@ -123,4 +126,6 @@ void cli_put_rollbacks(struct cli *c, struct base_jv run)
 		}
 		cli_put(c, " (run %lld)\n", (long long)base_jv_int(base_jv_get(v, "run"), 0));
 	}
+	if (base_jv_len(base_jv_get(run, "rollbacks")) > 0)
+		cli_put(c, "\n");
 }

@@ -273,8 +273,8 @@ struct core_run_extra {
 	struct base_str customer;
 	struct core_patterns *limits; /* further lists that all must allow (agents) */
 	uint32_t limit_count;
-	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint32_t generation;	     /* how often it began again (ctx.again) */
+	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint64_t park_gate;
 	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
 	struct core_deadline *deadlines;

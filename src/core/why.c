@@ -342,6 +342,11 @@ static void because_parked(struct why *y, struct reason *r)
 		r->since = rec.time_ms;
 		base_buf_printf(&r->text, ": %.*s", BASE_STR_ARG(ev.why));
 	}
+	if (y->run->flags & CORE_RUN_UNDO) {
+		base_buf_printf(&r->wakes, "a person: aios settle %llu --again | --skip | --give-up",
+			(unsigned long long)r->gate);
+		return;
+	}
 	base_buf_printf(&r->wakes,
 		"a person: aios gates %llu shows what is wrong; aios resume %llu when it is mended",
 		(unsigned long long)r->gate, (unsigned long long)y->run->id);

@@ -313,7 +313,7 @@ bool core_start_check(
 	l = start_lane(t, s);
 	if (l && s->begin_ms <= t->cmd->now_ms && core_lane_policy_of(l) == CORE_REJECT &&
 		(int64_t)l->active + l->waiting >= core_lane_limit(l)) {
-		*ret_status = 429; /* not 409: an Idempotency-Key would keep that answer */
+		*ret_status = 409;
 		t->reply->retry_after_ms = CORE_QUEUE_RETRY_MS;
 		*ret_problem = core_problem(t->arena, "lane_full",
 			"%.*s: as many runs as its concurrency lets go at a time go for %.*s: start it when "

@@ -223,7 +223,8 @@ void core_decide_run_start(struct core_turn *t)
 	if (answered_by_key(t, s.key, s.input))
 		return;
 	if (!core_start_check(t, &s, &problem, &status)) {
-		core_reply_json(t, status, problem);
+		/* Not 409 where it can be tried again: an Idempotency-Key would keep that answer. */
+		core_reply_json(t, t->reply->retry_after_ms ? 429 : status, problem);
 		return;
 	}
 	reply_run(t, 201, core_emit_run_started(t, &s), false);

@@ -90,6 +90,8 @@ static void run_started(struct sim *s, const struct core_run_started *ev)
 	r->input_text = sim_dup(s, ev->input.data);
 	r->version = ev->version;
 	r->dry = ev->flags & 1;
+	r->forked_from = ev->forked_from;
+	r->forked_steps = ev->forked_steps;
 	BASE_CHECK(base_idmap_put(a->runs, ev->run, r) == 0);
 	if (ev->key.len)
 		BASE_CHECK(base_names_put(a->keys, ev->key, r) == 0);
@@ -220,6 +222,9 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 	struct sim_run_seen *r = open_run(s, ev->run, "a run that has ended makes a call");
 	struct sim_step_seen *st;
 
+	if (ev->step < r->forked_steps)
+		broken(s, "fork", "a step that was to be taken over is asked for", ev->run, ev->step);
+
 	(void)time_ms;
 	if (ev->step != r->steps)
 		broken(s, "step.gap", "the steps of a run have a gap", ev->run, ev->step);
@@ -241,6 +246,27 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 		st->sent = 1;
 	if (ev->status == CORE_STEP_DONE || ev->status == CORE_STEP_FAILED)
 		end_step(s, ev->run, ev->step, ev->status == CORE_STEP_DONE, ev->result.data);
+}
+
+/* A fork's first steps are another run's, as they ended there and in that order. */
+static void step_taken(struct sim *s, const struct core_step_taken *ev)
+{
+	struct sim_run_seen *r = open_run(s, ev->run, "a run that has ended takes a step over");
+	const struct sim_run_seen *other = r->forked_from ? sim_run_seen(s, r->forked_from) : NULL;
+	struct sim_step_seen *st;
+
+	if (!other || ev->step != r->steps || ev->step >= r->forked_steps || ev->step >= other->steps ||
+		!other->step[ev->step].ended || other->step[ev->step].ok != (ev->status == CORE_STEP_DONE))
+		broken(s, "fork", "a step is taken over that did not end so", ev->run, ev->step);
+	st = add_step(s, r);
+	*st = other->step[ev->step];
+	if (r->steps < r->forked_steps)
+		return;
+	r->order_size = r->forked_steps;
+	r->order = sim_alloc(s, r->order_size * sizeof(*r->order));
+	for (uint32_t i = 0; i < other->ended_steps; i++)
+		if (other->order[i] < r->forked_steps)
+			r->order[r->ended_steps++] = other->order[i];
 }
 
 static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t time_ms)
@@ -354,6 +380,8 @@ static void tokens(struct sim *s, const struct core_record *rec)
 
 static void of_runs(struct sim *s, unsigned type, const union core_event_any *ev)
 {
+	struct sim_run_seen *r;
+
 	switch (type) {
 	case CORE_EV_RUN_STARTED:
 		run_started(s, &ev->run_started);
@@ -364,8 +392,13 @@ static void of_runs(struct sim *s, unsigned type, const union core_event_any *ev
 	case CORE_EV_RUN_PARKED:
 		open_run(s, ev->run_parked.run, "a run that has ended is parked")->parked = true;
 		break;
+	case CORE_EV_RUN_PAUSED:
+		r = open_run(s, ev->run_paused.run, "a run that has ended is paused");
+		r->parked = r->paused = true;
+		break;
 	case CORE_EV_RUN_RESUMED:
-		open_run(s, ev->run_resumed.run, "a run that has ended is resumed")->parked = false;
+		r = open_run(s, ev->run_resumed.run, "a run that has ended is resumed");
+		r->parked = r->paused = false;
 		break;
 	case CORE_EV_FROZEN:
 		s->audit.frozen = true;
@@ -387,6 +420,9 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 	switch (rec->type) {
 	case CORE_EV_STEP_CALLED:
 		step_called(s, &ev->step_called, rec->time_ms);
+		break;
+	case CORE_EV_STEP_TAKEN:
+		step_taken(s, &ev->step_taken);
 		break;
 	case CORE_EV_STEP_SENT:
 		step_sent(s, &ev->step_sent, rec->time_ms);

@@ -212,6 +212,23 @@ static void on_run(struct sim *s, const char *op, uint64_t run, uint32_t c)
 	req_send(s, q);
 }
 
+/* From a step that has ended, as far as the log says; or from one that has not, which is refused. */
+static void fork_run(struct sim *s, const struct sim_op *op, uint64_t run)
+{
+	const struct sim_run_seen *r = sim_run_seen(s, run);
+	bool restart = op->kind == SIM_OP_FORK_RESTART;
+	struct req *q = req_new(s, restart ? "run_restart" : "run_fork");
+	uint32_t from = r->steps ? op->b % (r->steps + 1) : 0;
+
+	snprintf(q->params, sizeof(q->params), "{\"run\":\"%llu\"}", (unsigned long long)run);
+	if (restart)
+		q->token = 0;
+	q->body = text(s,
+		restart ? "{\"from\":%u,\"reason\":\"%llu\"}" : "{\"from\":%u,\"set\":{\"t\":\"tok=%llu;\"}}",
+		from, (unsigned long long)q->token);
+	req_send(s, q);
+}
+
 /* What an honest person answers; NULL: not now. */
 static const char *answer_to(struct sim *s, const struct sim_gate_seen *g, uint32_t dice, const char **ret_op)
 {
@@ -334,13 +351,20 @@ void sim_client_op(struct sim *s, const struct sim_op *op)
 		break;
 	case SIM_OP_CANCEL:
 	case SIM_OP_RESUME:
+	case SIM_OP_PAUSE:
 	case SIM_OP_SIGNAL:
 		if (run)
 			on_run(s,
 				op->kind == SIM_OP_CANCEL   ? "run_cancel"
+				: op->kind == SIM_OP_PAUSE  ? "run_pause"
 				: op->kind == SIM_OP_RESUME ? "run_resume"
 							    : "signal",
 				run, op->b);
+		break;
+	case SIM_OP_FORK:
+	case SIM_OP_FORK_RESTART:
+		if (run)
+			fork_run(s, op, run);
 		break;
 	case SIM_OP_DECIDE:
 	case SIM_OP_DECIDE_WRONG:
@@ -499,6 +523,9 @@ void sim_client_heal(struct sim *s)
 			continue;
 		decide_once(s, g, 1, false);
 	}
-	for (size_t i = 0; i < a->open_count; i++)
+	for (size_t i = 0; i < a->open_count; i++) {
 		heal_waits(s, sim_run_seen(s, a->open[i]));
+		if (sim_run_seen(s, a->open[i])->paused)
+			on_run(s, "run_resume", a->open[i], 0);
+	}
 }

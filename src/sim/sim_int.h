@@ -166,7 +166,9 @@ struct sim_step_seen {
 struct sim_run_seen {
 	uint64_t run, parent;
 	unsigned outcome; /* 0: open */
-	bool parked, dry;
+	bool parked, paused, dry;
+	uint64_t forked_from;
+	uint32_t forked_steps;
 	struct base_str key, input_text, value;
 	struct base_hash input, version;
 	struct sim_step_seen *step;

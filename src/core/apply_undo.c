@@ -76,25 +76,26 @@ static void set_state(struct core *c, struct core_undo *u, struct core_undoable 
 	own(c, u, i);
 }
 
-static struct core_undoable *add(struct core *c, struct core_undo *u, const struct core_undoable *i)
+static void reserve(struct core *c, struct core_undo *u, uint32_t more)
 {
-	uint32_t at = u->count;
+	uint32_t cap = u->cap ? u->cap * 2 : 4;
 
-	if (u->count == u->cap) {
-		uint32_t cap = u->cap ? u->cap * 2 : 4;
+	if (u->cap - u->count >= more)
+		return;
+	if (cap < u->count + more)
+		cap = u->count + more;
+	u->item = base_slab_grow(c->slab, u->item, u->cap, cap, sizeof(*u->item));
+	u->cap = cap;
+}
 
-		u->item = base_slab_grow(c->slab, u->item, u->cap, cap, sizeof(*u->item));
-		u->cap = cap;
-	}
-	while (at && u->item[at - 1].seq > i->seq)
-		at--;
-	BASE_CHECK(!at || u->item[at - 1].seq < i->seq);
-	memmove(&u->item[at + 1], &u->item[at], (u->count - at) * sizeof(*u->item));
-	u->item[at] = *i;
-	u->count++;
+/* A step that begins now: it goes behind all others. */
+static void add(struct core *c, struct core_undo *u, const struct core_undoable *i)
+{
+	BASE_CHECK(!u->count || u->item[u->count - 1].seq < i->seq);
+	reserve(c, u, 1);
+	u->item[u->count++] = *i;
 	u->unsettled += i->state != CORE_UNDO_READY;
-	own(c, u, &u->item[at]);
-	return &u->item[at];
+	own(c, u, i);
 }
 
 static void take_out(struct core *c, struct core_undo *u, struct core_undoable *i)
@@ -111,34 +112,31 @@ static void take_out(struct core *c, struct core_undo *u, struct core_undoable *
 /* Moves what began after `from_seq` from one list to another; to NULL: nobody will undo it. */
 static void move_items(struct core *c, struct core_undo *from, struct core_undo *to, uint64_t from_seq)
 {
-	uint32_t first = from->count, n, a, b;
-	struct core_undoable *merged;
+	uint32_t first = from->count, n, old, at;
 
 	while (first && from->item[first - 1].seq > from_seq)
 		first--;
 	n = from->count - first;
-	if (n == 0)
+	while (!to && from->count > first)
+		take_out(c, from, &from->item[from->count - 1]);
+	if (!to || n == 0)
 		return;
-	if (!to) {
-		while (from->count > first)
-			take_out(c, from, &from->item[from->count - 1]);
-		return;
-	}
-	merged = base_slab_alloc(c->slab, ((size_t)to->count + n) * sizeof(*merged));
-	a = b = 0;
-	for (uint32_t i = 0; i < to->count + n; i++) {
-		bool old = b == n || (a < to->count && to->item[a].seq < from->item[first + b].seq);
+	reserve(c, to, n);
+	old = to->count;
+	to->count += n;
+	for (at = to->count; n > 0;) { /* from the back: most of it is later than all that is there */
+		struct core_undoable *i = &from->item[first + n - 1];
 
-		merged[i] = old ? to->item[a++] : from->item[first + b++];
-		if (old)
+		if (old && to->item[old - 1].seq > i->seq) {
+			to->item[--at] = to->item[--old];
 			continue;
-		own(c, to, &merged[i]);
-		from->unsettled -= merged[i].state != CORE_UNDO_READY;
-		to->unsettled += merged[i].state != CORE_UNDO_READY;
+		}
+		to->item[--at] = *i;
+		own(c, to, i);
+		from->unsettled -= i->state != CORE_UNDO_READY;
+		to->unsettled += i->state != CORE_UNDO_READY;
+		n--;
 	}
-	base_slab_release(c->slab, to->item, to->cap * sizeof(*to->item));
-	to->item = merged;
-	to->cap = to->count += n;
 	from->count = first;
 }
 

@@ -53,6 +53,7 @@ static bool may_undo(const struct core_action *a)
 	case CORE_H_RUN_CALL:
 	case CORE_H_AGENT_RUN:
 	case CORE_H_OUTCOME:
+	case CORE_H_EVENT_PUBLISH:
 	case CORE_H_LOG:
 		return true;
 	default:

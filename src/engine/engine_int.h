@@ -128,6 +128,7 @@ struct engine_worker {
 	struct engine_stale *stale; /* lives of runs that it was told to drop and still speaks of (stale.c) */
 	size_t stale_count, stale_size;
 	uint64_t blamed_ask; /* the question at which it hung when it was ended last, or 0 */
+	bool hung;	     /* ended because it did not come back */
 	bool watched;	     /* a watchdog timer stands */
 	uint32_t runs;
 };
@@ -342,6 +343,10 @@ void engine_flows_stop(struct engine *e);   /* the same with those that are stil
 void engine_flows_forget(struct engine *e); /* all of them (the state is reloaded) */
 size_t engine_flows_count(const struct engine *e);
 
+/* Why a worker is gone: it died (status as waitpid gives it), or was ended because it hung or broke the protocol. */
+enum engine_death { ENGINE_DIED, ENGINE_HUNG, ENGINE_ROGUE };
+/* Records what the run did to its worker; enough: it is quarantined now. */
+void engine_flow_crashed(struct engine *e, uint64_t run, enum engine_death death, int status, bool enough);
 /* A run was dropped with so many frames unanswered. */
 void engine_stale_add(struct engine_worker *w, uint64_t run, uint32_t answers);
 /* True when this frame of the worker is about a life of the run that is over. Call once per frame. */

@@ -45,6 +45,7 @@ enum {
 	LOAD_UNACKED = 512,  /* the same in frames that it has not answered */
 	LATER_UNACKED = 32,  /* the same for a run that is only to be looked at */
 	SUSPECT_MAX = 3,
+	VERSIONS_KEPT = 64, /* in a worker; more only while they have runs there */
 };
 
 struct engine_run {
@@ -311,6 +312,26 @@ static void evict(struct engine *e, struct engine_run *r)
 
 /* --- loading --- */
 
+/* Deploys go by and workers stay: a version of which a worker has no run is not kept for ever. */
+static void forget_version(struct engine *e, struct engine_proc *p)
+{
+	struct engine_worker *w = &p->worker;
+	struct base_buf *b;
+	char hex[65];
+	size_t i = 0;
+
+	while (i < w->version_count && w->versions[i].runs)
+		i++;
+	b = i < w->version_count ? engine_proc_begin(e, p, WIRE_FLOW_FORGET) : NULL;
+	if (!b)
+		return;
+	base_hash_hex(&w->versions[i].version, hex);
+	wire_flow_forget_put(b, &(struct wire_flow_forget){.version = {hex, 64}});
+	engine_proc_send(e, p);
+	for (w->version_count--; i < w->version_count; i++)
+		w->versions[i] = w->versions[i + 1];
+}
+
 static int send_version(struct engine *e, struct engine_proc *p, const struct base_hash *version)
 {
 	struct engine_worker *w = &p->worker;
@@ -324,6 +345,8 @@ static int send_version(struct engine *e, struct engine_proc *p, const struct ba
 
 	if (version_of(w, version))
 		return 0;
+	if (w->version_count >= VERSIONS_KEPT)
+		forget_version(e, p);
 	if (w->version_count == w->version_size) {
 		size_t size = w->version_size ? w->version_size * 2 : 16;
 		struct engine_loaded *more = realloc(w->versions, size * sizeof(*more));
@@ -745,6 +768,7 @@ static void worker_reset(struct engine_worker *w)
 	w->ring_head = w->ring_count = 0;
 	w->watched = false;
 	w->runs = 0;
+	w->hung = false;
 	w->stale_count = 0;
 }
 
@@ -762,63 +786,6 @@ static int at_fault(struct engine_proc *p, struct engine_run *r, int status)
 	return 1;
 }
 
-/* What became of the worker, in words; its kind as one. */
-static const char *death_of(bool hung, int status, struct base_str flow, char *ret, size_t size)
-{
-	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-
-	if (hung)
-		snprintf(ret, size, "flow %.*s did not come back within %d ms; its worker was ended",
-			BASE_STR_ARG(flow), ENGINE_WATCHDOG_MS);
-	else if (sig == SIGSYS)
-		snprintf(ret, size, "the worker asked for what its sandbox forbids while it ran flow %.*s",
-			BASE_STR_ARG(flow));
-	else if (sig == SIGKILL || sig == SIGTERM)
-		snprintf(ret, size,
-			"the worker was killed from outside %d times in a row while it ran flow %.*s (out of "
-			"memory?)",
-			SUSPECT_MAX, BASE_STR_ARG(flow));
-	else if (sig)
-		snprintf(ret, size, "the worker died of signal %d (%s) while it ran flow %.*s", sig,
-			strsignal(sig), BASE_STR_ARG(flow));
-	else
-		snprintf(ret, size, "the worker ended with status %d while it ran flow %.*s",
-			WEXITSTATUS(status), BASE_STR_ARG(flow));
-	return hung				  ? "hung"
-	       : sig == SIGSYS			  ? "sandbox"
-	       : sig == SIGKILL || sig == SIGTERM ? "killed"
-						  : "crash";
-}
-
-static void crashed(struct engine *e, uint64_t run, bool hung, int status, int fault)
-{
-	struct core_cmd cmd = {.type = CORE_CMD_FLOW_CRASHED, .run = run, .base = fault > 1};
-	struct core_run_info info;
-	const char *kind;
-	char text[400];
-	struct base_buf b;
-	struct base_jw w;
-
-	if (!core_run_get(e->core, run, &info) || info.state != CORE_RUN_ACTIVE)
-		return;
-	kind = death_of(hung, status, info.flow, text, sizeof(text));
-	base_buf_init(&b, 4096);
-	w = base_jw_of(&b);
-	base_jw_obj(&w);
-	base_jw_mcstr(&w, "code", "crashed");
-	base_jw_mcstr(&w, "kind", kind);
-	base_jw_mcstr(&w, "message", text);
-	if (!hung && WIFSIGNALED(status))
-		base_jw_mint(&w, "signal", WTERMSIG(status));
-	else if (!hung)
-		base_jw_mint(&w, "exit", WEXITSTATUS(status));
-	base_jw_end_obj(&w);
-	cmd.body = base_buf_view(&b);
-	engine_note(2, "run %llu: %s", (unsigned long long)run, text);
-	decide(e, &cmd);
-	base_buf_done(&b);
-}
-
 void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 {
 	struct engine_worker *w = &p->worker;
@@ -827,6 +794,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
 	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
 	int fault = blame && !e->stopping ? at_fault(p, blame, status) : 0;
+	enum engine_death death = !p->killed ? ENGINE_DIED : w->hung ? ENGINE_HUNG : ENGINE_ROGUE;
 	void *value;
 
 	BASE_CHECK(again || !count);
@@ -846,7 +814,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	worker_reset(w);
 	w->blamed_ask = p->killed && head & INSPECT ? head & ~INSPECT : 0;
 	if (fault)
-		crashed(e, head, p->killed, status, fault);
+		engine_flow_crashed(e, head, death, status, fault > 1);
 }
 
 void engine_flows_watchdog(struct engine *e, uint64_t index)
@@ -867,6 +835,7 @@ void engine_flows_watchdog(struct engine *e, uint64_t index)
 			snprintf(why, sizeof(why), "a source that is to be deployed does not come back");
 		else
 			snprintf(why, sizeof(why), "run %llu does not come back", (unsigned long long)head);
+		w->hung = true;
 		engine_proc_kill(e, p, why);
 		return;
 	}

@@ -81,6 +81,7 @@ int trial_read_step(struct engine *e, struct trial *t, uint32_t i)
 		return -EUCLEAN;
 	run = c->run;
 	s->taken = run != t->run;
+	s->refused = c->status == CORE_STEP_FAILED;
 	s->action = base_arena_dup(t->arena, c->action);
 	if (!s->action.ptr && c->action.len)
 		return -ENOMEM;

@@ -23,6 +23,7 @@ struct trial_step {
 	uint64_t copy;		    /* of the step_taken that names both, where the owner knows it, else 0 */
 	int64_t cost;		    /* nano-USD, of the event that finished it */
 	int klass;
+	bool refused;  /* it failed at once */
 	bool taken;    /* by a fork: it answers whatever the arguments are now */
 	bool used;     /* a call of the trial was answered by it */
 	uint32_t same; /* the next with the same action and arguments + 1, 0: none */

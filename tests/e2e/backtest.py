@@ -116,6 +116,24 @@ def tests(a):
         assert p.status == 422 and "flows/sell.js:4" in p.body["detail"], p.body
 
 
+def generations(a):
+    """A run that went on as another one (ctx.again) ends there on other code too."""
+    body = """  await ctx.call("test.echo", { n: input.n });
+  if (input.n < 2) return await ctx.again({ n: input.n + 1 });
+  return input.n;"""
+    text = source(body).replace('"sell"', '"years"')
+    (a.dir / "flows/years.js").write_text(text)
+    a.deploy()
+    assert a.run("years", {"n": 0})["result"] == 2
+
+    def tried(text):
+        return a.post("/v1/flows/years/backtest", {"files": {"flows/years.js": text}, "entry": "flows/years.js"})["totals"]
+
+    assert (tried(text)["same"], tried(text)["differ"]) == (3, 0), tried(text)
+    assert tried(text.replace("input.n < 2", "input.n < 1"))["differ"] == 1
+    assert tried(text.replace("input.n + 1", "input.n + 2"))["differ"] == 2
+
+
 def cli(a):
     path = a.home / "sell.js"  # outside of the workspace
     path.write_text(source(BODY))
@@ -146,6 +164,7 @@ def main():
             a.deploy()
             a.cli("secrets", "set", "stand", "--host", "127.0.0.1", input="k-1\n")
             tests(a)
+            generations(a)
             before, sent = a.get("/v1/status")["seq"], len(ledger.entries())
             cli(a)
             assert a.get("/v1/status")["seq"] == before and len(ledger.entries()) == sent, "a backtest did something"

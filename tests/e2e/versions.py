@@ -203,6 +203,20 @@ def generations(a):
     assert all(e["interpreter"].startswith("quickjs-ng ") for e in started), started
 
 
+def many(a):
+    """More versions than a worker keeps: those without runs go, those with runs stay; each run is its own version's."""
+    old, = waiting(a, 1)
+    for i in range(80):
+        (a.dir / "flows/letter.js").write_text(source(f"return {i};"))
+        a.deploy()
+        got = {a.run("letter")["result"] for _ in range(3)}
+        assert got == {i}, (i, got)
+    assert finish(a, old)["value"] == "one t2"
+    (a.dir / "flows/letter.js").write_text(source("return 0;"))  # forgotten, and wanted again
+    a.deploy()
+    assert {a.run("letter")["result"] for _ in range(3)} == {0}
+
+
 def poison(a):
     """A run that hangs its worker is tried again twice, then quarantined with the evidence, through a restart; its neighbours
     go on. A person resumes it: a new chance. Moved to a repaired version it ends."""
@@ -290,7 +304,7 @@ def forked(a):
 
 
 def main():
-    for test in (outcomes, hung_natively, moves, busy, generations, poison, killed, forked):
+    for test in (outcomes, hung_natively, moves, busy, generations, many, poison, killed, forked):
         if len(sys.argv) > 1 and test.__name__ not in sys.argv[1:]:
             continue
         with Aios(FILES) as a:

@@ -157,7 +157,7 @@ int cli_read_file(const char *path, size_t max, struct base_buf *ret, struct bas
 	__attribute__((warn_unused_result));
 int cli_write_file(const char *path, struct base_str text, int mode, struct base_err *err)
 	__attribute__((warn_unused_result));
-/* Appends {"files":{path: text, …}}: the sources of the workspace. */
+/* Appends {"files":{path: text, …},"whole":true}: all the sources of the workspace. */
 int cli_sources(struct cli *c, struct base_buf *ret, struct base_err *err)
 	__attribute__((warn_unused_result));
 

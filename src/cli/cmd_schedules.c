@@ -25,9 +25,9 @@ static void put_one(struct cli *c, struct base_jv s)
 		cli_text(c, base_jv_str(base_jv_get(s, "last_outcome")));
 		cli_put(c, "\n");
 	}
-	if (base_jv_len(firings) == 0)
+	if (base_str_is(base_jv_str(base_jv_get(s, "state")), "over"))
 		cli_put(c, "it does not fire again\n");
-	else
+	else if (base_jv_len(firings) > 0)
 		cli_table(c, firings, columns);
 }
 

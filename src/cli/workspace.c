@@ -151,6 +151,7 @@ int cli_sources(struct cli *c, struct base_buf *ret, struct base_err *err)
 	if (r == 0)
 		r = add_folder(c, &w, "agents", ".md", 0, err);
 	base_jw_end_obj(&w);
+	base_jw_mbool(&w, "whole", true);
 	base_jw_end_obj(&w);
 	if (r == 0 && base_buf_failed(ret))
 		r = base_err_set(err, base_buf_failed(ret), "the sources are too large");

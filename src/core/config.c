@@ -244,30 +244,6 @@ void core_policy_load(struct core *c)
 	base_json_free(doc);
 }
 
-/* The events that start it, in the order of its `on`. */
-static void hears_of(struct core *c, struct core_version *v, struct base_jv on)
-{
-	struct base_jv_iter it = {0};
-	size_t n = base_jv_len(on);
-	struct base_str key;
-	struct base_jv entry;
-
-	if (base_jv_kind(on) != BASE_JSON_ARR || n == 0)
-		return;
-	v->hears.item = base_slab_alloc(c->slab, n * sizeof(*v->hears.item));
-	v->hears.count = (uint32_t)n;
-	for (size_t i = 0; base_jv_next(on, &it, &key, &entry); i++)
-		v->hears.item[i] = base_slab_dup(c->slab, base_jv_str(base_jv_get(entry, "event")));
-}
-
-int64_t core_version_hears(const struct core_version *v, struct base_str topic)
-{
-	for (uint32_t i = 0; v && i < v->hears.count; i++)
-		if (v->hears.item[i].len && base_str_matches(v->hears.item[i], topic))
-			return i;
-	return -1;
-}
-
 struct core_version *core_version_make(struct core *c, struct base_str flow, const struct base_hash *hash,
 	uint64_t seq, struct base_str spec)
 {
@@ -286,7 +262,6 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 		input = base_jv_get(base_json_root(doc), "input");
 		if (base_jv_kind(input) == BASE_JSON_OBJ && base_schema_compile(input, &v->input, NULL) < 0)
 			v->input = NULL;
-		hears_of(c, v, base_jv_get(base_json_root(doc), "on"));
 		v->budget_run = money_member(base_jv_get(base_json_root(doc), "budget"), "run");
 		v->budget_month = money_member(base_jv_get(base_json_root(doc), "budget"), "month");
 		v->timeout_ms = core_duration_member(base_json_root(doc), "timeout");

@@ -113,8 +113,6 @@ struct core_version {
 	struct base_schema *input;	  /* derived from the spec */
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
 	int64_t timeout_ms;		  /* of a run, 0: none */
-	struct core_patterns
-		hears; /* events that start it: an entry for each of `on`, empty if it is something else */
 	struct base_str spec;
 	uint32_t number;	      /* in the snapshot that is being written */
 	struct core_control *control; /* derived from the spec; NULL: it declares none */
@@ -845,8 +843,6 @@ void core_event_publish(struct core_turn *t, const struct core_call *call);
 void core_event_wait(struct core_turn *t, const struct core_call *call);
 /* "order.paid", "order.*", "*" */
 bool core_topic_pattern_valid(struct base_str s);
-/* Which entry of its `on` a version is started by for this topic: the first, or -1. */
-int64_t core_version_hears(const struct core_version *v, struct base_str topic);
 void core_event_wait_add(struct core *c, const struct core_run *r, const struct core_open *o);
 void core_event_wait_drop(struct core *c, const struct core_run *r, const struct core_open *o);
 /* The position of a publication of which not all have heard, or 0. */

@@ -8,6 +8,7 @@ struct deployment {
 	struct core_turn *t;
 	struct base_jw w; /* the reply: a list of changes */
 	bool check;	  /* report only */
+	bool whole;	  /* these are all the flows: what is not among them starts by itself no more */
 	unsigned changes;
 	struct base_names *touched; /* schedules that are set or removed */
 };
@@ -106,6 +107,33 @@ static void deploy_schedules(struct deployment *d, struct base_jv v)
 		core_refuse(t, 422, "invalid", "%s", err.text);
 }
 
+static bool is_deployed(struct base_jv flows, struct base_str name)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(flows, &it, &key, &v))
+		if (base_str_eq(base_jv_str(base_jv_get(v, "name")), name))
+			return true;
+	return false;
+}
+
+/* Flows whose files are gone: their runs go on, and they can be started; nothing starts them by itself. */
+static void retire_schedules(struct deployment *d, struct base_jv flows)
+{
+	struct base_str at = BASE_STR_NONE, flow;
+	struct base_err err;
+	void *value;
+
+	for (bool first = true; base_names_seek(d->t->c->flows, at, first, &at, &value); first = false) {
+		flow = ((const struct core_flow *)value)->name;
+		if (!is_deployed(flows, flow))
+			BASE_CHECK(core_deploy_schedules(d->t, flow, (struct base_jv){NULL}, d->check,
+					   schedule_changed, d, &err) == 0);
+	}
+}
+
 static void deploy_agent(struct deployment *d, struct base_jv v)
 {
 	struct core_turn *t = d->t;
@@ -179,6 +207,7 @@ void core_decide_deploy(struct core_turn *t)
 	}
 	if (t->cmd->params.len && base_json_parse(t->cmd->params, &params, NULL) == 0) {
 		d.check = base_jv_bool(base_jv_get(base_json_root(params), "check"), false);
+		d.whole = base_jv_bool(base_jv_get(base_json_root(params), "whole"), false);
 		base_json_free(params);
 	}
 	BASE_CHECK(base_names_new(&d.touched) == 0);
@@ -197,6 +226,8 @@ void core_decide_deploy(struct core_turn *t)
 			deploy_flow(&d, v);
 			deploy_schedules(&d, v);
 		}
+		if (d.whole && t->reply->status == 200)
+			retire_schedules(&d, base_jv_get(base_json_root(doc), "flows"));
 		if (!d.check)
 			core_emit_rezoned(t, schedule_touched, &d);
 	}

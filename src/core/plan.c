@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/money.h"
-#include "core/core.h"
+#include "core/core_int.h"
 
 enum { DAY_S = 86400, EVERY_MIN_MS = 1000 };
 static const int64_t every_max_ms = INT64_C(366) * DAY_S * 1000;
@@ -157,7 +157,26 @@ bool core_plan_is(struct base_jv entry)
 {
 	return base_jv_kind(base_jv_get(entry, "cron")) != BASE_JSON_NONE ||
 	       base_jv_kind(base_jv_get(entry, "every")) != BASE_JSON_NONE ||
-	       base_jv_kind(base_jv_get(entry, "at")) != BASE_JSON_NONE;
+	       base_jv_kind(base_jv_get(entry, "at")) != BASE_JSON_NONE ||
+	       base_jv_kind(base_jv_get(entry, "event")) != BASE_JSON_NONE;
+}
+
+/* {event: "order.*", input}: publish.c starts the flow. */
+static int read_event(struct base_jv entry, struct core_plan *ret, struct base_err *err)
+{
+	struct base_jv input = base_jv_get(entry, "input");
+
+	if (!core_topic_pattern_valid(base_jv_str(base_jv_get(entry, "event"))))
+		return base_err_set(err, -EINVAL,
+			"event: it is a topic such as order.paid, all below one (order.*), or all (*)");
+	if (base_jv_len(entry) > (base_jv_kind(input) == BASE_JSON_NONE ? 1 : 2))
+		return base_err_set(err, -EINVAL, "a trigger by an event has event and input, nothing else");
+	if (base_jv_kind(input) != BASE_JSON_NONE && base_jv_kind(input) != BASE_JSON_OBJ)
+		return base_err_set(err, -EINVAL, "input: it is an object");
+	if (base_jv_kind(base_jv_get(input, "event")) != BASE_JSON_NONE)
+		return base_err_set(err, -EINVAL, "input: the member event is put there when it starts");
+	*ret = (struct core_plan){.kind = CORE_PLAN_EVENT, .catch_max = 1};
+	return 0;
 }
 
 int core_plan_read(
@@ -168,8 +187,15 @@ int core_plan_read(
 	int given = (base_jv_kind(cron) != BASE_JSON_NONE) + (base_jv_kind(every) != BASE_JSON_NONE) +
 		    (base_jv_kind(at) != BASE_JSON_NONE);
 	struct core_plan p = {0};
-	int r = read_members(entry, err);
+	int r;
 
+	if (base_jv_kind(base_jv_get(entry, "event")) != BASE_JSON_NONE) {
+		r = read_event(entry, ret, err);
+		if (r == 0)
+			*ret_zone = BASE_STR_NONE;
+		return r;
+	}
+	r = read_members(entry, err);
 	if (r < 0)
 		return r;
 	if (given != 1)
@@ -203,6 +229,8 @@ static int64_t bare_next(
 	int64_t s;
 
 	switch (p->kind) {
+	case CORE_PLAN_EVENT:
+		return 0;
 	case CORE_PLAN_CRON:
 		s = core_cron_next(&p->cron, z, core_floor_div(after_ms, 1000));
 		return s == INT64_MAX ? 0 : s * 1000;

@@ -7,9 +7,9 @@
 #include "base/json.h"
 #include "core/cron.h"
 
-/* One entry of a flow's `on` that has to do with time, and when it is due. Pure; docs/flows.md says what each member
+/* One entry of a flow's `on`: a time, and when it is due, or an event. Pure; docs/flows.md says what each member
  * means. */
-enum core_plan_kind { CORE_PLAN_CRON = 1, CORE_PLAN_EVERY, CORE_PLAN_AT };
+enum core_plan_kind { CORE_PLAN_CRON = 1, CORE_PLAN_EVERY, CORE_PLAN_AT, CORE_PLAN_EVENT };
 enum core_catch_up { CORE_CATCH_LAST, CORE_CATCH_SKIP, CORE_CATCH_ALL };
 enum core_overlap { CORE_OVERLAP_SKIP, CORE_OVERLAP_ALLOW, CORE_OVERLAP_QUEUE, CORE_OVERLAP_REPLACE };
 enum { CORE_CATCH_MAX = 100, CORE_CATCH_DEFAULT = 10 };
@@ -27,7 +27,7 @@ struct core_plan {
 	int quiet_from, quiet_to; /* minutes of the day; from > to: over midnight */
 };
 
-/* Is this entry one of time (cron, every, at)? */
+/* Is this entry one of those (cron, every, at, event)? */
 bool core_plan_is(struct base_jv entry);
 /* *ret_zone is the name of its zone, empty for UTC; a view of the entry. -EINVAL with what is wrong. */
 int core_plan_read(struct base_jv entry, struct core_plan *ret, struct base_str *ret_zone,

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "core/core_int.h"
+#include "core/schedule.h"
 
 enum {
 	TOPIC_MAX = 128,
@@ -146,29 +146,24 @@ struct starts {
 	struct base_str refusals; /* JSON members of a list */
 };
 
-static struct base_str start_input(
-	struct core_turn *t, const struct core_flow *flow, uint32_t entry, struct base_str event)
+static struct base_str start_input(struct core_turn *t, struct base_jv entry, struct base_str event)
 {
 	struct base_jv_iter it = {0};
 	struct base_buf b, canon;
-	struct base_json *doc;
 	struct base_str key;
 	struct base_jw w;
 	struct base_jv v;
 
-	BASE_CHECK(base_json_parse(flow->current->spec, &doc, NULL) == 0);
 	base_buf_init(&b, 32 << 20);
 	base_buf_init(&canon, 32 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
-	while (base_jv_next(base_jv_get(base_jv_at(base_jv_get(base_json_root(doc), "on"), entry), "input"),
-		&it, &key, &v)) {
+	while (base_jv_next(base_jv_get(entry, "input"), &it, &key, &v)) {
 		base_jw_key_str(&w, key);
 		base_jw_value(&w, v);
 	}
 	base_jw_mraw(&w, "event", event);
 	base_jw_end_obj(&w);
-	base_json_free(doc);
 	BASE_CHECK(base_json_canon(base_buf_view(&b), &canon, NULL) == 0);
 	base_buf_done(&b);
 	return core_buf_to_arena(t->arena, &canon);
@@ -199,38 +194,54 @@ static void refused(struct core_turn *t, struct starts *s, struct base_str flow,
 	base_buf_done(&b);
 }
 
-/* False, with the problem, where one of them has no room: then nothing is published. */
-static bool plan_starts(struct core_turn *t, const struct core_publication *p, uint64_t seq,
-	struct base_str event, struct starts *s, struct base_str *ret_problem, int *ret_status)
+/* Fills in the start where this schedule is one of the topic; false: it is not, or its flow is started already. */
+static bool start_of(struct core_turn *t, const struct core_schedule *s, const struct core_publication *p,
+	uint64_t seq, struct base_str event, const struct starts *all, struct core_start *ret)
 {
-	struct base_str at = BASE_STR_NONE, problem;
-	struct base_err err;
-	void *value;
+	struct core_flow *flow = base_names_get(t->c->flows, s->flow);
+	struct base_json *doc;
+	bool hears;
 
-	s->start = base_arena_array(t->arena, base_names_count(t->c->flows) + 1, sizeof(*s->start));
-	BASE_CHECK(s->start);
-	for (bool first = true; base_names_seek(t->c->flows, at, first, &at, &value); first = false) {
-		struct core_flow *flow = value;
-		const struct core_principal *who;
-		struct core_start *st = &s->start[s->count];
-		int64_t entry = core_version_hears(flow->current, p->topic);
-		int status;
-
-		if (entry < 0)
-			continue;
-		who = base_names_get(
-			t->c->principals, base_arena_printf(t->arena, "flow/%.*s", BASE_STR_ARG(flow->name)));
-		*st = (struct core_start){.flow = flow,
-			.by = who ? who->by : BASE_STR("operator"),
+	if (s->plan.kind != CORE_PLAN_EVENT || s->paused || !flow || !flow->current)
+		return false;
+	for (size_t i = 0; i < all->count; i++)
+		if (all->start[i].flow == flow)
+			return false;
+	BASE_CHECK(base_json_parse(s->spec, &doc, NULL) == 0);
+	hears = base_str_matches(base_jv_str(base_jv_get(base_json_root(doc), "event")), p->topic);
+	if (hears)
+		*ret = (struct core_start){.flow = flow,
+			.by = s->by,
 			.origin = p->origin,
-			.input = start_input(t, flow, (uint32_t)entry, event),
+			.input = start_input(t, base_json_root(doc), event),
 			.key = base_arena_printf(t->arena, "event/%llu/%.*s", (unsigned long long)seq,
 				BASE_STR_ARG(flow->name)),
 			.trigger = base_arena_printf(t->arena, "event/%.*s", BASE_STR_ARG(p->topic)),
 			.labels = p->labels,
 			.event_depth = p->depth};
-		if (!input_fits(flow, st->input, &err)) {
-			refused(t, s, flow->name,
+	base_json_free(doc);
+	return hears;
+}
+
+/* False, with the problem, where one of them has no room: then nothing is published. */
+static bool plan_starts(struct core_turn *t, const struct core_publication *p, uint64_t seq,
+	struct base_str event, struct starts *s, struct base_str *ret_problem, int *ret_status)
+{
+	const struct base_names *all = t->c->schedules->by_name;
+	struct base_str at = BASE_STR_NONE, problem;
+	struct base_err err;
+	void *value;
+	int status;
+
+	s->start = base_arena_array(t->arena, base_names_count(all) + 1, sizeof(*s->start));
+	BASE_CHECK(s->start);
+	for (bool first = true; base_names_seek(all, at, first, &at, &value); first = false) {
+		struct core_start *st = &s->start[s->count];
+
+		if (!start_of(t, value, p, seq, event, s, st))
+			continue;
+		if (!input_fits(st->flow, st->input, &err)) {
+			refused(t, s, st->flow->name,
 				core_problem(t->arena, "invalid", "its input does not fit: %s", err.text));
 		} else if (core_start_check(t, st, &problem, &status)) {
 			st->checked = true;
@@ -240,7 +251,7 @@ static bool plan_starts(struct core_turn *t, const struct core_publication *p, u
 			*ret_status = status;
 			return false;
 		} else {
-			refused(t, s, flow->name, problem);
+			refused(t, s, st->flow->name, problem);
 		}
 	}
 	return true;

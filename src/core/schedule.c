@@ -184,7 +184,7 @@ static int deploy_one(struct core_turn *t, struct base_str flow, struct base_str
 	int64_t next;
 
 	if (core_plan_read(entry, &plan, &zone, err) < 0 || zone_of(t, zone, &z, err) < 0 ||
-		check_input(t, spec, entry, name, err) < 0)
+		(plan.kind != CORE_PLAN_EVENT && check_input(t, spec, entry, name, err) < 0))
 		return -1;
 	base_buf_init(&b, CORE_INLINE_MAX);
 	base_jv_write(entry, &b);
@@ -203,23 +203,6 @@ static int deploy_one(struct core_turn *t, struct base_str flow, struct base_str
 	return 1;
 }
 
-/* {event: "order.*", input}: publish.c starts the flow. */
-static int check_event(struct base_jv entry, struct base_err *err)
-{
-	struct base_jv event = base_jv_get(entry, "event"), input = base_jv_get(entry, "input");
-
-	if (base_jv_kind(event) == BASE_JSON_NONE)
-		return 0;
-	if (!core_topic_pattern_valid(base_jv_str(event)))
-		return base_err_set(err, -1,
-			"event: it is a topic such as order.paid, all below one (order.*), or all (*)");
-	if (base_jv_kind(input) != BASE_JSON_NONE && base_jv_kind(input) != BASE_JSON_OBJ)
-		return base_err_set(err, -1, "input: it is an object");
-	if (base_jv_kind(base_jv_get(input, "event")) != BASE_JSON_NONE)
-		return base_err_set(err, -1, "input: the member event is put there when it starts");
-	return 0;
-}
-
 int core_deploy_schedules(struct core_turn *t, struct base_str flow, struct base_jv spec, bool check,
 	void (*changed)(void *userdata, const char *what, struct base_str name), void *userdata,
 	struct base_err *err)
@@ -232,8 +215,7 @@ int core_deploy_schedules(struct core_turn *t, struct base_str flow, struct base
 
 	for (; base_jv_next(on, &it, &key, &entry); i++) {
 		struct base_str name = base_arena_printf(t->arena, "%.*s%u", BASE_STR_ARG(prefix), i);
-		int r = core_plan_is(entry) ? deploy_one(t, flow, name, spec, entry, check, err)
-					    : check_event(entry, err);
+		int r = core_plan_is(entry) ? deploy_one(t, flow, name, spec, entry, check, err) : 0;
 
 		if (r < 0) {
 			base_err_prefix(err, "flow %.*s: on[%u]", BASE_STR_ARG(flow), i);

@@ -386,6 +386,9 @@ static void put_when(struct base_jw *w, const struct core_schedule *s)
 	base_buf_init(&b, 4096);
 	if (s->plan.kind == CORE_PLAN_CRON) {
 		base_buf_str(&b, base_jv_str(base_jv_get(root, "cron")));
+	} else if (s->plan.kind == CORE_PLAN_EVENT) {
+		base_buf_cstr(&b, "event ");
+		base_buf_str(&b, base_jv_str(base_jv_get(root, "event")));
 	} else if (s->plan.kind == CORE_PLAN_AT) {
 		base_buf_cstr(&b, "at ");
 		base_buf_str(&b, base_jv_str(base_jv_get(root, "at")));
@@ -405,6 +408,13 @@ static void put_when(struct base_jw *w, const struct core_schedule *s)
 	base_json_free(doc);
 }
 
+static const char *state_of(const struct core_schedule *s)
+{
+	if (s->paused)
+		return "paused";
+	return s->next_ms || s->plan.kind == CORE_PLAN_EVENT ? "active" : "over";
+}
+
 static void put_schedule(const struct core *c, struct base_jw *w, const struct core_schedule *s, bool firings)
 {
 	base_jw_obj(w);
@@ -412,7 +422,7 @@ static void put_schedule(const struct core *c, struct base_jw *w, const struct c
 	base_jw_mstr(w, "flow", s->flow);
 	put_when(w, s);
 	base_jw_mraw(w, "spec", s->spec);
-	base_jw_mcstr(w, "state", s->paused ? "paused" : s->next_ms ? "active" : "over");
+	base_jw_mcstr(w, "state", state_of(s));
 	base_jw_mstr(w, "by", s->by);
 	base_jw_mbool(w, "paused", s->paused);
 	if (s->next_ms && !s->paused) {

@@ -29,7 +29,7 @@ struct part {
 
 struct deploy {
 	uint64_t req;
-	bool check;
+	bool check, whole;
 	struct base_json *doc;
 	struct base_jv files;
 	struct part *parts, **tail;
@@ -261,9 +261,8 @@ static void put_deployment(struct deploy *d, struct base_buf *b)
 /* What was put together goes to the core, with the rules of the time zones that its flows name. */
 static void decide(struct engine *e, struct engine_req *q, const struct deploy *d, struct base_str deployment)
 {
-	struct core_cmd cmd = {.type = CORE_CMD_DEPLOY,
-		.body = deployment,
-		.params = d->check ? BASE_STR("{\"check\":true}") : BASE_STR_NONE};
+	char params[64];
+	struct core_cmd cmd = {.type = CORE_CMD_DEPLOY, .body = deployment, .params = {params, 0}};
 	struct engine_zones zones = {.count = 0};
 	struct base_json *doc = NULL;
 	struct base_jv_iter it = {0};
@@ -273,6 +272,8 @@ static void decide(struct engine *e, struct engine_req *q, const struct deploy *
 	if (base_json_parse(deployment, &doc, NULL) == 0)
 		while (base_jv_next(base_jv_get(base_json_root(doc), "flows"), &it, &none, &v))
 			engine_zones_add_spec(&zones, base_jv_get(v, "spec"));
+	cmd.params.len = (size_t)snprintf(params, sizeof(params), "{\"check\":%s,\"whole\":%s}",
+		d->check ? "true" : "false", d->whole ? "true" : "false");
 	cmd.zones = zones.file;
 	cmd.zone_count = zones.count;
 	engine_reply_cmd(e, q, &cmd);
@@ -451,6 +452,7 @@ void engine_op_deploy(struct engine *e, struct engine_req *q)
 	BASE_CHECK(d);
 	d->req = q->id;
 	d->check = q->op == WIRE_OP_DEPLOY_CHECK;
+	d->whole = base_jv_bool(base_jv_get(base_json_root(doc), "whole"), false);
 	d->doc = doc;
 	d->files = base_jv_get(base_json_root(doc), "files");
 	d->tail = &d->parts;

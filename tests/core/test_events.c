@@ -204,6 +204,36 @@ static void test_keys(void **state)
 	assert_false(house_act(h, CORE_ACT_RESULT, 0)->ok);
 }
 
+/* Paused, and gone with its flow's file, a trigger starts nothing. */
+static void test_pause_and_removal(void **state)
+{
+	static const char others[] = "{\"flows\":[" FLOW("f", "aa", "{}") "]}";
+	struct house *h = *state;
+
+	deploy(h, FLOW("g", "bb", "{\"on\":[{\"event\":\"a\"}]}"));
+	house_do(h, (struct core_cmd){.type = CORE_CMD_SCHEDULE_PAUSE, .name = BASE_STR("g/0"), .base = 1});
+	publish(h, "a", "1", "");
+	assert_int_equal(loads(h), 0);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_SCHEDULE_PAUSE, .name = BASE_STR("g/0")});
+	publish(h, "a", "1", "");
+	assert_int_equal(loads(h), 1);
+	house_deploy(h, others); /* a part: says nothing of g */
+	publish(h, "a", "1", "");
+	assert_int_equal(loads(h), 1);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_DEPLOY,
+			    .body = base_str_of(others),
+			    .params = BASE_STR("{\"check\":true,\"whole\":true}")});
+	assert_non_null(strstr(h->reply_text, "{\"what\":\"schedule removed\",\"name\":\"g/0\"}"));
+	publish(h, "a", "1", "");
+	assert_int_equal(loads(h), 1);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_DEPLOY,
+			    .body = base_str_of(others),
+			    .params = BASE_STR("{\"whole\":true}")});
+	publish(h, "a", "1", "");
+	assert_int_equal(loads(h), 0);
+	assert_int_equal(house_start(h, "g", "{}") > 0, 1);
+}
+
 /* What the publisher has read goes along to who hears it. */
 static void test_labels(void **state)
 {
@@ -338,6 +368,7 @@ int main(void)
 		TEST(test_wait),
 		TEST(test_starts),
 		TEST(test_keys),
+		TEST(test_pause_and_removal),
 		TEST(test_labels),
 		TEST(test_depth),
 		TEST(test_many),

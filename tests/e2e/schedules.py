@@ -141,6 +141,19 @@ def zones(aios):
         except Problem as p:
             assert p.status == 422 and why in p.body["detail"], p.body
     assert len(aios.get("/v1/schedules")["items"]) == 3, "nothing was deployed"
+    (aios.dir / "flows/gone.js").write_text(FLOW.replace("NAME", "gone").replace("ON", '[{ every: "1h" }, { event: "a.*" }]').replace("BODY", "1"))
+    write(aios, "weekly", [{"cron": "30 2 * * *", "tz": "Europe/Amsterdam", "quiet": "22:00-07:00"}, {"cron": "0 9 L * *"},
+                           {"cron": "0 7 * * MON", "tz": "America/New_York"}])
+    aios.cli("deploy")
+    assert [s["when"] for s in aios.get("/v1/schedules")["items"] if s["flow"] == "gone"] == ["every 1h", "event a.*"]
+    aios.cli("schedules", "pause", "gone/1")
+    assert aios.post("/v1/events/a.b", {})["started"] == []
+    aios.cli("schedules", "resume", "gone/1")
+    assert len(aios.post("/v1/events/a.b", {})["started"]) == 1
+    (aios.dir / "flows/gone.js").unlink()
+    assert "schedule removed" in aios.cli("deploy").stdout
+    assert aios.post("/v1/events/a.b", {})["started"] == []
+    assert len(aios.get("/v1/schedules")["items"]) == 3
     next_ms = one(aios, "weekly/0")["next_ms"]
     other = aios.home / "zones"
     (other / "Europe").mkdir(parents=True)

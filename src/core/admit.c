@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/money.h"
 #include "core/core_int.h"
 
 enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096, AHEAD_MAX = 1000 };
@@ -101,8 +102,14 @@ int core_control_read(struct base_jv spec, struct core_control *ret, struct base
 {
 	struct base_jv lane = base_jv_get(spec, "concurrency"), rate = base_jv_get(spec, "rate"),
 		       priority = base_jv_get(spec, "priority");
+	struct base_jv retention = base_jv_get(spec, "retention");
 	struct core_control k = {0};
+	int64_t keep_ms;
 	int r = 0;
+
+	if (base_jv_kind(retention) != BASE_JSON_NONE && base_jv_kind(retention) != BASE_JSON_NULL &&
+		base_duration_parse(base_jv_str(retention), &keep_ms, NULL) < 0)
+		return base_err_set(err, -EINVAL, "retention is a duration, such as \"90d\"");
 
 	if (base_jv_kind(lane) != BASE_JSON_NONE && base_jv_kind(lane) != BASE_JSON_NULL)
 		r = lane_control(lane, &k, err);

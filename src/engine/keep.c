@@ -23,7 +23,7 @@
  * H2 Housekeeping is bounded: one segment, or PORTION runs, at a time; the loop goes on meanwhile.
  */
 
-enum { LOOK_MS = 15000, ARCHIVE_MS = 3600000, RETIRE_MS = 600000, AGAIN_MS = 1000, PORTION = 200 };
+enum { LOOK_MS = 15000, ARCHIVE_MS = 3600000, RETIRE_MS = 60000, AGAIN_MS = 1000, PORTION = 200 };
 static const int64_t archive_default = 30ll * 86400000;
 static const uint64_t worth_it = 20000; /* events: fewer wait for the next look */
 

@@ -114,7 +114,7 @@ void engine_committed(struct engine *e)
 		return;
 	}
 	e->durable = g->first_seq + g->count - 1;
-	engine_anchor_later(e);
+	engine_keep_committed(e, g);
 	e->inflight = NULL;
 	/* The next commit runs while this one's outputs go out. */
 	e->spare = e->spare ? e->spare : group_new();

@@ -604,6 +604,7 @@ void engine_streams_done(struct engine *e);
 int engine_keep_init(struct engine *e) __attribute__((warn_unused_result));
 void engine_keep_start(struct engine *e);
 void engine_keep_due(struct engine *e, uint64_t once);
+void engine_keep_committed(struct engine *e, const struct engine_group *g);
 void engine_keep_settle(struct engine *e); /* waits for its threads, before the log is closed */
 void engine_keep_done(struct engine *e);
 /* disk.c */

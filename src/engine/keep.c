@@ -23,7 +23,14 @@
  * H2 Housekeeping is bounded: one segment, or PORTION runs, at a time; the loop goes on meanwhile.
  */
 
-enum { LOOK_MS = 15000, ARCHIVE_MS = 3600000, RETIRE_MS = 60000, AGAIN_MS = 1000, PORTION = 200 };
+enum {
+	LOOK_MS = 15000,
+	ARCHIVE_MS = 3600000,
+	RETIRE_MS = 60000,
+	AGAIN_MS = 1000,
+	PORTION = 200,
+	FULL_SEGMENT = 48 << 20
+};
 static const int64_t archive_default = 30ll * 86400000;
 static const uint64_t worth_it = 20000; /* events: fewer wait for the next look */
 
@@ -132,7 +139,7 @@ struct engine_archiving {
 	int64_t before_ms;
 	uint64_t req; /* who is answered at the end, 0: nobody */
 	uint64_t segments, events, bytes, raw;
-	bool again;
+	bool fresh; /* made now, not found */
 	/* results */
 	int rc;
 	struct base_err err;
@@ -147,7 +154,8 @@ static void archive_work(void *owner)
 	struct log_archive_plan p = {.before_ms = a->before_ms};
 
 	a->rc = log_archived_get(a->log, a->from, &a->made);
-	if (a->rc == -ENOENT)
+	a->fresh = a->rc == -ENOENT;
+	if (a->fresh)
 		a->rc = log_archive_make(a->reader, &p, &a->made, &a->err);
 	if (a->rc == 0 && a->made.lost)
 		a->rc = base_err_set(&a->err, -EUCLEAN, "the segment %s is lost or damaged", a->made.file);
@@ -254,13 +262,15 @@ static int archive_go(struct engine *e, struct engine_archiving *a)
 static void archive_done(struct engine *e, void *owner)
 {
 	struct engine_archiving *a = owner;
-	bool over = e->stopping || e->degraded;
+	bool over = e->stopping || e->degraded, more;
 
 	log_reader_free(a->reader);
 	a->reader = NULL;
 	if (a->rc == 0 && !over)
 		a->rc = tell_log(e, a);
-	if (a->rc == 0 && !over && (a->rc = archive_go(e, a)) == 0)
+	/* A segment that was not full had all there was. */
+	more = !a->fresh || a->made.raw_bytes >= FULL_SEGMENT;
+	if (a->rc == 0 && !over && more && (a->rc = archive_go(e, a)) == 0)
 		return; /* the next segment */
 	log_reader_free(a->reader);
 	archive_answer(e, a);
@@ -430,6 +440,7 @@ void engine_keep_due(struct engine *e, uint64_t once)
 	if (e->stopping || e->quit)
 		return;
 	engine_disk_check(e, &k->disk);
+	k->grown = 0;
 	if (!e->degraded && e->mono >= k->retire_at)
 		retire_look(e);
 	if (!e->degraded && e->mono >= k->archive_at)
@@ -439,6 +450,25 @@ void engine_keep_due(struct engine *e, uint64_t once)
 		k->armed = true;
 		engine_timer_add(
 			e, ENGINE_TIMER_KEEP, 0, k->disk.spent || k->disk.over ? AGAIN_MS * 2 : LOOK_MS);
+	}
+}
+
+/* A quota that is near is not run over between two looks. */
+void engine_keep_committed(struct engine *e, const struct engine_group *g)
+{
+	struct engine_keep *k = e->keep;
+	int64_t step;
+
+	engine_anchor_later(e);
+	if (!k || !k->armed)
+		return;
+	k->grown += (int64_t)g->block.len;
+	for (size_t i = 0; i < g->body_count; i++)
+		k->grown += (int64_t)g->bodies[i].len;
+	step = k->disk.quota > 0 ? k->disk.quota / 50 : 0;
+	if (step && k->grown >= (step > 64 << 20 ? 64 << 20 : step)) {
+		k->grown = 0;
+		engine_timer_add(e, ENGINE_TIMER_KEEP, 1, 0);
 	}
 }
 

@@ -39,6 +39,7 @@ struct engine_keep {
 	/* retention: the flow that is looked at, the run before which */
 	size_t flow;
 	uint64_t before;
+	int64_t grown;	   /* bytes since the disk was looked at */
 	uint64_t anchored; /* position in the anchor (anchor.c) */
 	bool anchor_armed;
 	char *anchor; /* its file; NULL: none */

@@ -556,6 +556,8 @@ static int store_drop(struct log *l, uint64_t upto)
 	}
 	if (s->wal_pages >= s->checkpoint_at)
 		checkpoint(s);
+	if (gone == 0 && s->vacuums && pragma_int(s->db, "PRAGMA freelist_count", &gone) != SQLITE_OK)
+		gone = 0;
 	return gone > 0 ? 1 : 0;
 }
 

@@ -8,8 +8,7 @@
 /* What a run did to its worker, as evidence: core tries it again or quarantines it. */
 
 /* In words; its kind as one. */
-static const char *death_of(
-	enum engine_death death, int status, struct base_str flow, char *ret, size_t size)
+static const char *death_of(enum engine_death death, int status, struct base_str flow, char *ret, size_t size)
 {
 	int sig = death == ENGINE_DIED && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
@@ -25,7 +24,8 @@ static const char *death_of(
 			BASE_STR_ARG(flow));
 	else if (sig == SIGKILL || sig == SIGTERM)
 		snprintf(ret, size,
-			"the worker was killed from outside again and again while it ran flow %.*s (out of memory?)",
+			"the worker was killed from outside again and again while it ran flow %.*s (out of "
+			"memory?)",
 			BASE_STR_ARG(flow));
 	else if (sig)
 		snprintf(ret, size, "the worker died of signal %d (%s) while it ran flow %.*s", sig,

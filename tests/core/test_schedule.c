@@ -474,6 +474,47 @@ static void test_zones(void **state)
 	free((char *)(uintptr_t)other.file.ptr);
 }
 
+/* The night of 2026-03-29 in Amsterdam has no 02:00 to 03:00, that of 2026-10-25 has it twice. */
+static void test_changes_of_clocks(void **state)
+{
+	static const struct {
+		const char *on;
+		int64_t now, next; /* seconds, UTC */
+	} table[] = {
+		{"{\"at\":\"2026-03-29T02:30\",", 1774656000, 1774746000},	 /* the gap: right after it */
+		{"{\"at\":\"2026-10-25T02:30\",", 1792800000, 1792888200},	 /* twice: the first */
+		{"{\"at\":\"2026-10-25T02:30+01:00\",", 1792800000, 1792891800}, /* it says which */
+		{"{\"cron\":\"30 1 * * *\",\"quiet\":\"01:00-02:30\",", 1774738800,
+			1774746000}, /* an end that is not there */
+		{"{\"cron\":\"30 1 * * *\",\"quiet\":\"01:00-02:30\",", 1792879200,
+			1792888200}, /* one that comes twice */
+		{"{\"cron\":\"15 * * * *\",\"quiet\":\"02:00-02:30\",", 1792890000,
+			1792891800}, /* after it the second counts */
+		{"{\"cron\":\"0 23 * * *\",\"quiet\":\"22:00-07:00\",", 1774699200,
+			1774760400},				 /* over the change */
+		{"{\"every\":\"24h\",", 1774699200, 1774785600}, /* an interval knows no clocks */
+	};
+	struct core_zone_file amsterdam = load("Europe/Amsterdam", "Europe/Amsterdam");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct house *h;
+		void *fresh;
+		char on[256];
+
+		assert_int_equal(set_up(&fresh), 0);
+		h = fresh;
+		h->now_ms = table[i].now * 1000;
+		snprintf(on, sizeof(on), "[%s\"tz\":\"Europe/Amsterdam\"}]", table[i].on);
+		deploy(h, on, "", (struct core_cmd){.zones = &amsterdam, .zone_count = 1});
+		assert_int_equal(h->reply.status, 200);
+		if (schedule(h, "f/0")->next_ms != table[i].next * 1000)
+			fail_msg("%s: %lld", table[i].on, (long long)schedule(h, "f/0")->next_ms / 1000);
+		assert_int_equal(house_tear_down(&fresh), 0);
+	}
+	free((char *)(uintptr_t)amsterdam.file.ptr);
+}
+
 /* One that was due while rules changed still is. */
 static void test_zone_changes_when_due(void **state)
 {
@@ -527,6 +568,7 @@ int main(int argc, char **argv)
 		TEST(test_at),
 		TEST(test_pause),
 		TEST(test_zones),
+		TEST(test_changes_of_clocks),
 		TEST(test_zone_changes_when_due),
 		TEST(test_json),
 	};

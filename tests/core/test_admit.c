@@ -374,6 +374,29 @@ static void test_children(void **state)
 	assert_int_equal(state_of(h, parent + 1), CORE_RUN_QUEUED);
 }
 
+/* A further generation has the place of the one before, whoever waits. */
+static void test_generations(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "issue", "{\"issue\":1}", ""), b = start(h, "issue", "{\"issue\":1}", ""), next;
+	uint64_t waits = start(h, "plain", "{}", "");
+	char args[80];
+
+	snprintf(args, sizeof(args), "{\"run\":%llu}", (unsigned long long)a);
+	house_call(h, waits, 0, "run.wait", args, "");
+	house_call(h, a, 0, "run.again", "{\"state\":{\"issue\":2}}", "");
+	next = h->core->next_run - 1;
+	assert_int_equal(state_of(h, a), 0);
+	assert_int_equal(state_of(h, next), CORE_RUN_ACTIVE);
+	assert_int_equal(state_of(h, b), CORE_RUN_QUEUED);
+	assert_int_equal(core_step_find(core_run_find(h->core, waits), 0)->status, CORE_STEP_DONE);
+	end(h, next);
+	assert_int_equal(state_of(h, b), CORE_RUN_ACTIVE);
+	cancel(h, b);
+	a = start(h, "issue", "{\"issue\":1}", "");
+	assert_int_equal(state_of(h, a), CORE_RUN_ACTIVE);
+}
+
 static void test_forget(void **state)
 {
 	struct house *h = *state;
@@ -480,8 +503,8 @@ static void play_start(struct play *y)
 static void play_call(struct play *y, struct core_run *r)
 {
 	static const char *const actions[] = {
-		"timer.sleep", "signal.wait", "test.read", "run.call", "run.start", "run.wait", "gate.ask"};
-	size_t which = pick(y, 7);
+		"timer.sleep", "signal.wait", "test.read", "run.call", "run.start", "run.wait", "gate.ask", "run.again"};
+	size_t which = pick(y, 8);
 	char args[120];
 
 	switch (which) {
@@ -499,6 +522,9 @@ static void play_call(struct play *y, struct core_run *r)
 		break;
 	case 6:
 		snprintf(args, sizeof(args), "{\"title\":\"t\",\"show\":1}");
+		break;
+	case 7:
+		snprintf(args, sizeof(args), "{\"state\":{\"issue\":%d}}", (int)pick(y, 4));
 		break;
 	default:
 		snprintf(args, sizeof(args), "{\"flow\":\"%s\",\"input\":{\"issue\":%d}}",
@@ -646,6 +672,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deployed_limit, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_run_wait, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_generations, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),
 	};
 

@@ -500,20 +500,3 @@ int core_queue_json(const struct core *c, struct base_str flow, size_t max, stru
 	base_jw_end_obj(&w);
 	return base_buf_failed(ret);
 }
-
-/* --- retention --- */
-
-void core_decide_run_forget(struct core_turn *t)
-{
-	uint64_t run = t->cmd->run;
-
-	if (!core_ended_seq(t->c, run) || core_run_find(t->c, run)) {
-		bool known = core_run_find(t->c, run) != NULL;
-
-		core_refuse(t, known ? 409 : 404, known ? "not_ended" : "unknown_run",
-			known ? "run %llu has not come to its end" : "there is no ended run %llu",
-			(unsigned long long)run);
-		return;
-	}
-	core_run_forgotten_emit(t->block, t->cmd->now_ms, &(struct core_run_forgotten){.run = run});
-}

@@ -729,6 +729,8 @@ struct core_run *core_lane_oldest(const struct core *c, const struct core_lane *
 /* k: its start key, if it goes with this run; or NULL. */
 void core_ended_put(struct core *c, uint64_t run, uint64_t seq, struct core_key *k);
 void core_ended_drop(struct core *c, uint64_t run);
+void core_ended_save(const struct core *c, struct base_buf *b);
+void core_ended_load(struct core *c, struct base_reader *rd);
 void core_ticket_put(struct base_buf *b, const struct core_run_extra *x);
 void core_ticket_get(struct core *c, struct base_reader *rd, struct core_run *r);
 void core_admit_put(const struct core *c, struct base_buf *b);

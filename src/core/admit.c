@@ -138,11 +138,6 @@ void core_control_done(struct core_control *k)
 
 /* --- starts --- */
 
-static const struct core_control *control_of(const struct core_flow *f)
-{
-	return f && f->current ? f->current->control : NULL;
-}
-
 /* The key as text: never empty. False: it has none, with why in *ret. */
 static bool key_text(struct core_turn *t, const struct cel_program *p, const char *member,
 	struct base_str input, struct base_str *ret)
@@ -182,7 +177,7 @@ static bool key_text(struct core_turn *t, const struct cel_program *p, const cha
 /* A dry run is only tried: it stands in no lane and counts for no rate. */
 static bool keys_of(struct core_turn *t, struct core_start *s, struct base_str *ret_why)
 {
-	const struct core_control *k = control_of(s->flow);
+	const struct core_control *k = core_flow_control(s->flow);
 
 	s->lane = s->rate = BASE_STR_NONE;
 	if (!k || s->dry)
@@ -200,7 +195,7 @@ static bool keys_of(struct core_turn *t, struct core_start *s, struct base_str *
 
 int64_t core_start_priority(const struct core_start *s)
 {
-	const struct core_control *k = control_of(s->flow);
+	const struct core_control *k = core_flow_control(s->flow);
 
 	if (s->has_priority)
 		return s->priority;

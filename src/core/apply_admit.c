@@ -28,22 +28,6 @@
 #include "core/core_int.h"
 
 enum { ID = 8, ORDER_KEY = 24, BLOCKED_KEY = 32, WAITING_KEY = 24, HOLDER_KEY = 16 };
-static const char SEPARATOR = 0x1f;
-
-static void be(char *to, uint64_t v)
-{
-	for (int i = 0; i < 8; i++)
-		to[i] = (char)(v >> (56 - 8 * i));
-}
-
-static uint64_t from_be(const char *at)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < 8; i++)
-		v = v << 8 | (uint8_t)at[i];
-	return v;
-}
 
 /* Signed numbers in the order of unsigned ones. */
 static uint64_t ordered(int64_t v)
@@ -66,117 +50,6 @@ static void drop(struct base_names *set, const char *key, size_t len)
 	BASE_CHECK(base_names_remove(set, bytes(key, len)));
 }
 
-/* --- finding --- */
-
-static struct base_str name_of(struct base_arena *a, struct base_str flow, struct base_str key)
-{
-	return base_arena_printf(a, "%.*s%c%.*s", BASE_STR_ARG(flow), SEPARATOR, BASE_STR_ARG(key));
-}
-
-static struct base_str flow_name(const struct core_flow *f)
-{
-	return f ? f->name : BASE_STR("aios:agent");
-}
-
-struct core_lane *core_lane_find(
-	const struct core *c, struct base_str flow, struct base_str key, struct base_arena *arena)
-{
-	return base_names_get(c->lanes, name_of(arena, flow, key));
-}
-
-struct core_bucket *core_bucket_find(
-	const struct core *c, struct base_str flow, struct base_str key, struct base_arena *arena)
-{
-	return base_names_get(c->buckets, name_of(arena, flow, key));
-}
-
-static const struct core_control *control_of(const struct core_flow *f)
-{
-	return f && f->current ? f->current->control : NULL;
-}
-
-int64_t core_lane_limit(const struct core_lane *l)
-{
-	const struct core_control *k = control_of(l->flow);
-
-	return l->keyed && k && k->limit ? k->limit : INT64_MAX;
-}
-
-enum core_lane_policy core_lane_policy_of(const struct core_lane *l)
-{
-	const struct core_control *k = control_of(l->flow);
-
-	return l->keyed && k && k->limit ? k->policy : CORE_FIFO;
-}
-
-int64_t core_bucket_slot(const struct core_bucket *b, int64_t now_ms)
-{
-	const struct core_control *k = control_of(b->flow);
-	int64_t slot_us;
-
-	if (!k || !k->interval_us)
-		return 0;
-	slot_us = b->next_us - (k->burst - 1) * k->interval_us;
-	return slot_us > now_ms * 1000 ? (slot_us + 999) / 1000 : 0;
-}
-
-/* The run of the first entry of `set` that begins with this id and stands behind `seq`. */
-static struct core_run *first_of(const struct base_names *set, uint64_t id, uint64_t after, bool any)
-{
-	char from[HOLDER_KEY];
-	struct base_str key;
-	void *value;
-
-	be(from, id);
-	be(from + ID, after);
-	if (!base_names_seek(set, bytes(from, any ? ID : sizeof(from)), any, &key, &value) ||
-		memcmp(key.ptr, from, ID) != 0)
-		return NULL;
-	return value;
-}
-
-struct core_run *core_lane_waiting(
-	const struct core *c, const struct core_lane *l, const struct core_run *except)
-{
-	struct base_str key;
-	char from[ID];
-	void *value;
-
-	be(from, l->id);
-	for (bool ok = base_names_seek(c->waiting, bytes(from, ID), true, &key, &value);
-		ok && memcmp(key.ptr, from, ID) == 0;
-		ok = base_names_seek(c->waiting, key, false, &key, &value))
-		if (value != except)
-			return value;
-	return NULL;
-}
-
-struct core_run *core_lane_head(const struct core *c, const struct core_lane *l)
-{
-	return first_of(c->waiting, l->id, 0, true);
-}
-
-struct core_run *core_lane_oldest(const struct core *c, const struct core_lane *l, uint64_t after_seq)
-{
-	return first_of(c->holders, l->id, after_seq, after_seq == 0);
-}
-
-struct core_run *core_lane_last(const struct core *c, const struct core_lane *l)
-{
-	struct core_run *last = NULL;
-	struct base_str key;
-	char from[ID];
-	void *value;
-
-	be(from, l->id);
-	for (bool ok = base_names_seek(c->waiting, bytes(from, ID), true, &key, &value);
-		ok && memcmp(key.ptr, from, ID) == 0;
-		ok = base_names_seek(c->waiting, key, false, &key, &value))
-		if (!last || ((struct core_run *)value)->id > last->id)
-			last = value;
-	return last;
-}
-
 /* --- where a lane stands --- */
 
 static void expose(struct core *c, struct core_bucket *b, int64_t now_ms)
@@ -189,7 +62,7 @@ static void expose(struct core *c, struct core_bucket *b, int64_t now_ms)
 	if (b->exposed)
 		drop(c->ready, b->place, ORDER_KEY);
 	b->exposed = NULL;
-	be(from, b->id);
+	core_be(from, b->id);
 	if (!base_names_seek(c->blocked, bytes(from, ID), true, &key, &value) ||
 		memcmp(key.ptr, from, ID) != 0) {
 		b->armed_ms = 0;
@@ -241,7 +114,7 @@ static void place(struct core *c, struct core_lane *l)
 
 	unplace(c, l);
 	l->bucket = NULL;
-	be(id, l->id);
+	core_be(id, l->id);
 	if (due != l->due && due)
 		put(c->due, id, ID, l);
 	else if (due != l->due)
@@ -253,10 +126,11 @@ static void place(struct core *c, struct core_lane *l)
 				: l->served_ms;
 		l->bucket = core_run_extra(head)->ticket->bucket;
 		l->placed = true;
-		be(l->place, l->bucket ? l->bucket->id : 0);
-		be(l->place + ID, ordered(since - (int64_t)core_run_extra(head)->priority * CORE_AGE_MS));
-		be(l->place + 2 * ID, l->served_seq);
-		be(l->place + 3 * ID, head->id);
+		core_be(l->place, l->bucket ? l->bucket->id : 0);
+		core_be(l->place + ID,
+			ordered(since - (int64_t)core_run_extra(head)->priority * CORE_AGE_MS));
+		core_be(l->place + 2 * ID, l->served_seq);
+		core_be(l->place + 3 * ID, head->id);
 		if (l->bucket)
 			put(c->blocked, l->place, BLOCKED_KEY, l);
 		else
@@ -277,8 +151,8 @@ void core_admit_flow(struct core *c, const struct core_flow *f)
 	for (int i = 0; i < 2; i++) {
 		at = f->name;
 		while (base_names_seek(sets[i], at, false, &at, &value) && base_str_starts(at, f->name) &&
-			at.ptr[f->name.len] <= SEPARATOR) {
-			if (at.ptr[f->name.len] != SEPARATOR)
+			at.ptr[f->name.len] <= CORE_LANE_SEPARATOR) {
+			if (at.ptr[f->name.len] != CORE_LANE_SEPARATOR)
 				continue;
 			if (i == 0)
 				place(c, value);
@@ -295,12 +169,12 @@ static struct core_lane *lane_of(struct core *c, struct core_flow *flow, struct 
 	struct core_lane *l;
 
 	base_arena_reset(c->scratch);
-	l = core_lane_find(c, flow_name(flow), key, c->scratch);
+	l = core_lane_find(c, core_lane_flow(flow), key, c->scratch);
 	if (l)
 		return l;
 	l = base_slab_alloc(c->slab, sizeof(*l));
 	l->id = ++c->next_place;
-	l->name = base_slab_dup(c->slab, name_of(c->scratch, flow_name(flow), key));
+	l->name = base_slab_dup(c->slab, core_lane_name(c->scratch, core_lane_flow(flow), key));
 	l->flow = flow;
 	l->keyed = key.len > 0;
 	BASE_CHECK(base_names_put(c->lanes, l->name, l) == 0);
@@ -319,8 +193,8 @@ static void lane_settle(struct core *c, struct core_lane *l)
 
 static void idle_key(char key[16], const struct core_bucket *b)
 {
-	be(key, ordered(b->next_us));
-	be(key + ID, b->id);
+	core_be(key, ordered(b->next_us));
+	core_be(key + ID, b->id);
 }
 
 /* A rate in which nobody waits stands in `idle_buckets` until its next slot has come. */
@@ -358,12 +232,12 @@ static struct core_bucket *bucket_of(struct core *c, struct core_flow *flow, str
 	struct core_bucket *b;
 
 	base_arena_reset(c->scratch);
-	b = core_bucket_find(c, flow_name(flow), key, c->scratch);
+	b = core_bucket_find(c, core_lane_flow(flow), key, c->scratch);
 	if (b)
 		return b;
 	b = base_slab_alloc(c->slab, sizeof(*b));
 	b->id = ++c->next_place;
-	b->name = base_slab_dup(c->slab, name_of(c->scratch, flow_name(flow), key));
+	b->name = base_slab_dup(c->slab, core_lane_name(c->scratch, core_lane_flow(flow), key));
 	b->flow = flow;
 	BASE_CHECK(base_names_put(c->buckets, b->name, b) == 0);
 	BASE_CHECK(base_idmap_put(c->bucket_ids, b->id, b) == 0);
@@ -384,7 +258,7 @@ static void bucket_members(struct core *c, struct core_bucket *b, int by)
 
 static void bucket_take(struct core *c, struct core_bucket *b)
 {
-	const struct core_control *k = b ? control_of(b->flow) : NULL;
+	const struct core_control *k = b ? core_flow_control(b->flow) : NULL;
 	int64_t now_us = c->time_ms * 1000;
 
 	if (!k || !k->interval_us)
@@ -403,9 +277,9 @@ static void waiting_key(char key[WAITING_KEY], const struct core_run *r)
 {
 	const struct core_ticket *k = core_run_extra(r)->ticket;
 
-	be(key, k->lane->id);
-	be(key + ID, ordered(k->since_ms - (int64_t)core_run_extra(r)->priority * CORE_AGE_MS));
-	be(key + 2 * ID, r->id);
+	core_be(key, k->lane->id);
+	core_be(key + ID, ordered(k->since_ms - (int64_t)core_run_extra(r)->priority * CORE_AGE_MS));
+	core_be(key + 2 * ID, r->id);
 }
 
 struct core_run *core_lane_after(const struct core *c, const struct core_run *r)
@@ -445,8 +319,8 @@ static void wait_drop(struct core *c, struct core_run *r)
 
 static void holder_key(char key[HOLDER_KEY], const struct core_ticket *k)
 {
-	be(key, k->lane->id);
-	be(key + ID, k->seq);
+	core_be(key, k->lane->id);
+	core_be(key + ID, k->seq);
 }
 
 static void hold(struct core *c, struct core_run *r)
@@ -522,8 +396,9 @@ struct base_str core_lane_key(const struct core_run *r)
 	const struct core_ticket *k = core_run_extra(r)->ticket;
 	struct base_str flow, key;
 
-	return k && k->lane->keyed && base_str_cut(k->lane->name, SEPARATOR, &flow, &key) ? key
-											  : BASE_STR_NONE;
+	return k && k->lane->keyed && base_str_cut(k->lane->name, CORE_LANE_SEPARATOR, &flow, &key)
+		       ? key
+		       : BASE_STR_NONE;
 }
 
 /* The next generation has the place of the one before. */
@@ -663,7 +538,7 @@ void core_ticket_put(struct base_buf *b, const struct core_run_extra *x)
 static struct base_str key_part(struct base_str name)
 {
 	for (size_t i = 0; i < name.len; i++)
-		if (name.ptr[i] == SEPARATOR)
+		if (name.ptr[i] == CORE_LANE_SEPARATOR)
 			return base_str_sub(name, i + 1, name.len);
 	return BASE_STR_NONE;
 }
@@ -774,7 +649,7 @@ static uint32_t count_of(const struct base_names *set, uint64_t id)
 	char from[ID];
 	void *value;
 
-	be(from, id);
+	core_be(from, id);
 	for (bool ok = base_names_seek(set, bytes(from, ID), true, &key, &value);
 		ok && memcmp(key.ptr, from, ID) == 0; ok = base_names_seek(set, key, false, &key, &value))
 		n++;
@@ -836,6 +711,6 @@ void core_admit_check(const struct core *c)
 		const struct core_run *r = value;
 
 		BASE_CHECK(core_run_extra(r)->ticket &&
-			   core_run_extra(r)->ticket->lane->id == from_be(at.ptr)); /* A3 */
+			   core_run_extra(r)->ticket->lane->id == core_from_be(at.ptr)); /* A3 */
 	}
 }

@@ -696,6 +696,15 @@ void core_wait_restored(struct core *c);
 /* A7: a step waits in `waits` while the run is open, in `answers` when it has ended. */
 void core_wait_check(const struct core *c);
 
+/* --- lane.c --- */
+enum { CORE_LANE_SEPARATOR = 0x1f };
+/* Numbers whose bytes are in their order. */
+void core_be(char *to, uint64_t v);
+uint64_t core_from_be(const char *at);
+struct base_str core_lane_name(struct base_arena *a, struct base_str flow, struct base_str key);
+struct base_str core_lane_flow(const struct core_flow *f); /* NULL: of agents */
+const struct core_control *core_flow_control(const struct core_flow *f);
+
 /* --- apply_admit.c --- */
 struct core_apply;
 void core_admit_started(struct core_apply *a, struct core_run *r, const struct core_run_started *e);

@@ -502,8 +502,8 @@ static void play_start(struct play *y)
 
 static void play_call(struct play *y, struct core_run *r)
 {
-	static const char *const actions[] = {
-		"timer.sleep", "signal.wait", "test.read", "run.call", "run.start", "run.wait", "gate.ask", "run.again"};
+	static const char *const actions[] = {"timer.sleep", "signal.wait", "test.read", "run.call",
+		"run.start", "run.wait", "gate.ask", "run.again"};
 	size_t which = pick(y, 8);
 	char args[120];
 

@@ -218,6 +218,7 @@ static void apply_ended(struct core_apply *a, const struct core_run_ended *e)
 	if (stop)
 		r->flags |= CORE_RUN_STOPPED;
 	core_deadline_drop(a->c, r, UINT32_MAX);
+	core_apply_let_go(a, r);
 	core_undo_ended(a, r);
 	if (r->open) { /* it stays until they are settled */
 		x = core_run_extend(a->c, r);

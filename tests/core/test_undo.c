@@ -504,6 +504,45 @@ static void test_restart(void **state)
 	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
 }
 
+/* Restored from a backup: a rollback is a person's word that the run may be touched; what may have happened, the undos
+ * of the lost time among it, is asked about. */
+static void test_restored(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), undo;
+	const struct house_act *a;
+	unsigned undos = 0;
+
+	effect(h, run, 0, "test.once");
+	house_call(h, run, 1, "test.lookup", "{\"value\":1}",
+		"{\"undo\":{\"action\":\"test.once\",\"args\":{\"value\":{\"$result\":\"/took\"}}}}");
+	h->now_ms += 3600000;
+	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test"), .base = 1});
+	assert_int_equal(info_of(h, run).state, CORE_RUN_PARKED);
+	undo = roll_back(h, run, "");
+	tick(h);
+	a = house_act(h, CORE_ACT_DISPATCH, 0);
+	assert_true(a && a->run == run && a->step == 1 && a->mode == 1); /* the outside is asked */
+	house_result(h, run, 1, a->attempt, DONE, "{\"took\":\"undo 1 of 1\"}");
+	for (int i = 0; i < 20 && info_of(h, run).state == CORE_RUN_UNDOING; i++) {
+		uint64_t last = h->core->next_gate - 1;
+		const struct core_gate *g = core_gate_find(h->core, last);
+
+		tick(h);
+		a = house_act(h, CORE_ACT_DISPATCH, 0);
+		if (a) {
+			assert_int_equal(a->run, undo);
+			house_result(h, undo, a->step, a->attempt, DONE, "{}");
+			undos++;
+		} else if (g && !g->decided) {
+			assert_true(base_str_is(g->kind, "doubt"));
+			house_gate(h, last, "send", "");
+		}
+	}
+	assert_int_equal(info_of(h, run).state, 0);
+	assert_int_equal(undos, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -520,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_sent_and_dry, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_nothing_there, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_restored, set_up, house_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

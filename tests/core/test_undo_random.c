@@ -215,8 +215,10 @@ static void step(struct world *w)
 		w->calls = 0;
 	else if (base_idmap_count(w->h->core->runs) < 6)
 		(void)house_start(w->h, "f", "{}");
-	if (what == 94)
-		command(w, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("again")});
+	if (what == 94) /* now and then from a backup */
+		command(w,
+			(struct core_cmd){
+				.type = CORE_CMD_START, .text = BASE_STR("again"), .base = pick(w, 3) == 0});
 	if (pick(w, 3))
 		tick(w);
 	if (pick(w, 25) == 0)

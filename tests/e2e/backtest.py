@@ -4,6 +4,7 @@ of it is sent or written."""
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,27 @@ def generations(a):
     assert tried(text.replace("input.n + 1", "input.n + 2"))["differ"] == 2
 
 
+def liar(a):
+    """The views say where the steps of a run stand; what the log has there must be these steps, or the run is not tried."""
+    runs = sorted(r["run"] for r in a.get("/v1/runs?flow=sell&state=done")["items"])
+    assert a.stop() == 0
+    db = sqlite3.connect(a.dir / ".aios/views/views.db")
+    db.execute("UPDATE steps SET seq = (SELECT seq FROM steps s WHERE s.run = ?1 AND s.step = 0) WHERE run = ?2 AND step = 0",
+               (runs[0], runs[1]))  # another run's
+    db.execute("UPDATE steps SET seq_ended = (SELECT seq_ended FROM steps s WHERE s.run = ?1 AND s.step = 3)"
+               " WHERE run = ?1 AND step = 4", (runs[2],))  # another step's
+    db.execute("UPDATE runs SET seq = 1 WHERE run = ?1", (runs[3],))  # no start of a run at all
+    db.execute("UPDATE runs SET seq_ended = seq WHERE run = ?1", (runs[4],))  # not its end
+    db.commit()
+    db.close()
+    a.start()
+    r = backtest(a, BODY)
+    assert r["totals"]["untried"] == 4 and r["totals"]["same"] == r["runs"] - 4, r["totals"]
+    assert {i["run"] for i in r["items"] if i["outcome"] == "untried"} == set(runs[1:5]), r
+    a.post("/v1/views/rebuild", {})
+    assert backtest(a, BODY)["totals"]["untried"] == 0
+
+
 def cli(a):
     path = a.home / "sell.js"  # outside of the workspace
     path.write_text(source(BODY))
@@ -165,6 +187,7 @@ def main():
             a.cli("secrets", "set", "stand", "--host", "127.0.0.1", input="k-1\n")
             tests(a)
             generations(a)
+            liar(a)
             before, sent = a.get("/v1/status")["seq"], len(ledger.entries())
             cli(a)
             assert a.get("/v1/status")["seq"] == before and len(ledger.entries()) == sent, "a backtest did something"

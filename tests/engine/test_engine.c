@@ -446,6 +446,33 @@ static void test_clock_jumps(void **state)
 	assert_false(k.jumped);
 }
 
+/* Answers of a life that is over are let pass, as many as there are; those of the next are heard. */
+static void test_stale_answers(void **state)
+{
+	struct engine_worker w = {0};
+
+	(void)state;
+	assert_false(engine_stale(&w, 7, WIRE_FLOW_IDLE));
+	engine_stale_add(&w, 7, 2); /* dropped with two frames unanswered, and again with one */
+	engine_stale_add(&w, 8, 1);
+	engine_stale_add(&w, 7, 1);
+	assert_true(engine_stale(&w, 7, WIRE_FLOW_CALL));
+	assert_true(engine_stale(&w, 7, WIRE_FLOW_IDLE));
+	assert_false(engine_stale(&w, 9, WIRE_FLOW_CALL));
+	assert_true(engine_stale(&w, 7, WIRE_FLOW_IDLE)); /* the first life has said all */
+	assert_true(engine_stale(&w, 7, WIRE_FLOW_CALL));
+	assert_true(engine_stale(&w, 7, WIRE_FLOW_IDLE));
+	assert_false(engine_stale(&w, 7, WIRE_FLOW_CALL));
+	assert_false(engine_stale(&w, 7, WIRE_FLOW_IDLE));
+	assert_true(engine_stale(&w, 8, WIRE_FLOW_CALL));
+	engine_stale_add(&w, 8, 5);
+	assert_true(
+		engine_stale(&w, 8, WIRE_FLOW_DONE)); /* a life that ends by itself answers nothing more */
+	assert_true(engine_stale(&w, 8, WIRE_FLOW_FAILED));
+	assert_false(engine_stale(&w, 8, WIRE_FLOW_DONE));
+	free(w.stale);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_reading_the_tail),
 		cmocka_unit_test(test_fold_from_zero),
 		cmocka_unit_test(test_attenuated_keys),
+		cmocka_unit_test(test_stale_answers),
 		cmocka_unit_test(test_clock_jumps),
 	};
 

@@ -240,6 +240,7 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 	st->gate = ev->gate;
 	st->gated = ev->status == CORE_STEP_GATED;
 	st->due_ms = ev->due_ms;
+	st->limit_ms = ev->deadline_ms;
 	judge(s, ev, st);
 	step_key(s, ev);
 	if (ev->status == CORE_STEP_SENT)
@@ -281,6 +282,8 @@ static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t ti
 		broken(s, "approval", "it is sent though its gate is not approved", ev->run, ev->step);
 	if (s->audit.frozen && st->klass)
 		broken(s, "freeze", "it is released while aios is frozen", ev->run, ev->step);
+	if (st->limit_ms && time_ms >= st->limit_ms && ev->mode == 0)
+		broken(s, "limit", "it is sent behind its time limit", ev->run, ev->step);
 	st->sent = ev->attempt;
 	st->status = CORE_STEP_SENT;
 	st->retry_at_ms = 0;
@@ -296,6 +299,21 @@ static void step_done(struct sim *s, const struct core_step_done *ev, int64_t ti
 			memmem(ev->result.data.ptr, ev->result.data.len, "\"timeout\"", 9)))
 		broken(s, "timer.early", "a wait ends before its time", ev->run, ev->step);
 	end_step(s, ev->run, ev->step, true, ev->result.data);
+}
+
+/* By its time limit: not before, and not if it may have happened and can be found out. */
+static void step_failed(struct sim *s, const struct core_step_failed *ev, int64_t time_ms)
+{
+	static const char limit[] = "within its time limit";
+	const struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step fails that has ended");
+
+	if (!memmem(ev->problem.ptr, ev->problem.len, limit, sizeof(limit) - 1) ||
+		st->status == CORE_STEP_WAITING) /* a child's problem may say so too */
+		return;
+	if (!st->limit_ms || time_ms < st->limit_ms)
+		broken(s, "timer.early", "a time limit ends it before its time", ev->run, ev->step);
+	if (st->status == CORE_STEP_SENT && (st->klass == CORE_LOOKUP || st->klass == CORE_ONCE))
+		broken(s, "doubt", "what may have happened is said to have failed", ev->run, ev->step);
 }
 
 static void step_retry(struct sim *s, const struct core_step_retry *ev)
@@ -360,6 +378,10 @@ static void gate_decided(struct sim *s, const struct core_gate_decided *ev, int6
 	}
 	if (r && g->step < r->steps && base_str_is(ev->answer, "send"))
 		r->step[g->step].retry_at_ms = 0;
+	/* A person let it go, though its time limit was over: doubt, or attempts used up. */
+	if (r && g->step < r->steps && time_ms >= r->step[g->step].limit_ms &&
+		(strcmp(g->kind, "doubt") == 0 || strcmp(g->kind, "retry") == 0))
+		r->step[g->step].limit_ms = 0;
 }
 
 /* --- the whole --- */
@@ -431,6 +453,7 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		step_done(s, &ev->step_done, rec->time_ms);
 		break;
 	case CORE_EV_STEP_FAILED:
+		step_failed(s, &ev->step_failed, rec->time_ms);
 		end_step(s, ev->step_failed.run, ev->step_failed.step, false, ev->step_failed.problem);
 		break;
 	case CORE_EV_STEP_RETRY:

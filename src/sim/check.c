@@ -208,6 +208,9 @@ void sim_check_overdue(struct sim *s)
 	const struct sim_audit *a = &s->audit;
 	int64_t now = a->time_ms;
 
+	/* After a jump of its clock aiosd holds all timers until its time has come to that of the log. */
+	if (engine_wall_ms() < now)
+		return;
 	for (size_t i = 0; i < a->open_count; i++) {
 		const struct sim_run_seen *r = base_idmap_get(a->runs, a->open[i]);
 

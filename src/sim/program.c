@@ -166,7 +166,7 @@ static void emit_call(struct sim_run *r, const struct sim_emit *emit, unsigned i
 static void emit_call(struct sim_run *r, const struct sim_emit *emit, unsigned i, const char *action,
 	const char *opts, const char *fmt, ...)
 {
-	char args[1024];
+	char args[1024], limit[32];
 	va_list ap;
 	uint32_t step = r->steps++;
 
@@ -179,14 +179,20 @@ static void emit_call(struct sim_run *r, const struct sim_emit *emit, unsigned i
 			memcpy(more, r->node_of, step);
 		r->node_of = more;
 	}
+	/* Some steps have a time limit. */
+	if (!opts[0] && r->node[i].p % 11 == 3) {
+		snprintf(limit, sizeof(limit), "{\"timeout\":%u}", 50 + r->node[i].q % 4000);
+		opts = limit;
+	}
 	r->node_of[step] = (uint8_t)i;
 	r->node[i].step = step;
 	va_start(ap, fmt);
 	vsnprintf(args, sizeof(args), fmt, ap);
 	va_end(ap);
 	if (r->stray && step == 0)
-		emit->call(emit->userdata, 0, "log.write",
-			BASE_STR("{\"level\":\"info\",\"text\":\"not what it did before\"}"), BASE_STR_NONE);
+		/* An action of no program: a fork's taken steps answer whatever the arguments are. */
+		emit->call(emit->userdata, 0, "memory.forget",
+			BASE_STR("{\"key\":\"not what it did before\"}"), BASE_STR_NONE);
 	else
 		emit->call(emit->userdata, step, action, base_str_of(args), base_str_of(opts));
 }

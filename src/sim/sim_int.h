@@ -156,7 +156,7 @@ struct sim_step_seen {
 	bool over; /* its run had ended when it was sent last */
 	unsigned status, klass;
 	unsigned sent, handed; /* attempts released; attempts that have left */
-	int64_t due_ms, retry_at_ms;
+	int64_t due_ms, retry_at_ms, limit_ms;
 	uint64_t gate;
 	struct base_hash args;
 	struct base_str key, action, detail; /* detail: the arguments */

@@ -376,9 +376,12 @@ static void get_extra(struct load *l, struct core_run *run)
 /* Equal states give equal bytes: one that has never had an extra member, and one that has lost them again. */
 static bool has_extra(const struct core_run_extra *x)
 {
-	static const struct core_run_extra none;
+	const unsigned char *bytes = (const void *)x;
 
-	return x && memcmp(x, &none, sizeof(none)) != 0;
+	for (size_t i = 0; x && i < sizeof(*x); i++)
+		if (bytes[i])
+			return true;
+	return false;
 }
 
 static void put_run(struct base_buf *b, const struct core_run *r)

@@ -45,6 +45,7 @@ enum {
 	LOAD_UNACKED = 512,  /* the same in frames that it has not answered */
 	LATER_UNACKED = 32,  /* the same for a run that is only to be looked at */
 	SUSPECT_MAX = 3,
+	REPLAY_HOLD = 16,   /* results that are worth one transaction for all */
 	VERSIONS_KEPT = 64, /* in a worker; more only while they have runs there */
 };
 
@@ -423,8 +424,11 @@ static int replay_more(struct engine *e, struct engine_run *r)
 {
 	struct engine_replay *y = r->replay;
 	struct engine_proc *p = r->worker;
+	bool hold = y->count - y->at > REPLAY_HOLD;
 	int rc = 0;
 
+	if (hold) /* what is not durable yet stands in the groups, which stay as they are meanwhile */
+		log_reader_hold(e->reader, true);
 	while (rc == 0 && y->at < y->count && wire_conn_pending(p->conn) <= LOAD_HIGH) {
 		struct base_str value;
 		int64_t time_ms;
@@ -435,6 +439,8 @@ static int replay_more(struct engine *e, struct engine_run *r)
 			rc = send_result(e, p, r, y->entry[y->at].step, ok, time_ms, value);
 		y->at++;
 	}
+	if (hold)
+		log_reader_hold(e->reader, false);
 	if (rc < 0 || y->at == y->count)
 		replay_end(e, r);
 	return rc;

@@ -209,6 +209,12 @@ int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
 	return 0;
 }
 
+void log_reader_hold(struct log_reader *r, bool hold)
+{
+	if (r->log->ops->hold)
+		r->log->ops->hold(r, hold);
+}
+
 void log_reader_free(struct log_reader *r)
 {
 	if (!r)

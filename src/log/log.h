@@ -59,6 +59,9 @@ bool log_idle(struct log *l);
 int log_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
 	__attribute__((warn_unused_result));
 void log_reader_free(struct log_reader *r);
+/* Many reads in a row: until it is let go of, the reader sees the log as it was at the first of them, and a read costs half.
+ * For a moment only: meanwhile the log's file of what is new can not start over. */
+void log_reader_hold(struct log_reader *r, bool hold);
 /* The commit that holds event `seq`. Its views stay valid until the next log_read of another commit on this reader, a
  * body's until the next log_read_body. 0, -ENOENT, -EIO, -EUCLEAN. */
 int log_read(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err);

@@ -22,6 +22,7 @@ struct log_ops {
 
 	int (*reader_new)(struct log *l, struct log_reader **ret, struct base_err *err);
 	void (*reader_free)(struct log_reader *r);
+	void (*hold)(struct log_reader *r, bool hold); /* may be NULL */
 	/* The last commit whose first_seq is <= seq; -ENOENT when there is none. */
 	int (*floor)(struct log_reader *r, uint64_t seq, struct log_commit *ret, struct base_err *err);
 	int (*body)(struct log_reader *r, const struct base_hash *hash, struct base_str *ret,

@@ -5,7 +5,8 @@
  * Readers are read-only connections that never checkpoint, not even when they close. S2  One row per commit
  * and no second index; a commit without bodies is one INSERT, and so one transaction. S3  Checkpoints happen
  * in small pieces, so that the WAL stays small and no append waits long for one. S4  Readers hold no
- * transaction between calls, and only a short one in log_each: the WAL can start over.
+ * transaction between calls (but for the moment of log_reader_hold), and only a short one in log_each: the WAL can
+ * start over.
  */
 #include "log/log.h"
 
@@ -594,6 +595,12 @@ static void store_reader_free(struct log_reader *reader)
 	free(r);
 }
 
+/* Each read by itself asks for and gives back the locks of a transaction. If it cannot be, each does. */
+static void store_hold(struct log_reader *reader, bool hold)
+{
+	(void)exec(reader_of(reader)->db, hold ? "BEGIN" : "COMMIT");
+}
+
 static int store_reader_new(struct log *l, struct log_reader **ret, struct base_err *err)
 {
 	struct store *s = store_of(l);
@@ -802,6 +809,7 @@ static const struct log_ops store_ops = {
 	.drop = store_drop,
 	.reader_new = store_reader_new,
 	.reader_free = store_reader_free,
+	.hold = store_hold,
 	.floor = store_floor,
 	.body = store_body,
 	.each = store_each,

@@ -146,6 +146,8 @@ static void flow_moves(struct world *w, const struct core_run *r)
 			flow_call(w, r, "run.again", "{\"state\":{}}", "");
 		break;
 	case 4:
+		if (pick(w, 4))
+			break;
 		command(w, (struct core_cmd){.type = pick(w, 2) ? CORE_CMD_FLOW_DONE : CORE_CMD_FLOW_FAILED,
 				   .run = r->id,
 				   .step = r->steps,
@@ -203,11 +205,11 @@ static void step(struct world *w)
 
 	if (what < 40 && r)
 		flow_moves(w, r);
-	else if (what < 70)
+	else if (what < 73)
 		answer(w);
 	else if (what < 78)
 		decide_gate(w);
-	else if (what < 84)
+	else if (what < 81)
 		person_moves(w, some_run(w));
 	else if (what < 94)
 		w->h->now_ms += (int64_t)pick(w, 2000);

@@ -388,7 +388,8 @@ static void apply_rollback(struct core_apply *a, const struct core_rollback_star
 		core_slot_update(c, r);
 		core_deadline_drop(c, r, UINT32_MAX);
 		core_run_drop_steps(a, r, true);
-		core_apply_let_go(a, r); /* of a run that was restored, what may have happened is settled now */
+		core_apply_let_go(
+			a, r); /* of a run that was restored, what may have happened is settled now */
 	}
 	core_run_close_gates(a, r);
 	move_items(c, from, u, from_seq);

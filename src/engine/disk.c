@@ -183,7 +183,6 @@ bool engine_disk_stands(const struct engine *e)
 static bool is_new_work(enum wire_op op)
 {
 	switch (op) {
-	case WIRE_OP_DEPLOY:
 	case WIRE_OP_RUN_START:
 	case WIRE_OP_RUN_FORK:
 	case WIRE_OP_RUN_RESTART:

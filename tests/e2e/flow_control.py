@@ -34,6 +34,12 @@ FLOWS = {
   return { early, late, again, none, self };
 });
 """,
+    "work": """export default flow({ name: "work", concurrency: { key: "input.k", limit: 2 }, grants: ["test.*"] }, async (ctx, input) => {
+  await ctx.sleep("20ms");
+  await ctx.call("test.echo", { n: input.n });
+  return input.n;
+});
+""",
     "barred": """export default flow({ name: "barred" }, (ctx) => ctx.wait(1).catch((e) => e.code));
 """,
     "starts": """export default flow({ name: "starts", grants: ["run.*"] }, async (ctx) => {
@@ -228,6 +234,34 @@ def loaded(a):
         assert a.get(f"/v1/runs/{run}")["value"] == run
 
 
+def killed(a):
+    """aiosd is killed again and again while a full queue is worked off: each run ends once, no lane ever had too many."""
+    limits(a, active=3, queue=1000)
+    runs = {started(a, "work", {"k": n % 5, "n": n}): n for n in range(60)}
+    for _ in range(3):
+        time.sleep(0.15)
+        a.kill()
+        a.start()
+    for run, n in runs.items():
+        is_(a, run, "done")
+        assert a.get(f"/v1/runs/{run}")["value"] == n
+    lane, go_, ended, most = {}, {}, set(), 0
+    for e in a.events():
+        run = e.get("run")
+        if run not in runs:
+            continue
+        if e["type"] == "run.started":
+            lane[run] = e["lane"]
+        if (e["type"] == "run.started" and not e["queued"]) or e["type"] == "run.admitted":
+            go_.setdefault(lane[run], set()).add(run)
+            most = max(most, len(go_[lane[run]]))
+        if e["type"] == "run.ended":
+            assert run not in ended
+            ended.add(run)
+            go_[lane[run]].remove(run)
+    assert ended == set(runs) and most == 2, most
+
+
 def busy(files):
     """More than a slow disk keeps up with: some are told to come back, at once; what was acknowledged is there."""
     text = "x" * (2 << 20)
@@ -270,7 +304,7 @@ def main():
             step(a)
             print(f"flow control: {step.__name__}", flush=True)
         queue_full(a, a.key)
-        for step in (waiting_for_runs, loaded):
+        for step in (waiting_for_runs, loaded, killed):
             step(a)
             print(f"flow control: {step.__name__}", flush=True)
         a.verify()  # folded from zero it is the same state

@@ -101,6 +101,18 @@ def by_the_flow(t):
     assert shown.count("undone by step") == 5 and "rolled back to booked by flow/trip" in shown, shown
 
 
+def by_the_flow_with_kills(t):
+    """The flow waits for its rollback over the deaths of aiosd, and hears once what was undone."""
+    run = t.start(id="k", steps=9, slow=150, back=True)
+    for n in (2, 5):
+        until(lambda: t.settle() or len(t.undone("k")) >= n, 60, what=f"{n} undos")
+        t.aios.kill()
+        t.aios.start()
+    end = t.ends(run)
+    assert end["state"] == "done" and [u["outcome"] for u in end["value"]] == ["undone"] * 9, end["value"]
+    assert t.undone("k") == [f"do k:{i}" for i in range(8, -1, -1)], t.undone("k")
+
+
 def by_a_person_with_kills(t):
     """The tree: a child that has ended, one that waits. aiosd is killed in the middle, three times."""
     run = t.start(id="p", steps=4, slow=200, child={"id": "c", "steps": 4, "slow": 200},
@@ -221,6 +233,7 @@ def main():
             aios.deploy()
             t = Trip(aios, ledger)
             by_the_flow(t)
+            by_the_flow_with_kills(t)
             by_a_person_with_kills(t)
             what_is_in_doubt_holds(t)
             one_that_fails(t)

@@ -9,6 +9,8 @@
  * codec. What the log must never say is found here, and everything else that is checked asks here what is durable.
  */
 
+enum { LANE = 2 };
+
 static void broken(struct sim *s, const char *invariant, const char *what, uint64_t run, uint32_t step)
 {
 	sim_broken(s, SIM_SAFETY, invariant, "event %llu: %s (run %llu, step %u)",
@@ -21,7 +23,8 @@ int sim_audit_init(struct sim *s)
 
 	return base_idmap_new(&a->runs) < 0 || base_idmap_new(&a->gates) < 0 ||
 			       base_idmap_new(&a->tokens) < 0 || base_names_new(&a->keys) < 0 ||
-			       base_names_new(&a->effects) < 0
+			       base_names_new(&a->effects) < 0 || base_names_new(&a->schedules) < 0 ||
+			       base_idmap_new(&a->ends) < 0 || base_idmap_new(&a->undone) < 0
 		       ? -1
 		       : 0;
 }
@@ -81,7 +84,7 @@ static void run_started(struct sim *s, const struct core_run_started *ev)
 
 	if (sim_run_seen(s, ev->run))
 		broken(s, "run.twice", "a run's number is used twice", ev->run, 0);
-	if (other)
+	if (other && other->run != ev->previous)
 		broken(s, "key.twice", "a second run is started with a key that is known", ev->run, 0);
 	r->run = ev->run;
 	r->parent = ev->parent;
@@ -92,6 +95,14 @@ static void run_started(struct sim *s, const struct core_run_started *ev)
 	r->dry = ev->flags & 1;
 	r->forked_from = ev->forked_from;
 	r->forked_steps = ev->forked_steps;
+	r->flow = sim_dup(s, ev->flow);
+	r->own = base_str_is(ev->flow, "aios:undo");
+	r->lane = sim_dup(s, ev->lane);
+	r->queued = ev->queued;
+	r->begin_ms = ev->begin_ms;
+	r->deadline_ms = ev->deadline_ms;
+	r->parent_step = ev->parent_step;
+	a->lanes_moved |= ev->lane.len > 0;
 	BASE_CHECK(base_idmap_put(a->runs, ev->run, r) == 0);
 	if (ev->key.len)
 		BASE_CHECK(base_names_put(a->keys, ev->key, r) == 0);
@@ -114,11 +125,67 @@ static struct sim_run_seen *open_run(struct sim *s, uint64_t run, const char *wh
 	return r;
 }
 
+/* Children first: nothing acts for a run that is gone. */
+static void no_child(struct sim *s, const struct sim_run_seen *r)
+{
+	for (size_t i = 0; i < s->audit.open_count; i++) {
+		const struct sim_run_seen *c = sim_run_seen(s, s->audit.open[i]);
+
+		if (c->parent == r->run && c->parent_step < r->steps && !r->step[c->parent_step].ended &&
+			base_str_is(r->step[c->parent_step].action, "run.call"))
+			broken(s, "run.orphan", "a run ends before the run that it waits for", r->run,
+				c->parent_step);
+	}
+}
+
+/* Flow b has a lane of two (worker.c). */
+static void check_lanes(struct sim *s)
+{
+	const struct sim_audit *a = &s->audit;
+
+	for (size_t i = 0; i < a->open_count; i++) {
+		const struct sim_run_seen *r = sim_run_seen(s, a->open[i]);
+		unsigned n = 0;
+
+		for (size_t k = 0; r->lane.len && !r->queued && k < a->open_count; k++) {
+			const struct sim_run_seen *o = sim_run_seen(s, a->open[k]);
+
+			n += base_str_eq(o->flow, r->flow) && base_str_eq(o->lane, r->lane) && !o->queued;
+		}
+		if (n > LANE)
+			broken(s, "lane", "more runs than its lane has room for have begun", r->run, n);
+	}
+}
+
+static void run_admitted(struct sim *s, uint64_t run, int64_t time_ms)
+{
+	struct sim_run_seen *r = open_run(s, run, "a run that has ended begins");
+
+	if (!r->queued)
+		broken(s, "run.admitted", "a run begins twice", run, 0);
+	if (time_ms < r->begin_ms)
+		broken(s, "timer.early", "a run begins before its time", run, 0);
+	r->queued = false;
+	s->audit.lanes_moved |= r->lane.len > 0;
+}
+
+static void run_forgotten(struct sim *s, uint64_t run)
+{
+	const struct sim_run_seen *r = sim_run_seen(s, run);
+
+	if (!r || !r->outcome)
+		broken(s, "run.forgotten", "a run is forgotten that has not ended", run, 0);
+	if (r->key.len && base_names_get(s->audit.keys, r->key) == r)
+		base_names_remove(s->audit.keys, r->key);
+}
+
 static void run_ended(struct sim *s, const struct core_run_ended *ev)
 {
 	struct sim_run_seen *r = open_run(s, ev->run, "a run ends twice");
 
+	no_child(s, r);
 	r->outcome = ev->outcome;
+	r->next = ev->next;
 	r->value = sim_dup(s, ev->value.data);
 	if (memmem(ev->value.data.ptr, ev->value.data.len, "fenced", 6))
 		broken(s, "fence", "a run ended as a worker said that did not have it", ev->run, 0);
@@ -139,17 +206,19 @@ static struct sim_step_seen *open_step(struct sim *s, uint64_t run, uint32_t ste
 	return &r->step[step];
 }
 
-static void end_step(struct sim *s, uint64_t run, uint32_t step, bool ok, struct base_str result)
+/* What ended somewhere in the log may be taken over by a fork. */
+static void end_at(struct sim *s, const struct sim_step_seen *st)
 {
-	struct sim_step_seen *st = open_step(s, run, step, "a step ends twice");
-	struct sim_run_seen *r = sim_run_seen(s, run);
+	struct base_str *kept = sim_alloc(s, sizeof(*kept));
 
-	st->ended = true;
-	st->ok = ok;
-	/* A key of the flow's own that came to nothing may be used again. */
-	if (!ok && base_str_find(st->key, ':') >= 0)
-		base_names_remove(s->audit.effects, st->key);
-	st->result = sim_dup(s, result);
+	*kept = st->result;
+	BASE_CHECK(base_idmap_put(s->audit.ends, st->seq_end, kept) == 0);
+}
+
+static void order_add(struct sim *s, struct sim_run_seen *r, uint32_t step)
+{
+	uint32_t at = r->ended_steps;
+
 	if (r->ended_steps == r->order_size) {
 		uint32_t *more;
 
@@ -159,7 +228,27 @@ static void end_step(struct sim *s, uint64_t run, uint32_t step, bool ok, struct
 			memcpy(more, r->order, r->ended_steps * sizeof(*more));
 		r->order = more;
 	}
-	r->order[r->ended_steps++] = step;
+	/* In the order of the log; what was taken over stands where it stood there. */
+	for (; at && r->step[r->order[at - 1]].seq_end > r->step[step].seq_end; at--)
+		r->order[at] = r->order[at - 1];
+	r->order[at] = step;
+	r->ended_steps++;
+}
+
+static void end_step(struct sim *s, uint64_t run, uint32_t step, bool ok, struct base_str result)
+{
+	struct sim_step_seen *st = open_step(s, run, step, "a step ends twice");
+	struct sim_run_seen *r = sim_run_seen(s, run);
+
+	st->ended = true;
+	st->ok = ok;
+	st->seq_end = s->audit.seq;
+	/* A key of the flow's own that came to nothing may be used again. */
+	if (!ok && base_str_find(st->key, ':') >= 0)
+		base_names_remove(s->audit.effects, st->key);
+	st->result = sim_dup(s, result);
+	end_at(s, st);
+	order_add(s, r, step);
 }
 
 static struct sim_step_seen *add_step(struct sim *s, struct sim_run_seen *r)
@@ -226,11 +315,14 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 		broken(s, "fork", "a step that was to be taken over is asked for", ev->run, ev->step);
 
 	(void)time_ms;
+	if (r->paused || r->queued)
+		broken(s, "run.held", "a run that is held makes a call", ev->run, ev->step);
 	if (ev->step != r->steps)
 		broken(s, "step.gap", "the steps of a run have a gap", ev->run, ev->step);
 	if (memmem(ev->args.data.ptr, ev->args.data.len, "fenced", 6))
 		broken(s, "fence", "a call of a worker counts that does not have the run", ev->run, ev->step);
 	st = add_step(s, r);
+	st->seq = s->audit.seq;
 	st->status = ev->status;
 	st->klass = ev->klass;
 	st->action = sim_dup(s, ev->action);
@@ -247,27 +339,6 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 		st->sent = 1;
 	if (ev->status == CORE_STEP_DONE || ev->status == CORE_STEP_FAILED)
 		end_step(s, ev->run, ev->step, ev->status == CORE_STEP_DONE, ev->result.data);
-}
-
-/* A fork's first steps are another run's, as they ended there and in that order. */
-static void step_taken(struct sim *s, const struct core_step_taken *ev)
-{
-	struct sim_run_seen *r = open_run(s, ev->run, "a run that has ended takes a step over");
-	const struct sim_run_seen *other = r->forked_from ? sim_run_seen(s, r->forked_from) : NULL;
-	struct sim_step_seen *st;
-
-	if (!other || ev->step != r->steps || ev->step >= r->forked_steps || ev->step >= other->steps ||
-		!other->step[ev->step].ended || other->step[ev->step].ok != (ev->status == CORE_STEP_DONE))
-		broken(s, "fork", "a step is taken over that did not end so", ev->run, ev->step);
-	st = add_step(s, r);
-	*st = other->step[ev->step];
-	if (r->steps < r->forked_steps)
-		return;
-	r->order_size = r->forked_steps;
-	r->order = sim_alloc(s, r->order_size * sizeof(*r->order));
-	for (uint32_t i = 0; i < other->ended_steps; i++)
-		if (other->order[i] < r->forked_steps)
-			r->order[r->ended_steps++] = other->order[i];
 }
 
 static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t time_ms)
@@ -329,6 +400,89 @@ static void step_retry(struct sim *s, const struct core_step_retry *ev)
 	st->status = CORE_STEP_HELD;
 	st->retry_at_ms = ev->at_ms;
 	st->due_ms = 0;
+}
+
+static void step_taken(struct sim *s, const struct core_step_taken *ev)
+{
+	struct sim_run_seen *r = open_run(s, ev->run, "a run that has ended takes a step over");
+	const struct base_str *result = base_idmap_get(s->audit.ends, ev->seq_end);
+	struct sim_step_seen *st;
+
+	if (ev->step != r->steps || ev->step >= r->forked_steps || !result)
+		broken(s, "fork", "a fork takes over what is not there", ev->run, ev->step);
+	st = add_step(s, r);
+	st->taken = st->ended = true;
+	st->ok = ev->status == CORE_STEP_DONE;
+	st->status = ev->status;
+	st->action = sim_dup(s, ev->action);
+	st->seq = ev->seq;
+	st->seq_end = ev->seq_end;
+	st->result = *result;
+	order_add(s, r, ev->step);
+}
+
+/* Each step is undone once, the last begun first. */
+static void step_undone(struct sim *s, const struct core_step_undone *ev)
+{
+	struct sim_run_seen *undo = sim_run_seen(s, ev->undo);
+
+	if (!undo || !undo->own)
+		broken(s, "undo", "a step is undone by a run that is not there for that", ev->run,
+			ev->undo_step);
+	if (ev->outcome != CORE_DONE)
+		return;
+	if (base_idmap_get(s->audit.undone, ev->seq))
+		broken(s, "undo", "a step is undone twice", ev->run, ev->undo_step);
+	if (undo->undone && ev->seq > undo->undone)
+		broken(s, "undo", "steps are not undone in reverse order", ev->run, ev->undo_step);
+	undo->undone = ev->seq;
+	BASE_CHECK(base_idmap_put(s->audit.undone, ev->seq, undo) == 0);
+}
+
+/* --- schedules --- */
+
+static struct sim_schedule_seen *schedule_of(struct sim *s, struct base_str name)
+{
+	struct sim_schedule_seen *c = base_names_get(s->audit.schedules, name);
+
+	if (!c) {
+		c = sim_alloc(s, sizeof(*c));
+		BASE_CHECK(base_names_put(s->audit.schedules, name, c) == 0);
+	}
+	return c;
+}
+
+static void of_schedules(struct sim *s, const struct core_record *rec, const union core_event_any *ev)
+{
+	struct sim_schedule_seen *c;
+
+	switch (rec->type) {
+	case CORE_EV_SCHEDULE_SET:
+		*schedule_of(s, ev->schedule_set.name) =
+			(struct sim_schedule_seen){.next_ms = ev->schedule_set.next_ms,
+				.paused = schedule_of(s, ev->schedule_set.name)->paused};
+		break;
+	case CORE_EV_SCHEDULE_REMOVED:
+		schedule_of(s, ev->schedule_removed.name)->removed = true;
+		break;
+	case CORE_EV_SCHEDULE_PAUSED:
+		c = schedule_of(s, ev->schedule_paused.name);
+		c->paused = ev->schedule_paused.paused;
+		c->next_ms = ev->schedule_paused.next_ms;
+		break;
+	case CORE_EV_SCHEDULE_FIRED:
+		c = schedule_of(s, ev->schedule_fired.name);
+		if (c->removed || c->paused)
+			broken(s, "schedule", "a schedule fires that does not go", ev->schedule_fired.run, 0);
+		if (ev->schedule_fired.due_ms > rec->time_ms || ev->schedule_fired.due_ms < c->fired_ms)
+			broken(s, "timer.early", "a schedule fires before its time, or twice",
+				ev->schedule_fired.run, 0);
+		c->next_ms = ev->schedule_fired.next_ms;
+		c->fired_ms = ev->schedule_fired.due_ms + 1;
+		break;
+	default:
+		break;
+	}
 }
 
 /* --- gates --- */
@@ -400,11 +554,9 @@ static void tokens(struct sim *s, const struct core_record *rec)
 	}
 }
 
-static void of_runs(struct sim *s, unsigned type, const union core_event_any *ev)
+static void of_runs(struct sim *s, const struct core_record *rec, const union core_event_any *ev)
 {
-	struct sim_run_seen *r;
-
-	switch (type) {
+	switch (rec->type) {
 	case CORE_EV_RUN_STARTED:
 		run_started(s, &ev->run_started);
 		break;
@@ -414,13 +566,22 @@ static void of_runs(struct sim *s, unsigned type, const union core_event_any *ev
 	case CORE_EV_RUN_PARKED:
 		open_run(s, ev->run_parked.run, "a run that has ended is parked")->parked = true;
 		break;
-	case CORE_EV_RUN_PAUSED:
-		r = open_run(s, ev->run_paused.run, "a run that has ended is paused");
-		r->parked = r->paused = true;
-		break;
 	case CORE_EV_RUN_RESUMED:
-		r = open_run(s, ev->run_resumed.run, "a run that has ended is resumed");
-		r->parked = r->paused = false;
+		open_run(s, ev->run_resumed.run, "a run that has ended is resumed")->parked = false;
+		sim_run_seen(s, ev->run_resumed.run)->paused = false;
+		break;
+	case CORE_EV_RUN_PAUSED:
+		open_run(s, ev->run_paused.run, "a run that has ended is paused")->paused = true;
+		break;
+	case CORE_EV_RUN_ADMITTED:
+		run_admitted(s, ev->run_admitted.run, rec->time_ms);
+		break;
+	case CORE_EV_RUN_FORGOTTEN:
+		run_forgotten(s, ev->run_forgotten.run);
+		break;
+	case CORE_EV_RUN_MOVED:
+		open_run(s, ev->run_moved.run, "a run that has ended is moved")->version =
+			ev->run_moved.version;
 		break;
 	case CORE_EV_FROZEN:
 		s->audit.frozen = true;
@@ -443,9 +604,6 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 	case CORE_EV_STEP_CALLED:
 		step_called(s, &ev->step_called, rec->time_ms);
 		break;
-	case CORE_EV_STEP_TAKEN:
-		step_taken(s, &ev->step_taken);
-		break;
 	case CORE_EV_STEP_SENT:
 		step_sent(s, &ev->step_sent, rec->time_ms);
 		break;
@@ -463,6 +621,12 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		open_step(s, ev->step_doubt.run, ev->step_doubt.step, "a step that has ended is in doubt")
 			->status = CORE_STEP_DOUBT;
 		break;
+	case CORE_EV_STEP_TAKEN:
+		step_taken(s, &ev->step_taken);
+		break;
+	case CORE_EV_STEP_UNDONE:
+		step_undone(s, &ev->step_undone);
+		break;
 	case CORE_EV_GATE_OPENED:
 		gate_opened(s, &ev->gate_opened);
 		break;
@@ -470,7 +634,8 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		gate_decided(s, &ev->gate_decided, rec->time_ms);
 		break;
 	default:
-		of_runs(s, rec->type, ev);
+		of_runs(s, rec, ev);
+		of_schedules(s, rec, ev);
 		break;
 	}
 }
@@ -508,6 +673,9 @@ void sim_disk_appended(void *userdata, const struct log_commit *c)
 		tokens(s, &rec);
 		event(s, &rec, &ev);
 	}
+	if (a->lanes_moved)
+		check_lanes(s);
+	a->lanes_moved = false;
 	if (at != c->block.len || a->seq != c->first_seq + c->count - 1)
 		broken(s, "log.count", "a commit has not the events that it says", 0, 0);
 	sim_shadow(s, c);

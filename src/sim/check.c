@@ -115,6 +115,9 @@ void sim_check_turn(struct sim *s)
 				"something is due in %lld ms, and aiosd will not be woken for it",
 				(long long)in);
 	}
+	/* T5: the wall clock moves time by little, or not at all. */
+	if (core_time_ms(e->core) > s->life_time_ms + s->now / 1000)
+		sim_broken(s, SIM_SAFETY, "clock", "the log's time went ahead with a jump of the wall clock");
 	if (s->turns % CORE_EVERY == 0)
 		core_check(e->core);
 	if (s->turns % FOLD_EVERY == 0)
@@ -147,6 +150,9 @@ static void on_call(
 	if (step >= m->r->steps)
 		return;
 	st = &m->r->step[step];
+	/* What a fork took over answers whatever is asked. */
+	if (st->taken && base_str_is(st->action, action))
+		return;
 	if (!base_str_is(st->action, action) || !base_hash_eq(&st->args, &h))
 		sim_broken(m->s, SIM_SAFETY, "replay",
 			"run %llu did %.*s %.*s at step %u, where its program does %s %.*s",
@@ -167,9 +173,9 @@ static void check_program(struct sim *s, const struct sim_run_seen *r)
 
 	base_hash_hex(&r->version, hex);
 	v = base_names_get(s->versions, base_str_of(hex));
-	if (!v)
+	if (!v || r->own)
 		return; /* no worker ever got to it */
-	p = sim_program_new(s, sim_program_number(r->input_text, v->salt), false);
+	p = sim_program_new(s, sim_program_number(r->input_text, v->salt), v->salt, false);
 	sim_program_start(p, &emit);
 	for (uint32_t i = 0; i < r->ended_steps; i++) {
 		const struct sim_step_seen *st = &r->step[r->order[i]];
@@ -181,7 +187,7 @@ static void check_program(struct sim *s, const struct sim_run_seen *r)
 	if (r->steps > m.calls)
 		sim_broken(s, SIM_SAFETY, "replay", "run %llu made %u calls where its program makes %u",
 			(unsigned long long)r->run, r->steps, m.calls);
-	if (r->outcome == CORE_DONE && (ended != 1 || !base_str_is(r->value, value)))
+	if (r->outcome == CORE_DONE && !r->next && (ended != 1 || !base_str_is(r->value, value)))
 		sim_broken(s, SIM_SAFETY, "replay", "run %llu is done with %.*s where its program says %d %s",
 			(unsigned long long)r->run, BASE_STR_ARG(r->value), ended, value);
 }
@@ -200,6 +206,21 @@ static void check_deeds(struct sim *s, const struct sim_run_seen *r)
 			sim_broken(s, SIM_SAFETY, "effect.phantom",
 				"step %u of run %llu is done, and nothing happened", i,
 				(unsigned long long)r->run);
+	}
+}
+
+static void schedules_overdue(struct sim *s, int64_t now)
+{
+	struct base_str name = BASE_STR_NONE;
+	void *value;
+
+	for (bool first = true; base_names_seek(s->audit.schedules, name, first, &name, &value);
+		first = false) {
+		const struct sim_schedule_seen *c = value;
+
+		if (!c->paused && !c->removed && c->next_ms && c->next_ms + overdue_ms < now)
+			sim_broken(s, SIM_LIVENESS, "timer.lost", "schedule %.*s was due %lld ms ago",
+				BASE_STR_ARG(name), (long long)(now - c->next_ms));
 	}
 }
 
@@ -223,7 +244,11 @@ void sim_check_overdue(struct sim *s)
 					"step %u of run %llu was due %lld ms ago", k,
 					(unsigned long long)r->run, (long long)(now - st->due_ms));
 		}
+		if (r->deadline_ms && r->deadline_ms + overdue_ms < now)
+			sim_broken(s, SIM_LIVENESS, "timer.lost", "run %llu should have ended %lld ms ago",
+				(unsigned long long)r->run, (long long)(now - r->deadline_ms));
 	}
+	schedules_overdue(s, now);
 }
 
 static void check_log(struct sim *s)

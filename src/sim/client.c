@@ -176,6 +176,7 @@ void sim_client_deploy(struct sim *s, unsigned version)
 static void start(struct sim *s, const struct sim_op *op)
 {
 	struct req *q = req_new(s, "run_start");
+	char more[96] = "";
 
 	if (op->kind == SIM_OP_START_KEY) {
 		unsigned k = op->b % 24, variant = op->c % 5 == 0;
@@ -189,11 +190,14 @@ static void start(struct sim *s, const struct sim_op *op)
 			(unsigned long long)q->token);
 	} else {
 		q->waits = op->kind == SIM_OP_WAIT;
+		if (op->kind == SIM_OP_START_LATER)
+			snprintf(more, sizeof(more), ",\"delay_ms\":%u,\"priority\":%d,\"timeout\":%u",
+				op->c % 30000, (int)(op->c % 21) - 10, 1000 + op->a % 600000);
 		snprintf(q->params, sizeof(q->params),
 			q->waits ? "{\"flow\":\"%c\",\"wait\":\"%u\"}" : "{\"flow\":\"%c\"}",
 			'a' + (char)(op->a % 3), op->c % 60);
-		q->body = text(s, "{\"input\":{\"p\":\"%x\",\"t\":\"tok=%llu;\"}}", op->b,
-			(unsigned long long)q->token);
+		q->body = text(s, "{\"input\":{\"p\":\"%x\",\"t\":\"tok=%llu;\"}%s}", op->b,
+			(unsigned long long)q->token, more);
 	}
 	req_send(s, q);
 }
@@ -205,10 +209,12 @@ static void on_run(struct sim *s, const char *op, uint64_t run, uint32_t c)
 	q->run = run;
 	snprintf(q->params, sizeof(q->params), "{\"run\":\"%llu\",\"name\":\"s%u\"}", (unsigned long long)run,
 		c % 3);
-	q->body = text(s, strcmp(op, "signal") == 0 ? "{\"t\":\"tok=%llu;\"}" : "{\"reason\":\"tok=%llu;\"}",
-		(unsigned long long)q->token);
+	if (strcmp(op, "signal") == 0)
+		q->body = text(s, "{\"t\":\"tok=%llu;\"}", (unsigned long long)q->token);
+	else
+		q->body = text(s, "{\"reason\":\"tok=%llu;\"}", (unsigned long long)q->token);
 	if (strcmp(op, "run_resume") == 0)
-		q->token = 0;
+		q->token = 0; /* the log has no reason of it */
 	req_send(s, q);
 }
 
@@ -239,6 +245,10 @@ static const char *answer_to(struct sim *s, const struct sim_gate_seen *g, uint3
 	if (strcmp(g->kind, "parked") == 0) {
 		*ret_op = "gate_settle";
 		return dice % 2 ? "resume" : "cancel";
+	}
+	if (strcmp(g->kind, "undo") == 0) {
+		*ret_op = "gate_settle";
+		return dice % 3 == 0 ? "skip" : dice % 3 == 1 ? "retry" : "give_up";
 	}
 	if (strcmp(g->kind, "doubt") != 0)
 		return "";
@@ -300,6 +310,15 @@ static void simple(struct sim *s, const struct sim_op *op)
 		snprintf(q->params, sizeof(q->params), "{}");
 		q->body = text(s, "{\"name\":\"tok=%llu;\",\"grants\":[\"api.run_start\"]}",
 			(unsigned long long)q->token);
+	} else if (op->kind == SIM_OP_PUBLISH) {
+		q = req_new(s, "event_publish");
+		snprintf(q->params, sizeof(q->params), "{\"topic\":\"t%u\"}", op->a % 2);
+		q->body = text(s, "{\"t\":\"tok=%llu;\"}", (unsigned long long)q->token);
+	} else if (op->kind == SIM_OP_SCHEDULE) {
+		q = req_new(s, op->b % 2 ? "schedule_pause" : "schedule_resume");
+		q->token = 0;
+		snprintf(q->params, sizeof(q->params), "{\"schedule\":\"c/%u\"}", op->a % 2);
+		q->body = "{}";
 	} else {
 		q = req_new(s, op->kind == SIM_OP_FREEZE ? "freeze" : "thaw");
 		q->again = true;
@@ -331,7 +350,7 @@ static uint64_t some_run(const struct sim *s, uint32_t a, bool parked)
 		uint64_t run = au->open[(a + i) % au->open_count];
 		const struct sim_run_seen *r = base_idmap_get(au->runs, run);
 
-		if (!parked || r->parked)
+		if (!parked || r->parked || r->paused)
 			return run;
 	}
 	return 0;
@@ -339,6 +358,11 @@ static uint64_t some_run(const struct sim *s, uint32_t a, bool parked)
 
 void sim_client_op(struct sim *s, const struct sim_op *op)
 {
+	static const char *const names[SIM_OPS] = {[SIM_OP_CANCEL] = "run_cancel",
+		[SIM_OP_RESUME] = "run_resume",
+		[SIM_OP_SIGNAL] = "signal",
+		[SIM_OP_PAUSE] = "run_pause",
+		[SIM_OP_ROLLBACK] = "run_rollback"};
 	uint64_t run = some_run(s, op->a, op->kind == SIM_OP_RESUME);
 
 	if (client(s)->count > REQS_MAX)
@@ -347,19 +371,16 @@ void sim_client_op(struct sim *s, const struct sim_op *op)
 	case SIM_OP_START:
 	case SIM_OP_START_KEY:
 	case SIM_OP_WAIT:
+	case SIM_OP_START_LATER:
 		start(s, op);
 		break;
 	case SIM_OP_CANCEL:
 	case SIM_OP_RESUME:
 	case SIM_OP_PAUSE:
 	case SIM_OP_SIGNAL:
+	case SIM_OP_ROLLBACK:
 		if (run)
-			on_run(s,
-				op->kind == SIM_OP_CANCEL   ? "run_cancel"
-				: op->kind == SIM_OP_PAUSE  ? "run_pause"
-				: op->kind == SIM_OP_RESUME ? "run_resume"
-							    : "signal",
-				run, op->b);
+			on_run(s, names[op->kind], run, op->b);
 		break;
 	case SIM_OP_FORK:
 	case SIM_OP_FORK_RESTART:
@@ -524,8 +545,10 @@ void sim_client_heal(struct sim *s)
 		decide_once(s, g, 1, false);
 	}
 	for (size_t i = 0; i < a->open_count; i++) {
-		heal_waits(s, sim_run_seen(s, a->open[i]));
-		if (sim_run_seen(s, a->open[i])->paused)
-			on_run(s, "run_resume", a->open[i], 0);
+		const struct sim_run_seen *r = sim_run_seen(s, a->open[i]);
+
+		if (r->paused)
+			on_run(s, "run_resume", r->run, 0);
+		heal_waits(s, r);
 	}
 }

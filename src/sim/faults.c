@@ -95,6 +95,7 @@ void sim_fault_op(struct sim *s, const struct sim_op *op)
 		break;
 	case SIM_OP_CLOCK:
 		s->wall_skew += (int64_t)(op->a % 7200000) - 3600000;
+		s->life_time_ms += ENGINE_CLOCK_STEP_MS; /* it may be a small step, which is followed */
 		break;
 	case SIM_OP_RESTART:
 		s->stop_asked = s->woken = s->up;

@@ -28,6 +28,12 @@ enum call_kind {
 	C_OUTCOME,
 	C_EXPERIMENT,
 	C_LOG,
+	C_CHECKPOINT,
+	C_ROLLBACK,
+	C_AGAIN,
+	C_PUBLISH,
+	C_EVENT,
+	C_START_WAIT,
 	C_KINDS
 };
 enum { NODES_MAX = 24, CHILDREN_MAX = 6, DEPTH_MAX = 3 };
@@ -40,8 +46,8 @@ struct node {
 	/* while it runs */
 	uint8_t left, at;
 	bool over;
-	uint32_t step; /* the call whose result it waits for */
-	uint64_t approval;
+	uint32_t step;	   /* the call whose result it waits for */
+	uint64_t approval; /* or the run that it started and waits for */
 };
 
 struct sim_run {
@@ -49,7 +55,7 @@ struct sim_run {
 	struct base_prng prng;
 	struct node node[NODES_MAX];
 	unsigned count;
-	uint64_t number, acc;
+	uint64_t number, acc, salt; /* salt: of its version; undone in what the next generation is given */
 	bool stray;
 	uint32_t steps;
 	uint8_t *node_of; /* by step */
@@ -82,7 +88,13 @@ static uint8_t draw_call(struct sim_run *r)
 		[C_SESSION] = 2,
 		[C_OUTCOME] = 1,
 		[C_EXPERIMENT] = 1,
-		[C_LOG] = 1};
+		[C_LOG] = 1,
+		[C_CHECKPOINT] = 2,
+		[C_ROLLBACK] = 1,
+		[C_AGAIN] = 1,
+		[C_PUBLISH] = 2,
+		[C_EVENT] = 2,
+		[C_START_WAIT] = 1};
 	bool deep = r->number >> 60 >= 2 || r->number % 3;
 	unsigned all = 0, at;
 
@@ -91,7 +103,9 @@ static uint8_t draw_call(struct sim_run *r)
 	at = (unsigned)draw(r, all);
 	for (unsigned i = 0; i < C_KINDS; i++) {
 		if (at < often[i])
-			return deep && (i == C_START || i == C_CALL) ? C_PUT : (uint8_t)i;
+			return deep && (i == C_START || i == C_CALL || i == C_START_WAIT) ? C_PUT
+			       : i == C_AGAIN && (r->number >> 56 & 15) >= 2		  ? C_PUT
+											  : (uint8_t)i;
 		at -= often[i];
 	}
 	return C_LOG;
@@ -130,12 +144,13 @@ static uint8_t draw_node(struct sim_run *r, int parent, unsigned depth)
 	return i;
 }
 
-struct sim_run *sim_program_new(struct sim *s, uint64_t number, bool stray)
+struct sim_run *sim_program_new(struct sim *s, uint64_t number, uint64_t salt, bool stray)
 {
 	struct sim_run *r = sim_alloc(s, sizeof(*r));
 
 	r->s = s;
 	r->number = number;
+	r->salt = salt * 0x9e3779b97f4a7c15u & 0xffffffffffffffu;
 	r->acc = number * 0x9e3779b97f4a7c15u;
 	r->stray = stray;
 	if (stray)
@@ -201,10 +216,16 @@ static void call_effect(struct sim_run *r, const struct sim_emit *emit, unsigned
 {
 	static const char *const names[] = {"test.read", "test.idempotent", "test.lookup", "test.once"};
 	struct node *n = &r->node[i];
-	char opts[96] = "";
+	char opts[128] = "";
 
 	if (n->call == C_APPROVED)
 		snprintf(opts, sizeof(opts), "{\"approval\":%llu}", (unsigned long long)n->approval);
+	else if (n->q % 7 == 0 && n->call != C_READ)
+		snprintf(opts, sizeof(opts),
+			"{\"undo\":{\"action\":\"test.%s\",\"args\":{\"value\":{\"amount\":1,\"undo\":%u}}}}",
+			n->p % 2 ? "idempotent" : "lookup", (unsigned)(r->acc & 0xffff));
+	else if (n->q % 17 == 0)
+		snprintf(opts, sizeof(opts), "{\"timeout\":%u}", 500 + n->p % 20000);
 	else if (n->q % 11 == 0)
 		snprintf(opts, sizeof(opts), "{\"retry\":{\"attempts\":%u}}", 1 + n->p % 3);
 	else if (n->q % 13 == 0)
@@ -246,21 +267,57 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 {
 	struct node *n = &r->node[i];
 	unsigned a = (unsigned)(r->acc & 0xffff);
-	unsigned long long child = (n->p & 0xffffff) | (unsigned long long)((r->number >> 60) + 1) << 60;
+	unsigned long long child = (n->p & 0xffffff) | (unsigned long long)((r->number >> 60) + 1) << 60,
+			   next = (r->number & 0xf0ffffffffffffffu) | ((r->number >> 56 & 15) + 1) << 56;
+	/* Not b: it has a lane, and would wait for itself. */
+	char flow = n->q % 2 ? 'a' : 'c';
 
 	switch (n->call) {
 	case C_START:
-		if (n->q % 2)
+		if (n->q % 3 == 0)
 			emit_call(r, emit, i, "run.start", "",
-				"{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"},\"key\":\"c%u\"}",
-				'a' + (char)(n->q % 3), child, a % 64);
+				"{\"delay_ms\":%u,\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}", n->p % 20000,
+				flow, child);
+		else if (n->q % 2)
+			emit_call(r, emit, i, "run.start", "",
+				"{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"},\"key\":\"c%u\"}", flow, child,
+				a % 64);
 		else
 			emit_call(r, emit, i, "run.start", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}",
-				'a' + (char)(n->q % 3), child);
+				flow, child);
+		break;
+	case C_START_WAIT:
+		if (n->approval)
+			emit_call(r, emit, i, "run.wait", "", "{\"run\":%llu,\"timeout_ms\":%u}",
+				(unsigned long long)n->approval, n->p % 9000);
+		else
+			emit_call(r, emit, i, "run.start", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}",
+				flow, child);
+		break;
+	case C_CHECKPOINT:
+		emit_call(r, emit, i, "run.checkpoint", "", "{\"name\":\"c%u\"}", n->p % 2);
+		break;
+	case C_ROLLBACK:
+		if (n->q % 2)
+			emit_call(r, emit, i, "run.rollback", "", "{\"to\":\"c%u\"}", n->p % 2);
+		else
+			emit_call(r, emit, i, "run.rollback", "", "{}");
+		break;
+	case C_AGAIN:
+		emit_call(r, emit, i, "run.again", "", "{\"state\":{\"n\":%u,\"p\":\"%llx\"}}", a,
+			next ^ r->salt);
+		break;
+	case C_PUBLISH:
+		emit_call(r, emit, i, "event.publish", "", "{\"payload\":{\"a\":%u},\"topic\":\"t%u\"}", a,
+			n->p % 2);
+		break;
+	case C_EVENT:
+		emit_call(r, emit, i, "event.wait", "", "{\"timeout_ms\":%u,\"topic\":\"t%u\"}", n->p % 9000,
+			n->q % 2);
 		break;
 	case C_CALL:
-		emit_call(r, emit, i, "run.call", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}",
-			'a' + (char)(n->q % 3), child);
+		emit_call(r, emit, i, "run.call", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}", flow,
+			child);
 		break;
 	case C_GET:
 		emit_call(r, emit, i, "memory.get", "", "{\"key\":\"f/%u\"}", n->p % 8);
@@ -381,6 +438,14 @@ void sim_program_result(
 		base_json_free(doc);
 		if (ok && n->approval) {
 			call_effect(r, emit, i);
+			return;
+		}
+	}
+	if (n->call == C_START_WAIT && ok && !n->approval && base_json_parse(value, &doc, NULL) == 0) {
+		n->approval = (uint64_t)base_jv_int(base_jv_get(base_json_root(doc), "run"), 0);
+		base_json_free(doc);
+		if (n->approval) {
+			call_other(r, emit, i);
 			return;
 		}
 	}

@@ -204,6 +204,8 @@ void sim_live(struct sim *s)
 	int64_t until;
 
 	s->life++;
+	s->life_time_ms =
+		(s->audit.time_ms > sim_wall_ms(s) ? s->audit.time_ms : sim_wall_ms(s)) - s->now / 1000 + 1;
 	s->crash_in = s->crash_next ? s->crash_next : s->crash_in;
 	s->crash_next = 0;
 	if (setjmp(s->death) == 0) {

@@ -129,7 +129,7 @@ struct sim_emit {
 };
 /* The number in a run's input, for this version of its flow. */
 uint64_t sim_program_number(struct base_str input, uint64_t salt);
-struct sim_run *sim_program_new(struct sim *s, uint64_t number, bool stray);
+struct sim_run *sim_program_new(struct sim *s, uint64_t number, uint64_t salt, bool stray);
 void sim_program_start(struct sim_run *r, const struct sim_emit *emit);
 void sim_program_result(
 	struct sim_run *r, const struct sim_emit *emit, uint32_t step, bool ok, struct base_str value);
@@ -157,7 +157,8 @@ struct sim_step_seen {
 	unsigned status, klass;
 	unsigned sent, handed; /* attempts released; attempts that have left */
 	int64_t due_ms, retry_at_ms, limit_ms;
-	uint64_t gate;
+	uint64_t gate, seq, seq_end;
+	bool taken; /* from the run that its run was forked from */
 	struct base_hash args;
 	struct base_str key, action, detail; /* detail: the arguments */
 	bool ok;
@@ -165,8 +166,14 @@ struct sim_step_seen {
 };
 struct sim_run_seen {
 	uint64_t run, parent;
+	uint32_t parent_step;
 	unsigned outcome; /* 0: open */
-	bool parked, paused, dry;
+	bool parked, dry, paused, queued;
+	bool own;      /* the core goes through it itself: an undo run */
+	uint64_t next; /* the generation after */
+	int64_t begin_ms, deadline_ms;
+	struct base_str flow, lane;
+	uint64_t undone; /* an undo run: where the step stands that it undid last */
 	uint64_t forked_from;
 	uint32_t forked_steps;
 	struct base_str key, input_text, value;
@@ -185,6 +192,10 @@ struct sim_gate_seen {
 	struct base_str answer;
 	int64_t expires_ms;
 };
+struct sim_schedule_seen {
+	int64_t next_ms, fired_ms; /* fired_ms: no firing is due before it */
+	bool paused, removed;
+};
 struct sim_audit {
 	uint64_t seq; /* events seen */
 	int64_t time_ms;
@@ -192,7 +203,11 @@ struct sim_audit {
 	bool frozen;
 	struct base_idmap *runs, *gates, *tokens; /* tokens: what clients put into requests */
 	struct base_names *keys, *effects;	  /* start key: run; effect key: run and step */
-	uint64_t *open;				  /* runs that have not ended, in the order of their start */
+	struct base_names *schedules;		  /* struct sim_schedule_seen */
+	struct base_idmap *ends,
+		*undone; /* where a step ended: its result; where one stands that was undone */
+	bool lanes_moved;
+	uint64_t *open; /* runs that have not ended, in the order of their start */
 	size_t open_count, open_size;
 	uint64_t *waiting; /* gates that are not decided */
 	size_t waiting_count, waiting_size;
@@ -264,7 +279,8 @@ struct sim {
 	bool up, dying, woken;
 	uint64_t crash_in, crash_next; /* points until it dies; the same for its next life; 0: does not */
 	struct engine_clock clock;
-	int64_t wall_skew;
+	int64_t wall_skew,
+		life_time_ms; /* life_time_ms: with the boot clock, how far the log's time may be */
 	struct sim_fd *fds;
 	int fd_next;
 	struct sim_proc *procs[SIM_PROCS];

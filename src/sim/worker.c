@@ -100,7 +100,7 @@ uint64_t sim_program_number(struct base_str input, uint64_t salt)
 		text, sizeof(text), "%.*s", BASE_STR_ARG(base_jv_str(base_jv_get(base_json_root(doc), "p"))));
 	base_json_free(doc);
 	n = strtoull(text, NULL, 16);
-	return n ^ (salt * 0x9e3779b97f4a7c15u & 0xfffffffffffffffu);
+	return n ^ (salt * 0x9e3779b97f4a7c15u & 0xffffffffffffffu);
 }
 
 static void on_start(struct sim_proc *p, struct base_str body)
@@ -123,7 +123,7 @@ static void on_start(struct sim_proc *p, struct base_str body)
 	if (stray)
 		sim_say(s, "run %llu strays", (unsigned long long)f.run);
 	h->run = x.run = f.run;
-	h->program = sim_program_new(s, sim_program_number(f.input, v->salt), stray);
+	h->program = sim_program_new(s, sim_program_number(f.input, v->salt), v->salt, stray);
 	BASE_CHECK(base_idmap_put(p->runs, f.run, h) == 0);
 	sim_program_start(h->program, &emit);
 	acknowledge(p, h, x.us);
@@ -202,14 +202,19 @@ static void on_drop(struct sim_proc *p, struct base_str body)
 static void on_inspect(struct sim_proc *p, struct base_str body)
 {
 	struct wire_flow_inspect f;
-	char spec[512];
+	char spec[512], name;
 	struct base_json *doc = NULL;
 	struct base_str entry;
 
 	BASE_CHECK(wire_flow_inspect_get(body, &f) == 0 && base_json_parse(f.modules, &doc, NULL) == 0);
 	entry = base_jv_str(base_jv_get(base_json_root(doc), "entry")); /* flows/a.js */
-	snprintf(spec, sizeof(spec), "{\"name\":\"%c\",\"grants\":[\"*\"]}",
-		entry.len > 6 ? entry.ptr[6] : 'a');
+	name = entry.len > 6 ? entry.ptr[6] : 'a';
+	snprintf(spec, sizeof(spec), "{\"name\":\"%c\",\"grants\":[\"*\"]%s}", name,
+		name == 'b'   ? ",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}"
+		: name == 'c' ? ",\"on\":[{\"cron\":\"*/20 * * * "
+				"*\",\"tz\":\"Europe/Amsterdam\",\"input\":{\"p\":\"1\"}},"
+				"{\"every\":\"7m\",\"catchUp\":\"all\",\"input\":{\"p\":\"2\"}}]"
+			      : "");
 	base_json_free(doc);
 	wire_flow_inspected_put(sim_send_begin(p),
 		&(struct wire_flow_inspected){.req = f.req, .ok = 1, .spec = base_str_of(spec)});

@@ -385,6 +385,7 @@ static void apply_rollback(struct core_apply *a, const struct core_rollback_star
 		core_act(a, &(struct core_act){.type = CORE_ACT_RUN_DROP, .run = r->id});
 		r->state = CORE_RUN_UNDOING;
 		r->flags |= CORE_RUN_STOPPED;
+		core_run_extend(c, r)->seq_stopped = a->seq;
 		core_slot_update(c, r);
 		core_deadline_drop(c, r, UINT32_MAX);
 		core_run_drop_steps(a, r, true);

@@ -274,7 +274,8 @@ struct core_run_extra {
 	uint32_t generation;	     /* how often it began again (ctx.again) */
 	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint64_t park_gate;
-	uint64_t seq_stand; /* of run_parked or run_paused, while it stands */
+	uint64_t seq_stand;   /* of run_parked or run_paused, while it stands */
+	uint64_t seq_stopped; /* of the rollback_started that dropped what was open */
 	struct core_deadline *deadlines;
 	struct core_ticket *ticket; /* NULL: neither queued nor in a lane */
 	uint8_t event_depth;

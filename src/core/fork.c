@@ -46,8 +46,9 @@ static bool emit_taken_of_state(
 	for (uint32_t i = 0; i < t->cmd->step; i++) {
 		const struct core_step *s = &r->step[i];
 
-		/* With the run ends what it waited for: that is no end of the step's own. */
-		if (s->status < CORE_STEP_DONE || core_step_end(s) == core_run_extra(r)->seq_ended) {
+		/* With the run, or when it is taken back, ends what it waited for: that is no end of the step's own. */
+		if (s->status < CORE_STEP_DONE || core_step_end(s) == core_run_extra(r)->seq_ended ||
+			core_step_end(s) == core_run_extra(r)->seq_stopped) {
 			core_refuse(t, 409, "step_open",
 				"step %u of run %llu has not ended: a fork takes over at most the steps "
 				"before it",

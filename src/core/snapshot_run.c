@@ -314,6 +314,7 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 	}
 	base_put_u64(b, 0);
 	base_put_u64(b, x->seq_stand);
+	base_put_u64(b, x->seq_stopped);
 	for (const struct core_deadline *d = x->deadlines; d; d = d->next) {
 		base_put_i64(b, d->when_ms);
 		base_put_u64(b, d->step);
@@ -370,6 +371,7 @@ static void get_extra(struct load *l, struct core_run *run)
 		core_get_patterns(l->c, r, &x->limits[i]);
 	get_signals(l, x);
 	x->seq_stand = u(r);
+	x->seq_stopped = u(r);
 	get_deadlines(l, run);
 }
 

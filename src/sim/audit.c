@@ -88,6 +88,7 @@ static void run_started(struct sim *s, const struct core_run_started *ev)
 		broken(s, "key.twice", "a second run is started with a key that is known", ev->run, 0);
 	r->run = ev->run;
 	r->parent = ev->parent;
+	r->previous = ev->previous;
 	r->key = sim_dup(s, ev->key);
 	r->input = ev->input_hash;
 	r->input_text = sim_dup(s, ev->input.data);
@@ -358,7 +359,7 @@ static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t ti
 	st->sent = ev->attempt;
 	st->status = CORE_STEP_SENT;
 	st->retry_at_ms = 0;
-	st->over = sim_run_seen(s, ev->run)->outcome != 0;
+	st->over = sim_run_seen(s, ev->run)->outcome || sim_run_seen(s, ev->run)->stopping;
 }
 
 static void step_done(struct sim *s, const struct core_step_done *ev, int64_t time_ms)
@@ -623,6 +624,11 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		break;
 	case CORE_EV_STEP_TAKEN:
 		step_taken(s, &ev->step_taken);
+		break;
+	case CORE_EV_ROLLBACK_STARTED:
+		if (ev->rollback_started.then)
+			open_run(s, ev->rollback_started.run, "a run that has ended is taken back")
+				->stopping = true;
 		break;
 	case CORE_EV_STEP_UNDONE:
 		step_undone(s, &ev->step_undone);

@@ -227,7 +227,8 @@ static void schedules_overdue(struct sim *s, int64_t now)
 void sim_check_overdue(struct sim *s)
 {
 	const struct sim_audit *a = &s->audit;
-	int64_t now = a->time_ms;
+	/* What the wall clock has not come to yet is not due, whatever time the log had before it was set back. */
+	int64_t now = a->time_ms < engine_wall_ms() ? a->time_ms : engine_wall_ms();
 
 	/* After a jump of its clock aiosd holds all timers until its time has come to that of the log. */
 	if (engine_wall_ms() < now)

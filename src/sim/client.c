@@ -413,6 +413,9 @@ static void check_keyed(struct sim *s, const struct req *q, const struct wire_do
 	if (f->status >= 400)
 		return;
 	snprintf(mark, sizeof(mark), "tok=%llu;", (unsigned long long)q->token);
+	/* A key goes over to the next generation. */
+	while (r && r->previous)
+		r = sim_run_seen(s, r->previous);
 	if (!r || !memmem(r->input_text.ptr, r->input_text.len, mark, strlen(mark)))
 		sim_broken(s, SIM_SAFETY, "ack.run",
 			"%s is answered with run %llu, which is not durable or not its own", q->op,

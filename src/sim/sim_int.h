@@ -169,8 +169,9 @@ struct sim_run_seen {
 	uint32_t parent_step;
 	unsigned outcome; /* 0: open */
 	bool parked, dry, paused, queued;
-	bool own;      /* the core goes through it itself: an undo run */
-	uint64_t next; /* the generation after */
+	bool own;		 /* the core goes through it itself: an undo run */
+	bool stopping;		 /* it is taken back and then ends */
+	uint64_t previous, next; /* the generations before and after */
 	int64_t begin_ms, deadline_ms;
 	struct base_str flow, lane;
 	uint64_t undone; /* an undo run: where the step stands that it undid last */

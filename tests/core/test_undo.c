@@ -450,6 +450,19 @@ static void test_nothing_there(void **state)
 	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 1)->run, run);
 }
 
+/* What was dropped when the run was taken back has no end of its own: no fork can take it over. */
+static void test_fork_meanwhile(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	house_call(h, run, 0, "timer.sleep", "{\"ms\":100000}", "");
+	(void)roll_back(h, run, "");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORK, .run = run, .step = 1});
+	assert_int_equal(h->reply.status, 409);
+	house_check(h);
+}
+
 /* With restart a new run takes over what is before the checkpoint, its undos and checkpoints among it. */
 static void test_restart(void **state)
 {
@@ -558,6 +571,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cancel_with_undo, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_not_sent_and_dry, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_nothing_there, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork_meanwhile, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restored, set_up, house_tear_down),
 	};

@@ -128,4 +128,3 @@ struct core_run *core_lane_last(const struct core *c, const struct core_lane *l)
 			last = value;
 	return last;
 }
-

@@ -263,7 +263,7 @@ static void call_wait(struct sim_run *r, const struct sim_emit *emit, unsigned i
 			(unsigned)(r->acc & 0xff));
 }
 
-static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned i)
+static void call_run(struct sim_run *r, const struct sim_emit *emit, unsigned i)
 {
 	struct node *n = &r->node[i];
 	unsigned a = (unsigned)(r->acc & 0xffff);
@@ -303,9 +303,30 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 		else
 			emit_call(r, emit, i, "run.rollback", "", "{}");
 		break;
-	case C_AGAIN:
+	case C_CALL:
+		emit_call(r, emit, i, "run.call", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}", flow,
+			child);
+		break;
+	default:
 		emit_call(r, emit, i, "run.again", "", "{\"state\":{\"n\":%u,\"p\":\"%llx\"}}", a,
 			next ^ r->salt);
+		break;
+	}
+}
+
+static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned i)
+{
+	struct node *n = &r->node[i];
+	unsigned a = (unsigned)(r->acc & 0xffff);
+
+	switch (n->call) {
+	case C_START:
+	case C_START_WAIT:
+	case C_CHECKPOINT:
+	case C_ROLLBACK:
+	case C_AGAIN:
+	case C_CALL:
+		call_run(r, emit, i);
 		break;
 	case C_PUBLISH:
 		emit_call(r, emit, i, "event.publish", "", "{\"payload\":{\"a\":%u},\"topic\":\"t%u\"}", a,
@@ -314,10 +335,6 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 	case C_EVENT:
 		emit_call(r, emit, i, "event.wait", "", "{\"timeout_ms\":%u,\"topic\":\"t%u\"}", n->p % 9000,
 			n->q % 2);
-		break;
-	case C_CALL:
-		emit_call(r, emit, i, "run.call", "", "{\"flow\":\"%c\",\"input\":{\"p\":\"%llx\"}}", flow,
-			child);
 		break;
 	case C_GET:
 		emit_call(r, emit, i, "memory.get", "", "{\"key\":\"f/%u\"}", n->p % 8);

@@ -136,6 +136,9 @@ static void put_rehearsed(struct cli *c, struct base_jv item)
 	cli_text(c, outcome);
 	if (base_jv_kind(base_jv_get(item, "step")) == BASE_JSON_INT)
 		cli_put(c, " at step %lld", (long long)base_jv_int(base_jv_get(item, "step"), 0));
+	else if (!base_str_is(outcome, "same"))
+		cli_put(c, " after asking for %lld steps",
+			(long long)base_jv_int(base_jv_get(item, "called"), 0));
 	cli_put(c, "%s%s\n", cli_paint(c, "off"),
 		base_jv_bool(base_jv_get(item, "ends"), false) ? ", and ends" : "");
 	put_call(c, "recorded", base_jv_get(item, "recorded"));

@@ -213,6 +213,7 @@ static void put_item(struct engine *e, struct rehearsal *r, struct trial *t, str
 	}
 	base_jw_mint(&w, "position", (int64_t)r->position);
 	base_jw_mint(&w, "steps", t->count);
+	base_jw_mint(&w, "called", t->called);
 	base_jw_mcstr(&w, "outcome", trial_outcome_name(t->outcome));
 	if (t->ends && t->outcome == TRIAL_SAME)
 		base_jw_mbool(&w, "ends", true);

@@ -69,7 +69,19 @@ struct core_undo {
 	struct core_rollback *work; /* of an undo run, else NULL */
 };
 
-/* --- undo.c: decisions --- */
+/* --- undo_call.c, rollback.c, undo.c: decisions --- */
+
+/* An undo as it is asked for. */
+struct core_undo_call {
+	struct base_str action, args, opts;
+	struct base_str problem; /* not empty: it cannot be asked for */
+};
+/* `result`: of the step; empty when it cannot be read. */
+struct core_undo_call core_undo_call_of(
+	struct core_turn *t, const struct core_undoable *i, struct base_jv undo, struct base_str result);
+/* The members run, step and action. */
+void core_undo_put_item(
+	const struct core *c, struct base_jw *w, uint64_t run, uint32_t step, uint32_t action);
 
 /* NULL: none. */
 struct core_undo *core_undo_find(const struct core *c, uint64_t run);

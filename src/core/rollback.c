@@ -1,8 +1,5 @@
 /* Checkpoints, and how a rollback begins: children end, what has not left is withdrawn, what may have happened is waited
  * for. What follows stands at the top of undo.c. */
-#include <string.h>
-
-#include "base/check.h"
 #include "core/undo_int.h"
 
 /* --- checkpoints --- */

@@ -19,10 +19,6 @@
  *
  * The invariants U1 to U4 stand in apply_undo.c.
  */
-#include <errno.h>
-#include <string.h>
-
-#include "base/check.h"
 #include "core/undo_int.h"
 
 /* --- what is left, what was done --- */

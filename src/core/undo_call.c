@@ -1,7 +1,6 @@
 /* The call that takes a step back: its form, checked when the step is called, and its arguments, filled in from what the
  * step gave. */
 #include <errno.h>
-#include <string.h>
 
 #include "base/check.h"
 #include "core/undo_int.h"

@@ -364,17 +364,27 @@ static int row_commit(sqlite3_stmt *st, const char *path, struct log_commit *ret
 	return 0;
 }
 
-/* Made at the first opening. */
-static int load_id(struct store *s, struct base_err *err)
+static int read_id(struct store *s)
 {
 	sqlite3_stmt *st = NULL;
-	int rc = exec(s->db, "INSERT OR IGNORE INTO meta VALUES('id', lower(hex(randomblob(16))))");
+	int rc = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'id'", -1, &st, NULL);
 
-	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'id'", -1, &st, NULL);
 	if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW && sqlite3_column_text(st, 0))
 		snprintf(s->log.id, sizeof(s->log.id), "%s", (const char *)sqlite3_column_text(st, 0));
 	sqlite3_finalize(st);
+	return rc;
+}
+
+/* Made at the first opening, and only then: a log whose disk does not take a sync can still be opened and read. */
+static int load_id(struct store *s, struct base_err *err)
+{
+	int rc = read_id(s);
+
+	if (rc == SQLITE_OK && !s->log.id[0]) {
+		rc = exec(s->db, "INSERT OR IGNORE INTO meta VALUES('id', lower(hex(randomblob(16))))");
+		if (rc == SQLITE_OK)
+			rc = read_id(s);
+	}
 	return rc == SQLITE_OK ? 0 : fail(s->db, rc, s->path, err);
 }
 

@@ -66,14 +66,9 @@ bool base_heap_peek(const struct base_heap *h, struct base_heap_item *ret)
 	return true;
 }
 
-bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret)
+/* Puts an item into the empty place i, or below it. */
+static void sink(struct base_heap *h, size_t i, struct base_heap_item item)
 {
-	struct base_heap_item last;
-	size_t i = 0;
-
-	if (!base_heap_peek(h, ret))
-		return false;
-	last = h->items[--h->count];
 	for (;;) {
 		size_t child = 2 * i + 1;
 
@@ -81,14 +76,35 @@ bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret)
 			break;
 		if (child + 1 < h->count && before(&h->items[child + 1], &h->items[child]))
 			child++;
-		if (!before(&h->items[child], &last))
+		if (!before(&h->items[child], &item))
 			break;
 		h->items[i] = h->items[child];
 		i = child;
 	}
+	h->items[i] = item;
+}
+
+bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret)
+{
+	if (!base_heap_peek(h, ret))
+		return false;
+	h->count--;
 	if (h->count > 0)
-		h->items[i] = last;
+		sink(h, 0, h->items[h->count]);
 	return true;
+}
+
+void base_heap_filter(
+	struct base_heap *h, bool (*keep)(void *userdata, const struct base_heap_item *item), void *userdata)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < h->count; i++)
+		if (keep(userdata, &h->items[i]))
+			h->items[kept++] = h->items[i];
+	h->count = kept;
+	for (size_t i = kept / 2; i > 0; i--)
+		sink(h, i - 1, h->items[i - 1]);
 }
 
 size_t base_heap_count(const struct base_heap *h)

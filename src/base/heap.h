@@ -19,4 +19,7 @@ int base_heap_push(struct base_heap *h, struct base_heap_item item)
 	__attribute__((warn_unused_result)); /* -ENOMEM */
 bool base_heap_peek(const struct base_heap *h, struct base_heap_item *ret);
 bool base_heap_pop(struct base_heap *h, struct base_heap_item *ret);
+/* Drops the items for which keep is false: O(count). keep must not touch the heap. */
+void base_heap_filter(
+	struct base_heap *h, bool (*keep)(void *userdata, const struct base_heap_item *item), void *userdata);
 size_t base_heap_count(const struct base_heap *h);

@@ -78,6 +78,7 @@ static void release_held(
 	if (core_is_overdue(r, g->step, a->time_ms) &&
 		(base_str_is(g->kind, "doubt") || base_str_is(g->kind, "retry")))
 		core_deadline_drop(a->c, r, g->step);
+	core_deadline_again(a->c, r, g->step);
 	if (base_str_is(g->kind, "doubt")) { /* a person has looked: it did not happen */
 		x->mode = 0;
 		x->uncertain = false;

@@ -393,6 +393,7 @@ struct core {
 	struct base_names *action_index;
 	/* derived */
 	struct base_heap *timers;
+	size_t deadlines_gone; /* time limits whose timers may still stand there: see core_deadline_drop */
 	/* Flow control: sets in the order of their binary keys (apply_admit.c). */
 	struct base_names *waiting, *holders, *ready, *blocked, *due, *idle_buckets;
 	struct base_idmap *bucket_ids;
@@ -515,6 +516,8 @@ void core_apply_taken(struct core_apply *a, const struct core_step_taken *e);
 /* --- deadline.c: time limits --- */
 /* `when` 0: none. Its timer goes with it. */
 void core_deadline_set(struct core *c, struct core_run *r, uint32_t step, int64_t when);
+/* A step that was in doubt, where no limit counts, goes on: its timer may have been dropped. */
+void core_deadline_again(struct core *c, const struct core_run *r, uint32_t step);
 struct core_deadline *core_deadline_of(const struct core_run *r, uint32_t step);
 void core_deadline_drop(struct core *c, struct core_run *r, uint32_t step);
 void core_deadlines_free(struct core *c, struct core_run *r);

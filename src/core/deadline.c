@@ -11,7 +11,7 @@
 #include "base/money.h"
 #include "core/core_int.h"
 
-enum { DEADLINE_MAX_DAYS = 36500 };
+enum { DEADLINE_MAX_DAYS = 36500, SWEEP_MIN = 4096 };
 
 int64_t core_duration_member(struct base_jv object, const char *name)
 {
@@ -52,6 +52,28 @@ void core_deadline_set(struct core *c, struct core_run *r, uint32_t step, int64_
 	core_timer_add(c, CORE_TIMER_DEADLINE, r->id, step, when);
 }
 
+void core_deadline_again(struct core *c, const struct core_run *r, uint32_t step)
+{
+	const struct core_deadline *d = core_deadline_of(r, step);
+
+	if (d && !d->passed)
+		core_timer_add(c, CORE_TIMER_DEADLINE, r->id, step, d->when_ms);
+}
+
+static bool still_counts(void *userdata, const struct base_heap_item *t)
+{
+	return t->kind != CORE_TIMER_DEADLINE || core_deadline_is_live(userdata, t);
+}
+
+/* Most runs and steps end long before their limit: their timers are not kept until then. */
+static void sweep(struct core *c)
+{
+	if (++c->deadlines_gone < SWEEP_MIN || c->deadlines_gone < base_heap_count(c->timers) / 2)
+		return;
+	base_heap_filter(c->timers, still_counts, c);
+	c->deadlines_gone = 0;
+}
+
 void core_deadline_drop(struct core *c, struct core_run *r, uint32_t step)
 {
 	if (!r->extra)
@@ -63,6 +85,7 @@ void core_deadline_drop(struct core *c, struct core_run *r, uint32_t step)
 			continue;
 		*at = d->next;
 		base_slab_release(c->slab, d, sizeof(*d));
+		sweep(c);
 		return;
 	}
 }

@@ -190,13 +190,19 @@ static int by_order(const void *a, const void *b)
 	return (x->sub > y->sub) - (x->sub < y->sub);
 }
 
+static bool is_even(void *userdata, const struct base_heap_item *item)
+{
+	++*(size_t *)userdata;
+	return item->sub % 2 == 0;
+}
+
 static void test_heap(void **state)
 {
 	static struct base_heap_item model[2000];
 	struct base_prng p = base_prng_of_u64(3);
 	struct base_heap_item item, top;
 	struct base_heap *h;
-	size_t i;
+	size_t i, asked = 0;
 
 	(void)state;
 	assert_int_equal(base_heap_new(&h), 0);
@@ -215,6 +221,19 @@ static void test_heap(void **state)
 		assert_memory_equal(&item, &model[i], sizeof(item));
 		assert_memory_equal(&top, &item, sizeof(item));
 	}
+	assert_int_equal(base_heap_count(h), 0);
+	base_heap_filter(h, is_even, &asked);
+	assert_int_equal(asked, 0);
+	for (i = 0; i < 2000; i++)
+		assert_int_equal(base_heap_push(h, model[(i * 7) % 2000]), 0);
+	base_heap_filter(h, is_even, &asked);
+	assert_int_equal(asked, 2000);
+	assert_int_equal(base_heap_count(h), 1000);
+	for (i = 0; i < 2000; i++)
+		if (model[i].sub % 2 == 0) {
+			assert_true(base_heap_pop(h, &item));
+			assert_memory_equal(&item, &model[i], sizeof(item));
+		}
 	assert_int_equal(base_heap_count(h), 0);
 	base_heap_free(h);
 	base_heap_free(NULL);

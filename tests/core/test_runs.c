@@ -261,9 +261,19 @@ static void test_limits_of_effects(void **state)
 	assert_non_null(a);
 	house_result(h, run, 3, a->attempt, DONE, "1");
 	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
+	/* The same before the limit, which then counts again. */
+	house_call(h, run, 4, "test.once", "{\"value\":\"v\"}", "{\"timeout\":5000}");
+	house_result(h, run, 4, 1, UNKNOWN, "{\"code\":\"lost\"}");
+	gate = house_act(h, CORE_ACT_GATE, 0)->id;
+	(void)core_next_due(h->core);
+	house_gate(h, gate, "send", "");
+	house_tick(h);
+	house_result(h, run, 4, 2, RETRY, "{\"code\":\"busy\"}");
+	pass(h, 10 * SECOND);
+	expect_problem(h, "timeout");
 	/* Held by a backoff, known not to have happened. */
-	house_call(h, run, 4, "test.once", "{\"value\":\"w\"}", "{\"timeout\":100}");
-	house_result(h, run, 4, 1, RETRY, "{\"code\":\"busy\",\"message\":\"later\"}");
+	house_call(h, run, 5, "test.once", "{\"value\":\"w\"}", "{\"timeout\":100}");
+	house_result(h, run, 5, 1, RETRY, "{\"code\":\"busy\",\"message\":\"later\"}");
 	WHY(h, run, "\"kind\":\"backoff\"", "attempt 1: later", "failed 1 times");
 	pass(h, SECOND);
 	expect_problem(h, "timeout");
@@ -470,6 +480,22 @@ static void test_fork_of_agent(void **state)
 	assert_int_equal(info_of(h, h->reply.id).parent, 0);
 	house_call(h, h->reply.id, 1, "mail.send", "{}", ""); /* no tool of it */
 	expect_problem(h, "invalid");
+}
+
+/* Limits of what has ended do not pile up until their time. */
+static void test_many_limits(void **state)
+{
+	struct house *h = *state;
+	uint64_t run;
+
+	for (int i = 0; i < 10000; i++) {
+		run = house_start(h, "hour", "{}");
+		house_do(h, (struct core_cmd){.type = CORE_CMD_FLOW_DONE, .run = run});
+	}
+	assert_true(base_heap_count(h->core->timers) < 5000);
+	run = house_start(h, "hour", "{}");
+	pass(h, HOUR);
+	assert_int_equal(house_act(h, CORE_ACT_RUN_ENDED, 0)->run, run);
 }
 
 /* A child that waits in the queue ends with its parent; a delayed run can be cancelled and forked, not paused. */
@@ -725,6 +751,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_agent, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_many_limits, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_queued, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_ended, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),

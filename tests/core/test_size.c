@@ -68,11 +68,72 @@ static void test_words(void **state)
 	assert_int_equal(base_names_count(h->core->words), 0);
 }
 
+static void count_load(void *userdata, const struct core_act *act)
+{
+	uint64_t *loads = userdata;
+
+	if (act->type == CORE_ACT_RUN_LOAD)
+		*loads += act->run;
+}
+
+/* The sum of the ids of the runs that a start would load. */
+static uint64_t loads(struct house *h)
+{
+	uint64_t sum = 0;
+
+	core_resume(h->core, count_load, &sum);
+	return sum;
+}
+
+static void say_rest(struct house *h, const uint64_t *runs, size_t count)
+{
+	struct base_buf b;
+	uint64_t last = 0;
+
+	base_buf_init(&b, 1024);
+	for (size_t i = 0; i < count; i++) {
+		base_put_u64(&b, runs[i] - last);
+		last = runs[i];
+	}
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUNS_REST, .body = base_buf_view(&b)});
+	base_buf_done(&b);
+}
+
+/* A run at rest is left alone by a start, until there is something for it to hear. */
+static void test_rest(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = house_start(h, "nap", "{}"), b = house_start(h, "nap", "{}"), seq;
+
+	house_call(h, a, 0, "signal.wait", "{\"name\":\"answer\"}", NULL);
+	house_call(h, b, 0, "timer.sleep", "{\"ms\":1000}", NULL);
+	assert_int_equal(loads(h), a + b);
+	say_rest(h, (uint64_t[]){a, b, 4711}, 3); /* one that nobody knows is passed over */
+	assert_int_equal(loads(h), 0);
+	seq = core_seq(h->core);
+	say_rest(h, (uint64_t[]){a, b}, 2); /* known already: no event */
+	assert_int_equal(core_seq(h->core), seq);
+	house_check(h);
+	h->now_ms += 2000;
+	house_tick(h);
+	assert_int_equal(loads(h), b);
+	say_rest(h, (uint64_t[]){b}, 1);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_SIGNAL,
+			    .run = a,
+			    .name = BASE_STR("answer"),
+			    .body = BASE_STR("1")});
+	assert_int_equal(loads(h), a);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_PAUSE, .run = b});
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_RESUME, .run = b});
+	assert_int_equal(loads(h), a + b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_structs),
 		cmocka_unit_test_setup_teardown(test_sleeping, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_rest, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_words, set_up, house_tear_down),
 	};
 

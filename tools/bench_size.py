@@ -205,9 +205,8 @@ def verdict(met):
     return "met" if met else "MISSED"
 
 
-def report(r, runs, events):
-    f = r["sleeping"]["fold"]
-    s = r["sleeping"]
+def say_sleeping(s, runs):
+    f = s["fold"]
     rate = f["events"] / f["fold_s"]
     print(f"a sleeping run, of {runs:,}   {s['memory_bytes']:.0f} bytes of memory   target 400: {verdict(s['memory_bytes'] <= 400)}"
           f"; {s['disk_bytes']:.0f} of disk   target 1,024: {verdict(s['disk_bytes'] <= 1024)}")
@@ -218,21 +217,30 @@ def report(r, runs, events):
           f"its {f['snapshot_bytes'] / runs:.0f} bytes a run)   target under 1: {verdict(s['ready_s'] < 1)}; from the log alone "
           f"{s['ready_from_log_s']:.1f} s")
     print(f"loaded by that start         {s['loaded']} runs; wake-ups when idle {s['wakeups_per_s']:.2f} a second   target under 1: "
-          f"{verdict(s['wakeups_per_s'] < 1)}")
-    print(f"replay of 10,000 steps       {r['replay_ms']:.0f} ms   target 150: {verdict(r['replay_ms'] < 150)}")
-    t = r["timers"]
+          f"{verdict(s['wakeups_per_s'] < 1)}", flush=True)
+
+
+def say_timers(t):
     print(f"100,000 timers at once       the last fired {t['fired_ms']:,} ms after its time   target 1,000: "
-          f"{verdict(t['fired_ms'] <= 1000)}; the last run ended {t['ended_ms']:,} ms after it")
-    if "growth" in r:
-        g = r["growth"]
-        print(f"steps/s at {events:,} events  {g['steps_per_s_long']:,.0f} = {g['ratio']:.2f} of those in a new log "
-              f"({g['steps_per_s_short']:,.0f})   target 0.90: {verdict(g['ratio'] >= 0.9)}")
+          f"{verdict(t['fired_ms'] <= 1000)}; the last run ended {t['ended_ms']:,} ms after it", flush=True)
+
+
+def say_growth(g, events):
+    print(f"steps/s at {events:,} events  {g['steps_per_s_long']:,.0f} = {g['ratio']:.2f} of those in a new log "
+          f"({g['steps_per_s_short']:,.0f})   target 0.90: {verdict(g['ratio'] >= 0.9)}", flush=True)
 
 
 def measure(runs, events, with_growth=True):
-    r = {"sleeping": sleeping(runs), "replay_ms": replay(10000), "timers": timers(100000)}
+    """All of it; each part is printed when it is known."""
+    r = {"sleeping": sleeping(runs)}
+    say_sleeping(r["sleeping"], runs)
+    r["replay_ms"] = replay(10000)
+    print(f"replay of 10,000 steps       {r['replay_ms']:.0f} ms   target 150: {verdict(r['replay_ms'] < 150)}", flush=True)
+    r["timers"] = timers(100000)
+    say_timers(r["timers"])
     if with_growth:
         r["growth"] = growth(events)
+        say_growth(r["growth"], events)
     return r
 
 
@@ -242,9 +250,7 @@ def main():
     ap.add_argument("--events", type=int, default=10000000)
     ap.add_argument("--skip-growth", action="store_true")
     args = ap.parse_args()
-    r = measure(args.runs, args.events, not args.skip_growth)
-    report(r, args.runs, args.events)
-    print(json.dumps(r))
+    print(json.dumps(measure(args.runs, args.events, not args.skip_growth)))
 
 
 if __name__ == "__main__":

@@ -292,6 +292,7 @@ static int wal_hook(void *userdata, sqlite3 *db, const char *name, int pages)
 static int open_writer(struct store *s, struct base_err *err)
 {
 	int chunk = CHUNK, persist = 1;
+	int64_t pages = 0;
 	char sql[128];
 	int fd, rc;
 
@@ -301,9 +302,11 @@ static int open_writer(struct store *s, struct base_err *err)
 		return base_err_set(err, -errno, "cannot open %s: %s", s->path, strerror(errno));
 	close(fd);
 	rc = open_db(s->path, SQLITE_OPEN_READWRITE, &s->db);
-	snprintf(sql, sizeof(sql),
-		"PRAGMA page_size=%d; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;", PAGE_SIZE);
-	s->vacuums = true;
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s->db, "PRAGMA page_count", &pages);
+	/* A new file can shrink; of an old one that stands written, and asking for it again would be a commit. */
+	snprintf(sql, sizeof(sql), "PRAGMA page_size=%d; %s PRAGMA journal_mode=WAL;", PAGE_SIZE,
+		pages ? "" : "PRAGMA auto_vacuum=INCREMENTAL;");
 	if (rc == SQLITE_OK)
 		rc = exec(s->db, sql);
 	if (rc == SQLITE_OK)

@@ -179,6 +179,105 @@ static void test_power_cut(void **state)
 		cut_power(*state, seed);
 }
 
+/* --- commits on their way into the archive --- */
+
+enum { DROPPED = 900 };
+
+/* A log whose first commits are in segments and may leave the database; 0, or the error of log_archive_make. */
+static void open_archived(struct ctx *x, const char *dir, struct log **ret)
+{
+	struct log_archive_plan p = {.before_ms = INT64_MAX, .raw_max = 300000};
+	struct log_archived a;
+	struct log_reader *r;
+	struct log *l;
+	int rc;
+
+	assert_int_equal(log_open_sqlite(dir, &l, &x->err), 0);
+	for (unsigned i = 0; i < DROPPED; i++) {
+		struct log_body b;
+		char text[32];
+
+		snprintf(text, sizeof(text), "body %u", i);
+		b = fixture_body(base_str_of(text));
+		assert_int_equal(fixture_append(l, 2, LEN, &b, i % 7 == 0, &x->err), 0);
+	}
+	assert_int_equal(log_reader_new(l, &r, &x->err), 0);
+	while ((rc = log_archive_make(r, &p, &a, &x->err)) == 0)
+		;
+	assert_int_equal(rc, -ENOENT);
+	log_reader_free(r);
+	log_archive_release(l, log_archived_seq(l));
+	*ret = l;
+}
+
+static void copy_segments(const char *from, const char *to)
+{
+	char path[600], line[1400];
+
+	snprintf(path, sizeof(path), "%s/archive", to);
+	snprintf(line, sizeof(line), "cp -r %s/archive %s", from, path);
+	assert_int_equal(system(line), 0);
+}
+
+/* Power goes between and within the steps that delete and shrink: what is not in the database is in a segment. */
+static void test_power_cut_while_dropping(void **state)
+{
+	struct ctx *x = *state;
+
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct base_prng p = base_prng_of_u64(seed);
+		char own[256], dir[256];
+		struct log *l;
+		bool more = true;
+
+		fault_reset();
+		fixture_dir(own, sizeof(own));
+		open_archived(x, own, &l);
+		for (unsigned i = 0; i < 60 && (more || i < 20); i++) {
+			more = log_idle(l);
+			assert_int_equal(fixture_append(l, 1, LEN, NULL, 0, &x->err), 0);
+			fixture_dir(dir, sizeof(dir));
+			fault_power_cut(dir, base_prng_next(&p));
+			fault_watch(false);
+			copy_segments(own, dir);
+			assert_int_equal(check_all(dir), log_last_seq(l));
+			fault_watch(true);
+			fixture_remove(dir);
+		}
+		assert_false(more);
+		log_close(l);
+		fixture_remove(own);
+	}
+}
+
+/* The n-th sync fails, or the n-th write finds the disk full, while commits leave: nothing is lost. */
+static void test_faults_while_dropping(void **state)
+{
+	struct ctx *x = *state;
+
+	for (unsigned n = 1; n <= 24; n++) {
+		uint64_t last;
+		char own[256];
+		struct log *l;
+
+		fault_reset();
+		fixture_dir(own, sizeof(own));
+		open_archived(x, own, &l);
+		last = log_last_seq(l);
+		if (n % 2)
+			fault_sync(n / 2 + 1);
+		else
+			fault_write(n * 7);
+		for (unsigned i = 0; i < 30; i++)
+			log_idle(l);
+		fault_sync(0);
+		fault_write(0);
+		log_close(l);
+		assert_int_equal(check_all(own), last);
+		fixture_remove(own);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -187,6 +286,8 @@ int main(void)
 		T(test_failed_sync),
 		T(test_full_disk_at_each_write),
 		T(test_power_cut),
+		T(test_power_cut_while_dropping),
+		T(test_faults_while_dropping),
 	};
 
 	fault_install();

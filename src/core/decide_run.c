@@ -81,8 +81,9 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 		.input = core_blob(t, s->input),
 		.input_hash = base_hash_of(s->input),
 		.customer = s->customer,
-		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) |
-				   core_restored_flags(s->previous ? s->previous : s->parent)),
+		.flags = (uint8_t)((s->dry ? CORE_RUN_DRY : 0) | core_restored_flags(s->previous ? s->previous
+										     : s->parent ? s->parent
+												 : s->cause)),
 		.trigger = s->trigger,
 		.labels = labels_of(s),
 		.event_depth = event_depth_of(s),

@@ -217,6 +217,7 @@ static bool start_of(struct core_turn *t, const struct core_schedule *s, const s
 			.key = base_arena_printf(t->arena, "event/%llu/%.*s", (unsigned long long)seq,
 				BASE_STR_ARG(flow->name)),
 			.trigger = base_arena_printf(t->arena, "event/%.*s", BASE_STR_ARG(p->topic)),
+			.cause = core_run_find(t->c, p->run),
 			.labels = p->labels,
 			.event_depth = p->depth};
 	base_json_free(doc);

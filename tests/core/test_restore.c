@@ -209,6 +209,31 @@ static void test_strays(void **state)
 	assert_int_equal(count(h, CORE_ACT_DISPATCH), 1);
 }
 
+/* So has a run that starts because a restored one published again what it had published. */
+static void test_strays_of_events(void **state)
+{
+	struct house *h = *state;
+	uint64_t run, heard;
+
+	house_deploy(h, "{\"flows\":[{\"name\":\"hears\","
+			"\"version\":\"00000000000000000000000000000000000000000000000000000000000000bb\","
+			"\"modules\":{\"entry\":\"hears\"},\"spec\":{\"on\":[{\"event\":\"order.*\"}]},"
+			"\"grants\":[\"test.*\"]},{\"name\":\"tells\","
+			"\"version\":\"00000000000000000000000000000000000000000000000000000000000000cc\","
+			"\"modules\":{\"entry\":\"tells\"},\"spec\":{},\"grants\":[\"event.*\"]}]}");
+	run = house_start(h, "tells", "{}");
+	restore(h, HOUR);
+	resume(h, run);
+	house_call(h, run, 0, "event.publish", "{\"payload\":1,\"topic\":\"order.new\"}", "");
+	assert_non_null(house_act(h, CORE_ACT_RUN_LOAD, 0));
+	heard = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	assert_int_not_equal(heard, run);
+	house_call(h, heard, 0, "test.idempotent", "{\"value\":\"x\"}", "");
+	house_tick(h);
+	assert_int_equal(count(h, CORE_ACT_DISPATCH), 0);
+	assert_int_equal(count(h, CORE_ACT_GATE), 1);
+}
+
 /* Restored twice, cancelled while held, parked before: all hold together. */
 static void test_again_and_again(void **state)
 {
@@ -288,6 +313,7 @@ int main(void)
 		T(test_timers),
 		T(test_gates),
 		T(test_strays),
+		T(test_strays_of_events),
 		T(test_again_and_again),
 		T(test_delayed_start),
 		T(test_archived),

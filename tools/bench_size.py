@@ -225,8 +225,8 @@ def say_sleeping(s, runs):
     print(f"fold                         {rate:,.0f} events/s = {f['fold_s'] / f['hash_s']:.1f}x the time to hash the same bytes"
           f"   target 1,000,000: {verdict(rate >= 1e6)}; longest pause {f['longest_pause_ms']:.1f} ms")
     print(f"ready from a snapshot        {s['ready_s']:.2f} s, {s['ready_cpu_s']:.2f} of it on a processor "
-          f"({f['restore_s']:.2f} to restore it, {f['snapshot_hash_s']:.2f} to hash its {f['snapshot_bytes'] / runs:.0f} bytes a run)   target under 1: {verdict(s['ready_s'] < 1)}; from the log alone "
-          f"{s['ready_from_log_s']:.1f} s")
+          f"({f['restore_s']:.2f} to restore it, {f['snapshot_hash_s']:.2f} to hash its {f['snapshot_bytes'] / runs:.0f} bytes a "
+          f"run)   target under 1: {verdict(s['ready_s'] < 1)}; from the log alone {s['ready_from_log_s']:.1f} s")
     print(f"loaded by that start         {s['loaded']} runs; wake-ups when idle {s['wakeups_per_s']:.2f} a second   target under 1: "
           f"{verdict(s['wakeups_per_s'] < 1)}", flush=True)
 

@@ -240,7 +240,7 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	o = core_open_add(c, r, e->step, e->status);
 	fill_open(c, o, action, e);
 	core_undo_called(a, r, e->step, e);
-	core_apply_doubtful(c, r, e->step);
+	core_apply_doubtful(a, r, e->step);
 	if (action->handler == CORE_H_RUN_WAIT)
 		core_wait_add(c, o, waited_run(e->args.data), false);
 	if (action->handler == CORE_H_SIGNAL_WAIT)
@@ -339,7 +339,7 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	r->labels |= labels;
 	core_open_drop(a->c, r, step, to, a->seq);
 	core_undo_step_end(a, s, ok);
-	core_apply_woke(a->c, r, action, due_ms);
+	core_apply_woke(a, r, s, action, due_ms);
 	core_finish_step(a, r, step, ok, value);
 }
 

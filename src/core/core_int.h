@@ -889,10 +889,11 @@ void core_apply_memory(struct core_apply *a, unsigned type, const union core_eve
 void core_gate_close(struct core_apply *a, uint64_t gate);
 /* restore.c */
 void core_apply_restored(struct core_apply *a, int64_t lost_ms);
-void core_apply_let_go(struct core_apply *a, struct core_run *r);		   /* a person resumed it */
-void core_apply_doubtful(struct core *c, const struct core_run *r, uint32_t step); /* a new step */
+void core_apply_let_go(struct core_apply *a, struct core_run *r); /* a person resumed it */
+void core_apply_doubtful(struct core_apply *a, const struct core_run *r, uint32_t step); /* a new step */
 /* A step of r that waited until due_ms is done. */
-void core_apply_woke(struct core *c, struct core_run *r, const struct core_action *action, int64_t due_ms);
+void core_apply_woke(struct core_apply *a, struct core_run *r, const struct core_step *s,
+	const struct core_action *action, int64_t due_ms);
 /* versions.c */
 void core_apply_crash(struct core_apply *a, const struct core_run_parked *e);
 void core_apply_moved(struct core_apply *a, const struct core_run_moved *e);

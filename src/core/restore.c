@@ -13,15 +13,17 @@
  * O3 A run that was started after the restore by such a run (CORE_RUN_STRAY) has other keys than the one that it stands
  * for: unless the flow chose the key, all that is not read is in doubt.
  *
- * O4 That ends for a run when all of it has waited for a sleep that ended after the restore: nothing behind that can have
- * been done in the lost time.
+ * O4 That ends for a run when all of it has waited for a sleep that cannot have ended in the lost time: one that the log
+ * knew before and that ends after the restore, or one that was asked for since and is longer than the lost time. A
+ * shorter one may have been slept then too, and what is behind it may have been done.
  */
 #include <string.h>
 
 #include "base/check.h"
 #include "core/core_int.h"
 
-enum { SHOWN_STEPS = 50 };
+/* OUTLASTS: the attempt of a sleep, which has none else, that cannot have ended in the lost time (O4). */
+enum { SHOWN_STEPS = 50, OUTLASTS = 1 };
 
 static bool sleeps_on(const struct core_open *o, int64_t now_ms)
 {
@@ -177,7 +179,12 @@ void core_apply_restored(struct core_apply *a, int64_t lost_ms)
 		doubt_effect(c, core_step_find(core_run_find(c, x->open->run), x->open->step));
 	while (base_idmap_next(c->runs, &cursor, &id, &value)) {
 		struct core_run *r = value;
+		struct core_open *o;
+		uint32_t i = r->steps;
 
+		while ((o = core_open_before(r, &i)))
+			if (o->action->handler == CORE_H_SLEEP)
+				r->step[o->step].attempt = o->due_ms > a->time_ms ? OUTLASTS : 0;
 		r->flags |= CORE_RUN_RESTORED;
 		if (may_have_gone_on(r, a->time_ms))
 			r->flags |= CORE_RUN_HELD;
@@ -209,16 +216,24 @@ void core_apply_let_go(struct core_apply *a, struct core_run *r)
 	}
 }
 
-void core_apply_doubtful(struct core *c, const struct core_run *r, uint32_t step)
+void core_apply_doubtful(struct core_apply *a, const struct core_run *r, uint32_t step)
 {
-	if (r->flags & CORE_RUN_RESTORED)
-		doubt_effect(c, &r->step[step]);
+	const struct core *c = a->c;
+	struct core_step *s = &r->step[step];
+
+	if (!(r->flags & CORE_RUN_RESTORED))
+		return;
+	if (s->open->action->handler == CORE_H_SLEEP &&
+		s->open->due_ms - a->time_ms > c->restored_ms - c->lost_ms) /* O4 */
+		s->attempt = OUTLASTS;
+	doubt_effect(c, s);
 }
 
-void core_apply_woke(struct core *c, struct core_run *r, const struct core_action *action, int64_t due_ms)
+void core_apply_woke(struct core_apply *a, struct core_run *r, const struct core_step *s,
+	const struct core_action *action, int64_t due_ms)
 {
-	if ((r->flags & CORE_RUN_RESTORED) && action->handler == CORE_H_SLEEP && due_ms > c->restored_ms &&
-		r->open == 0) /* O4 */
+	if ((r->flags & CORE_RUN_RESTORED) && action->handler == CORE_H_SLEEP && s->attempt == OUTLASTS &&
+		due_ms <= a->time_ms && r->open == 0) /* O4 */
 		r->flags &= (uint8_t) ~(CORE_RUN_RESTORED | CORE_RUN_STRAY);
 }
 

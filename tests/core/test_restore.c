@@ -126,11 +126,27 @@ static void test_calls_of_the_lost_time(void **state)
 	house_tick(h);
 	assert_int_equal(count(h, CORE_ACT_DISPATCH), 1);
 	house_result(h, run, 3, 1, CORE_WIRE_DONE, "{}");
-	/* A sleep that ends after the restore: what is behind it is new. */
+	/* A short sleep was slept in the lost time too, and what is behind it may have been done. */
 	house_call(h, run, 4, "timer.sleep", "{\"ms\":1000}", "");
 	h->now_ms += 1000;
 	house_tick(h);
 	house_call(h, run, 5, "test.once", "{\"value\":\"x\"}", "");
+	house_tick(h);
+	assert_int_equal(count(h, CORE_ACT_DISPATCH), 0);
+	house_gate(h, house_act(h, CORE_ACT_GATE, 0)->id, "happened", "{}");
+	/* One that its time limit ends is none. */
+	house_call(h, run, 6, "timer.sleep", "{\"ms\":7200000}", "{\"timeout\":\"1s\"}");
+	h->now_ms += 1000;
+	house_tick(h);
+	house_call(h, run, 7, "test.once", "{\"value\":\"x\"}", "");
+	house_tick(h);
+	assert_int_equal(count(h, CORE_ACT_DISPATCH), 0);
+	house_gate(h, house_act(h, CORE_ACT_GATE, 0)->id, "happened", "{}");
+	/* One longer than the lost time was not: what is behind it is new. */
+	house_call(h, run, 8, "timer.sleep", "{\"ms\":3601000}", "");
+	h->now_ms += HOUR + 1000;
+	house_tick(h);
+	house_call(h, run, 9, "test.once", "{\"value\":\"x\"}", "");
 	assert_int_equal(count(h, CORE_ACT_DISPATCH), 1);
 }
 

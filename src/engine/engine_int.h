@@ -708,7 +708,8 @@ struct engine {
 	struct engine_run *lru_head, *lru_tail;
 	struct engine_run *queue_head, *queue_tail;
 	struct engine_run *later_head,
-		*later_tail; /* after a start: only to be looked at, when workers are free */
+		*later_tail;  /* after a start: only to be looked at, when workers are free */
+	unsigned later_turns; /* in which none of them was */
 	struct engine_replay *replays;
 	bool ticking;	   /* more timers are due than fired in this turn */
 	size_t loads_left; /* of those that may be loaded in this turn */

@@ -43,6 +43,7 @@ enum {
 	RING_MIN = 256,
 	LOAD_HIGH = 8 << 20, /* bytes waiting for a worker: it gets no further run */
 	LOAD_UNACKED = 512,  /* the same in frames that it has not answered */
+	LATER_TURNS = 16,    /* in which there was no time for such a run: then it is a run like others */
 	LATER_UNACKED = 32,  /* the same for a run that is only to be looked at */
 	SUSPECT_MAX = 3,
 	REPLAY_HOLD = 16,   /* results that are worth one transaction for all */
@@ -587,6 +588,14 @@ static void pump(struct engine *e, struct engine_run *const *head, size_t unacke
 	}
 }
 
+/* However busy the house is, those that are only to be looked at come to it, one by one. */
+static void promote(struct engine *e, struct engine_run *r)
+{
+	e->later_turns = 0;
+	list_del(&e->later_head, &e->later_tail, r);
+	enqueue(e, r, false);
+}
+
 void engine_flows_pump(struct engine *e)
 {
 	struct engine_replay *y, *next;
@@ -606,6 +615,8 @@ void engine_flows_pump(struct engine *e)
 	pump(e, &e->queue_head, LOAD_UNACKED);
 	if (!e->queue_head)
 		pump(e, &e->later_head, LATER_UNACKED);
+	else if (e->later_head && ++e->later_turns >= LATER_TURNS)
+		promote(e, e->later_head);
 }
 
 void engine_flows_result(struct engine *e, const struct core_act *act)

@@ -11,7 +11,7 @@
  * repeated is.
  */
 
-enum { REQS_MAX = 64, TRIES_MAX = 40 };
+enum { REQS_MAX = 64, STREAMS_MAX = 4, TRIES_MAX = 40 };
 
 struct req {
 	struct req *next;
@@ -25,7 +25,7 @@ struct req {
 struct sim_client {
 	struct req *first;
 	uint64_t next, acknowledged;
-	unsigned count;
+	unsigned count, streams;
 };
 
 static struct sim_client *client(struct sim *s)
@@ -72,6 +72,7 @@ static void req_drop(struct sim *s, struct req *q)
 		return;
 	*at = q->next;
 	client(s)->count--;
+	client(s)->streams -= q->stream;
 }
 
 static struct req *req_of(struct sim *s, uint64_t id)
@@ -332,7 +333,12 @@ static void simple(struct sim *s, const struct sim_op *op)
 
 static void open_stream(struct sim *s, const struct sim_op *op)
 {
-	struct req *q = req_new(s, "events");
+	struct req *q;
+
+	if (client(s)->streams >= STREAMS_MAX)
+		return;
+	client(s)->streams++;
+	q = req_new(s, "events");
 
 	q->stream = true;
 	q->token = 0;
@@ -365,7 +371,7 @@ void sim_client_op(struct sim *s, const struct sim_op *op)
 		[SIM_OP_ROLLBACK] = "run_rollback"};
 	uint64_t run = some_run(s, op->a, op->kind == SIM_OP_RESUME);
 
-	if (client(s)->count > REQS_MAX)
+	if (client(s)->count > REQS_MAX + client(s)->streams)
 		return;
 	switch ((enum sim_op_kind)op->kind) {
 	case SIM_OP_START:

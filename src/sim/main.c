@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct slot {
 };
 struct sums {
 	uint64_t seeds, failed, commands, events, crashes, runs, effects, twice;
+	uint64_t least_commands, least_crashes;
 	int64_t ms;
 	int code;
 };
@@ -224,6 +226,10 @@ static void report(const struct options *o, uint64_t seed, const struct sim_resu
 
 static void add(struct sums *sums, const struct sim_result *r)
 {
+	if (!sums->seeds || r->commands < sums->least_commands)
+		sums->least_commands = r->commands;
+	if (!sums->seeds || r->crashes < sums->least_crashes)
+		sums->least_crashes = r->crashes;
 	sums->seeds++;
 	sums->commands += r->commands;
 	sums->events += r->events;
@@ -390,6 +396,10 @@ int main(int argc, char **argv)
 	if (!parse(argc, argv, &o))
 		return usage();
 	clearenv();
+	/* What a seed gives back it takes again: pages that are returned to the kernel cost more than all else. */
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 4 << 20);
 	sim_prepare();
 	if (o.plan)
 		return run_plan(&o);
@@ -401,13 +411,15 @@ int main(int argc, char **argv)
 		(unsigned long long)sums.seeds, (unsigned long long)sums.failed,
 		(double)(sums.seeds + sums.failed) / (s > 0 ? s : 1), (unsigned long long)sums.twice);
 	if (sums.seeds)
-		printf("a seed: %llu commands, %llu events, %llu runs, %llu effects, %.1f crashes, %.0f s "
-		       "simulated\n",
+		printf("a seed: %llu commands (at least %llu), %llu events, %llu runs, %llu effects, %.1f "
+		       "crashes (at least "
+		       "%llu), %.0f s simulated\n",
 			(unsigned long long)(sums.commands / sums.seeds),
+			(unsigned long long)sums.least_commands,
 			(unsigned long long)(sums.events / sums.seeds),
 			(unsigned long long)(sums.runs / sums.seeds),
 			(unsigned long long)(sums.effects / sums.seeds),
-			(double)sums.crashes / (double)sums.seeds,
+			(double)sums.crashes / (double)sums.seeds, (unsigned long long)sums.least_crashes,
 			(double)sums.ms / 1000.0 / (double)sums.seeds);
 	return sums.code;
 }

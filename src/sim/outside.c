@@ -156,7 +156,8 @@ static void on_effect(struct sim_proc *p, struct base_str body)
 		sim_later(s, us, true, look_up, c, 0);
 		return;
 	}
-	if (fault(s, SIM_RATE_FAIL)) {
+	/* What was done under this key, or may be, is not refused under it. */
+	if (!c->deed->done && !c->deed->under_way && fault(s, SIM_RATE_FAIL)) {
 		answer(c, WIRE_FAILED, 0, us);
 		return;
 	}

@@ -81,7 +81,7 @@ static unsigned draw_kind(struct sim *s)
 bool sim_plan_next(struct sim *s, struct sim_op *ret)
 {
 	struct sim_plan *p = &s->plan;
-	bool enough = s->commands >= s->opt->commands;
+	bool enough = s->commands >= p->want;
 
 	if (p->fixed) {
 		if (p->next >= p->count)

@@ -99,6 +99,19 @@ static void no_progress(struct sim *s)
 		st ? (int)st->action.len : 4, st ? st->action.ptr : "none", st ? st->status : 0);
 }
 
+static void next_op(struct sim *s, void *a, uint64_t b);
+
+/* A seed that did too little goes on with its plan. */
+static bool goes_on(struct sim *s)
+{
+	if (s->plan.fixed || s->commands >= s->opt->commands || s->plan.want == s->opt->commands)
+		return false;
+	s->plan.want = s->opt->commands;
+	s->healed = false;
+	next_op(s, NULL, 0);
+	return true;
+}
+
 static void heal_tick(struct sim *s, void *a, uint64_t b)
 {
 	(void)a;
@@ -108,6 +121,8 @@ static void heal_tick(struct sim *s, void *a, uint64_t b)
 	if (s->audit.open_count == 0 && sim_client_idle(s) && s->engine && s->up && !s->engine->stopping &&
 		engine_effects_count(s->engine) == 0 && engine_all_durable(s->engine)) {
 		sim_check_fold(s, true);
+		if (goes_on(s))
+			return;
 		s->finished = s->stop_asked = s->woken = true;
 		return;
 	}
@@ -134,8 +149,6 @@ static void heal(struct sim *s)
 		s->procs[i]->stalled = 0;
 	heal_tick(s, NULL, 0);
 }
-
-static void next_op(struct sim *s, void *a, uint64_t b);
 
 static void do_op(struct sim *s, void *a, uint64_t b)
 {
@@ -244,6 +257,7 @@ void sim_run(const struct sim_options *opt, struct sim_result *ret)
 	BASE_CHECK(log_disk_new(&disk, &s->disk) == 0 && sim_audit_init(s) == 0 &&
 		   base_names_new(&s->versions) == 0 && base_idmap_new(&s->owners) == 0);
 	sim_world_set(s);
+	s->plan.want = opt->commands * 6 / 10;
 	if (opt->plan && sim_plan_parse(s, opt->plan) < 0)
 		sim_broken(s, SIM_CRASH, "plan", "the plan cannot be read");
 	if (!opt->plan)

@@ -64,7 +64,8 @@ enum sim_rate {
 struct sim_plan {
 	struct sim_op *ops;
 	size_t count, size, next;
-	bool fixed; /* as given: nothing is drawn */
+	bool fixed;    /* as given: nothing is drawn */
+	uint64_t want; /* commands, before all is healed: what follows makes some more */
 	unsigned weight[SIM_OPS];
 	unsigned rate[SIM_RATES];
 };

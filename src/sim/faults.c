@@ -57,6 +57,15 @@ static void garbage(struct sim *s, const struct sim_op *op)
 		sim_send_garbage(p, op->c);
 }
 
+/* At one of the next points; or at once, between two turns. */
+static void crash(struct sim *s, const struct sim_op *op)
+{
+	if (s->crash_in || op->c % 5 == 0)
+		s->die_now = s->woken = s->up;
+	else
+		s->crash_in = 1 + op->a % 60;
+}
+
 void sim_fault_op(struct sim *s, const struct sim_op *op)
 {
 	static const enum engine_kind others[] = {
@@ -67,10 +76,10 @@ void sim_fault_op(struct sim *s, const struct sim_op *op)
 	switch ((enum sim_op_kind)op->kind) {
 	case SIM_OP_CRASH_AGAIN:
 		s->crash_next = 1 + op->b % 40;
-		s->crash_in = 1 + op->a % 60;
+		crash(s, op);
 		break;
 	case SIM_OP_CRASH:
-		s->crash_in = 1 + op->a % 60;
+		crash(s, op);
 		break;
 	case SIM_OP_KILL_FLOW:
 		kill_one(s, ENGINE_FLOW, op->a, ends[op->b % 5]);

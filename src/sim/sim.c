@@ -141,6 +141,7 @@ static void heal(struct sim *s)
 	s->healed = true;
 	s->healed_at = s->now / 1000;
 	s->crash_in = s->crash_next = 0;
+	s->die_now = false;
 	s->full_until = 0;
 	s->fail_sync = 0;
 	if (sim_wall_ms(s) < s->audit.time_ms)
@@ -229,7 +230,7 @@ void sim_live(struct sim *s)
 		s->crashes++;
 	}
 	bury(s);
-	s->dying = false;
+	s->dying = s->die_now = false;
 	if (rc != 0 && s->healed)
 		sim_broken(s, SIM_CRASH, "start", "aiosd ends with %d: %s", rc, err.text);
 	until = s->now + 1000 * (int64_t)(5 + sim_draw(s, SIM_DISK, 500));

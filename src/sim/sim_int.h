@@ -278,7 +278,7 @@ struct sim {
 	struct engine *engine; /* NULL while it is down */
 	uint64_t life;
 	jmp_buf death;
-	bool up, dying, woken;
+	bool up, dying, woken, die_now;
 	uint64_t crash_in, crash_next; /* points until it dies; the same for its next life; 0: does not */
 	struct engine_clock clock;
 	int64_t wall_skew,

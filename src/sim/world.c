@@ -125,6 +125,10 @@ void engine_wait(struct engine *e, int timeout_ms)
 		break;
 	}
 	s->woken = false;
+	if (s->die_now) {
+		s->crash_in = 1;
+		engine_point("rest");
+	}
 	e->mono = engine_mono_ms();
 	dispatch(s, e);
 }

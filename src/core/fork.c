@@ -6,7 +6,8 @@
  *  K1  A step is taken over only if it ended in the other run; taken steps stand in front of all others, and their
  *      positions lie before the fork's own start (seq < seq_started). Nothing of them is done again.
  *  K2  A taken step answers whatever the flow asks, if only the action is the same: with another input or version its
- *      arguments are others. Its hash in the state is zero.
+ *      arguments are others. Its hash in the state is zero. But for a question to a person (gate.ask), which keeps it:
+ *      who approved something approved what was shown, and nothing else.
  *  K3  A fork shares the other's chances and clock up to the last step taken over, but not its salt: effects that it
  *      asks for have new keys.
  */
@@ -40,6 +41,16 @@ bool core_step_is(
 
 /* --- what is taken over --- */
 
+static struct base_hash bound_to(const struct core *c, struct base_str action, const uint8_t *args_hash)
+{
+	const struct core_action *a = core_action_find(c, action);
+	struct base_hash h = {.b = {0}};
+
+	if (a && a->handler == CORE_H_GATE_ASK) /* K2 */
+		memcpy(h.b, args_hash, CORE_HASH_SHORT);
+	return h;
+}
+
 static bool emit_taken_of_state(
 	struct core_turn *t, const struct core_run *r, uint64_t run, struct base_buf *block)
 {
@@ -61,6 +72,7 @@ static bool emit_taken_of_state(
 				.status = s->status,
 				.klass = s->klass,
 				.action = t->c->action_names[s->action],
+				.args_hash = bound_to(t->c, t->c->action_names[s->action], s->hash),
 				.seq = s->seq,
 				.seq_end = core_step_end(s),
 				.labels = s->labels});
@@ -81,7 +93,7 @@ static bool emit_taken_of_block(struct core_turn *t, uint64_t run, struct base_b
 			ev.step != n || (ev.status != CORE_STEP_DONE && ev.status != CORE_STEP_FAILED))
 			break;
 		ev.run = run;
-		ev.args_hash = (struct base_hash){.b = {0}};
+		ev.args_hash = bound_to(t->c, ev.action, ev.args_hash.b);
 		core_step_taken_emit(block, t->cmd->now_ms, &ev);
 		n++;
 	}
@@ -389,5 +401,6 @@ void core_apply_taken(struct core_apply *a, const struct core_step_taken *e)
 	s->klass = e->klass;
 	s->labels = e->labels;
 	s->action = core_action_intern(a->c, e->action);
+	memcpy(s->hash, e->args_hash.b, sizeof(s->hash));
 	r->labels |= e->labels;
 }

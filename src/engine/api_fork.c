@@ -66,6 +66,7 @@ static int read_called(struct engine *e, uint64_t run, uint32_t step, struct tak
 			return -EUCLEAN;
 		t->ev.klass = ev.step_called.klass;
 		t->ev.action = ev.step_called.action;
+		t->ev.args_hash = ev.step_called.args_hash;
 		t->ev.status = ev.step_called.status;
 	}
 	t->ev.action = base_arena_dup(a, t->ev.action);

@@ -461,6 +461,27 @@ static void test_fork(void **state)
 	assert_int_equal(h->reply.status, 422);
 }
 
+/* An answer of a person that is taken over holds for what that person was shown, also in a fork of the fork. */
+static void test_fork_keeps_what_was_shown(void **state)
+{
+	static const char shown[] = "{\"show\":{\"amount\":1},\"title\":\"pay?\"}",
+			  other[] = "{\"show\":{\"amount\":1000},\"title\":\"pay?\"}";
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{\"amount\":1}"), fork;
+
+	house_call(h, run, 0, "gate.ask", shown, "");
+	house_gate(h, house_act(h, CORE_ACT_GATE, 0)->id, "approve", "");
+	fork_run(h, run, 1, "{\"amount\":1}", "", "");
+	fork = h->reply.id;
+	house_call(h, fork, 0, "gate.ask", shown, "");
+	assert_int_equal(info_of(h, fork).state, CORE_RUN_ACTIVE);
+	fork_run(h, fork, 1, "{\"amount\":1000}", "", "");
+	assert_int_equal(h->reply.status, 201);
+	fork = h->reply.id;
+	house_call(h, fork, 0, "gate.ask", other, "");
+	assert_int_equal(info_of(h, fork).state, CORE_RUN_PARKED);
+}
+
 /* An agent's run, as the agent is now; with the limits that it had. */
 static void test_fork_of_agent(void **state)
 {
@@ -751,6 +772,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deep_cancel, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_agent, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_fork_keeps_what_was_shown, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_many_limits, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_queued, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fork_of_ended, set_up, house_tear_down),

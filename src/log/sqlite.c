@@ -307,6 +307,7 @@ static int open_writer(struct store *s, struct base_err *err)
 	/* A new file can shrink; of an old one that stands written, and asking for it again would be a commit. */
 	snprintf(sql, sizeof(sql), "PRAGMA page_size=%d; %s PRAGMA journal_mode=WAL;", PAGE_SIZE,
 		pages ? "" : "PRAGMA auto_vacuum=INCREMENTAL;");
+	s->vacuums = pages == 0; /* for one that exists: see upgrade */
 	if (rc == SQLITE_OK)
 		rc = exec(s->db, sql);
 	if (rc == SQLITE_OK)
@@ -568,8 +569,8 @@ static int store_drop(struct log *l, uint64_t upto)
 			l->dead = -EIO;
 		return 0;
 	}
-	if (s->wal_pages >= s->checkpoint_at)
-		checkpoint(s);
+	/* Each time: the WAL starts over, and with the last one the file ends where the database does. */
+	checkpoint(s);
 	if (gone == 0 && s->vacuums && pragma_int(s->db, "PRAGMA freelist_count", &gone) != SQLITE_OK)
 		gone = 0;
 	return gone > 0 ? 1 : 0;

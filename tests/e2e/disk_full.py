@@ -95,7 +95,10 @@ def quota():
         out = json.loads(a.cli("log", "archive", "--older", "0s", "--json").stdout)
         assert out["segments"] >= 1, out
         # What was archived leaves the database, and the workspace is within its quota again.
-        until(lambda: a.get("/v1/status")["disk"]["state"] != "over", 90, what="room by archiving " + usage(a))
+        try:
+            until(lambda: a.get("/v1/status")["disk"]["state"] != "over", 90, what="room by archiving")
+        except TimeoutError:
+            raise RuntimeError(usage(a))
         assert a.run("f", {"fill": 1})["state"] == "done"
         a.verify()
 

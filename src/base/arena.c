@@ -121,6 +121,25 @@ struct base_str base_arena_dup(struct base_arena *a, struct base_str s)
 	return (struct base_str){p, s.len};
 }
 
+struct base_str base_arena_join(struct base_arena *a, const struct base_str *part, size_t count)
+{
+	size_t len = 0;
+	char *p, *at;
+
+	for (size_t i = 0; i < count; i++)
+		len += part[i].len;
+	p = base_arena_alloc(a, len + 1);
+	if (!p)
+		return BASE_STR_NONE;
+	at = p;
+	for (size_t i = 0; i < count; i++) {
+		if (part[i].len)
+			memcpy(at, part[i].ptr, part[i].len);
+		at += part[i].len;
+	}
+	return (struct base_str){p, len};
+}
+
 struct base_str base_arena_printf(struct base_arena *a, const char *fmt, ...)
 {
 	va_list args;

@@ -178,18 +178,22 @@ static bool key_text(struct core_turn *t, const struct cel_program *p, const cha
 static bool keys_of(struct core_turn *t, struct core_start *s, struct base_str *ret_why)
 {
 	const struct core_control *k = core_flow_control(s->flow);
+	struct base_str key = BASE_STR_NONE;
 
 	s->lane = s->rate = BASE_STR_NONE;
 	if (!k || s->dry)
 		return true;
-	if (k->limit && !key_text(t, k->lane, "concurrency", s->input, &s->lane)) {
-		*ret_why = s->lane;
+	if (k->limit && !key_text(t, k->lane, "concurrency", s->input, &key)) {
+		*ret_why = key;
 		return false;
 	}
-	if (k->interval_us && !key_text(t, k->rate, "rate", s->input, &s->rate)) {
-		*ret_why = s->rate;
+	s->lane = key;
+	key = BASE_STR_NONE;
+	if (k->interval_us && !key_text(t, k->rate, "rate", s->input, &key)) {
+		*ret_why = key;
 		return false;
 	}
+	s->rate = key;
 	return true;
 }
 

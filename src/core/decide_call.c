@@ -340,8 +340,7 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 	ev.klass = (uint8_t)core_action_class(t->c, call->action);
 	ev.key = core_effect_key(call->run, call->step, t->arena);
 	if (own_key.len) {
-		ev.key = base_arena_printf(
-			t->arena, "%.*s:%.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(own_key));
+		ev.key = BASE_JOIN(t->arena, t->cmd->name, BASE_STR(":"), own_key);
 		if (refused_by_key(t, call, ev.key))
 			return;
 	}

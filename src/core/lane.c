@@ -22,7 +22,9 @@ uint64_t core_from_be(const char *at)
 
 struct base_str core_lane_name(struct base_arena *a, struct base_str flow, struct base_str key)
 {
-	return base_arena_printf(a, "%.*s%c%.*s", BASE_STR_ARG(flow), CORE_LANE_SEPARATOR, BASE_STR_ARG(key));
+	static const char separator = CORE_LANE_SEPARATOR;
+
+	return BASE_JOIN(a, flow, {&separator, 1}, key);
 }
 
 struct base_str core_lane_flow(const struct core_flow *f)

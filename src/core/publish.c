@@ -19,6 +19,8 @@ enum {
 	TOPIC_MAX = 128,
 	WAKES_MAX = 100,      /* runs that one decision wakes */
 	EVENT_DEPTH_MAX = 32, /* flows that start one another by events */
+	PAYLOAD_DEPTH_MAX = BASE_JSON_DEPTH_MAX - 2,
+	STARTS_BYTES_MAX = 256 << 20, /* of input, of all runs that one event starts */
 };
 
 /* A publication of which not all have heard. */
@@ -260,6 +262,27 @@ static bool plan_starts(struct core_turn *t, const struct core_publication *p, u
 
 /* --- publishing --- */
 
+/* A payload stands two levels deeper in the input of a run that it starts. */
+static bool payload_fits(struct base_str payload)
+{
+	unsigned depth = 0, deepest = 0;
+	bool string = false;
+
+	for (size_t i = 0; i < payload.len; i++) {
+		char c = payload.ptr[i];
+
+		if (string && c == '\\')
+			i++;
+		else if (c == '"')
+			string = !string;
+		else if (!string && (c == '[' || c == '{'))
+			deepest = ++depth > deepest ? depth : deepest;
+		else if (!string && (c == ']' || c == '}'))
+			depth--;
+	}
+	return deepest <= PAYLOAD_DEPTH_MAX;
+}
+
 /* {"at":…,"id":…,"payload":…,"topic":…}: what a wait gives and a started run gets. */
 static struct base_str event_json(
 	struct core_turn *t, uint64_t seq, int64_t at_ms, struct base_str payload, struct base_str topic)
@@ -311,6 +334,12 @@ bool core_publish(
 			"%.*s: %d flows have started one another by events before it: do they go round in "
 			"circles?",
 			BASE_STR_ARG(p->topic), EVENT_DEPTH_MAX);
+		return false;
+	}
+	if (!payload_fits(p->payload)) {
+		*ret_status = 400;
+		*ret = core_problem(t->arena, "invalid", "the payload of %.*s is nested deeper than %d",
+			BASE_STR_ARG(p->topic), PAYLOAD_DEPTH_MAX);
 		return false;
 	}
 	if (!plan_starts(t, p, seq, event, &s, ret, ret_status))
@@ -410,7 +439,7 @@ void core_event_publish(struct core_turn *t, const struct core_call *call)
 		p.payload = core_buf_to_arena(t->arena, &b);
 	}
 	if (key.len)
-		p.key = base_arena_printf(t->arena, "event:%.*s:%.*s", BASE_STR_ARG(p.by), BASE_STR_ARG(key));
+		p.key = BASE_JOIN(t->arena, BASE_STR("event:"), p.by, BASE_STR(":"), key);
 	again = known(t, &p);
 	if (call->run->flags & CORE_RUN_DRY)
 		core_emit_called_done(t, call, BASE_STR("{\"dry\":true}"));

@@ -183,16 +183,17 @@ static int deploy_one(struct core_turn *t, struct base_str flow, struct base_str
 	struct base_buf b;
 	int64_t next;
 
+	base_buf_init(&b, CORE_INLINE_MAX);
+	base_jv_write(entry, &b);
+	if (base_buf_failed(&b)) { /* first: what follows counts on it */
+		base_buf_done(&b);
+		return base_err_set(
+			err, -1, "it is larger than %d KiB, its input included", CORE_INLINE_MAX >> 10);
+	}
+	text = core_buf_to_arena(t->arena, &b);
 	if (core_plan_read(entry, &plan, &zone, err) < 0 || zone_of(t, zone, &z, err) < 0 ||
 		(plan.kind != CORE_PLAN_EVENT && check_input(t, spec, entry, name, err) < 0))
 		return -1;
-	base_buf_init(&b, CORE_INLINE_MAX);
-	base_jv_write(entry, &b);
-	if (base_buf_failed(&b)) {
-		base_buf_done(&b);
-		return base_err_set(err, -1, "it is too large");
-	}
-	text = core_buf_to_arena(t->arena, &b);
 	if (was && base_str_eq(was->spec, text))
 		return 0;
 	next = core_plan_next(&plan, &z, t->cmd->now_ms, t->cmd->now_ms);

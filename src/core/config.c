@@ -177,6 +177,7 @@ static int rule_of(struct base_jv v, size_t index, struct core_rule *ret, struct
 		return -EINVAL;
 	}
 	rule.uses_customer = mentions(when, "customer");
+	rule.uses_run = mentions(when, "run");
 	if (when.len && cel_compile(when, &rule.when, err) < 0) {
 		base_err_prefix(
 			err, "policy.yaml: rule %zu (on %.*s): when", index + 1, BASE_STR_ARG(rule.on));
@@ -214,7 +215,7 @@ void core_policy_load(struct core *c)
 	size_t n;
 
 	core_rules_free(c);
-	c->policy_uses_customer = false;
+	c->policy_uses_customer = c->policy_uses_run = false;
 	if (c->policy.len == 0)
 		return;
 	BASE_CHECK(base_json_parse(c->policy, &doc, NULL) == 0);
@@ -240,6 +241,7 @@ void core_policy_load(struct core *c)
 		r->then = base_slab_dup(c->slab, r->then);
 		r->when_text = base_slab_dup(c->slab, r->when_text);
 		c->policy_uses_customer |= r->uses_customer;
+		c->policy_uses_run |= r->uses_run;
 	}
 	base_json_free(doc);
 }

@@ -355,7 +355,7 @@ struct core_rule { /* derived from policy_set */
 	struct base_str name, on, then, when_text;
 	struct cel_program *when;
 	int64_t expires_ms;
-	bool uses_customer, uses_args, simple; /* simple: no condition */
+	bool uses_customer, uses_run, uses_args, simple; /* simple: no condition */
 };
 
 struct core_schedules;
@@ -407,7 +407,7 @@ struct core {
 	struct base_str customers; /* prefix of customer facts */
 	struct core_rule *rules;
 	uint32_t rule_count;
-	bool policy_uses_customer;
+	bool policy_uses_customer, policy_uses_run;
 };
 
 /* --- one decision --- */

@@ -97,35 +97,43 @@ static void bind(struct scene *s, const char *name, struct cel_value v)
 	s->vars[s->count++] = (struct cel_binding){base_str_of(name), v};
 }
 
-static void scene_init(struct scene *s, const struct core_question *q, struct base_arena *arena)
+static void bind_run(struct scene *s, const struct core_run *r, struct base_arena *arena)
 {
-	const struct core_flow *flow;
+	const struct core_flow *flow = r->flow;
 	struct base_buf b;
 	struct base_jw w;
+
+	/* An undo is judged as a call of the flow whose step it takes back. */
+	if (!flow && (r->flags & CORE_RUN_UNDO) && !core_run_extra(r)->agent)
+		flow = core_run_payer(r);
+	base_buf_init(&b, 4096);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "flow", flow ? flow->name : BASE_STR("aios:agent"));
+	base_jw_mstr(&w, "agent", core_word_text(core_run_extra(r)->agent));
+	base_jw_mint(&w, "id", (int64_t)r->id);
+	base_jw_end_obj(&w);
+	if (base_json_parse(base_buf_view(&b), &s->run, NULL) == 0)
+		bind(s, "run", cel_json(base_json_root(s->run), arena));
+	base_buf_done(&b);
+}
+
+/* What no rule mentions is not made. */
+static void scene_init(
+	struct scene *s, const struct core *c, const struct core_question *q, struct base_arena *arena)
+{
+	struct base_str customer = q->customer_fact.len ? q->customer_fact : BASE_STR("{}");
 
 	*s = (struct scene){0};
 	bind(s, "principal", cel_string(core_word_text(q->run->as)));
 	bind(s, "action", cel_string(q->action->name));
 	bind(s, "args", cel_json(q->args, arena));
 	bind(s, "cost", cel_int(q->cost));
-	if (q->customer_fact.len && base_json_parse(q->customer_fact, &s->customer, NULL) == 0)
+	if (c->policy_uses_customer && (base_json_parse(customer, &s->customer, NULL) == 0 ||
+					       base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0))
 		bind(s, "customer", cel_json(base_json_root(s->customer), arena));
-	else if (base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0)
-		bind(s, "customer", cel_json(base_json_root(s->customer), arena));
-	base_buf_init(&b, 4096);
-	w = base_jw_of(&b);
-	base_jw_obj(&w);
-	/* An undo is judged as a call of the flow whose step it takes back. */
-	flow = q->run->flow || !(q->run->flags & CORE_RUN_UNDO) || core_run_extra(q->run)->agent
-		       ? q->run->flow
-		       : core_run_payer(q->run);
-	base_jw_mstr(&w, "flow", flow ? flow->name : BASE_STR("aios:agent"));
-	base_jw_mstr(&w, "agent", core_word_text(core_run_extra(q->run)->agent));
-	base_jw_mint(&w, "id", (int64_t)q->run->id);
-	base_jw_end_obj(&w);
-	if (base_json_parse(base_buf_view(&b), &s->run, NULL) == 0)
-		bind(s, "run", cel_json(base_json_root(s->run), arena));
-	base_buf_done(&b);
+	if (c->policy_uses_run)
+		bind_run(s, q->run, arena);
 }
 
 static void scene_done(struct scene *s)
@@ -174,7 +182,7 @@ struct core_judged core_judge(const struct core *c, const struct core_question *
 		if (!base_str_matches(rule->on, q->action->name) || (any && v <= best.verdict))
 			continue;
 		if (!rule->simple && !staged) {
-			scene_init(&scene, q, arena);
+			scene_init(&scene, c, q, arena);
 			staged = true;
 		}
 		if (!rule_matches(rule, &scene, arena))

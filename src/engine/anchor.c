@@ -16,9 +16,9 @@
  *
  * Invariants
  *
- * N1 The anchor is never ahead of what is durable: it is written behind a commit, at most every so often, and at the end.
+ * W1 The anchor is never ahead of what is durable: it is written behind a commit, at most every so often, and at the end.
  *
- * N2 Where there is no home there is no anchor, and nothing is refused.
+ * W2 Where there is no home there is no anchor, and nothing is refused.
  */
 
 enum { LAZY_MS = 2000 };

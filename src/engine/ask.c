@@ -57,7 +57,7 @@ static bool try_send(struct engine *e, struct ask *a)
 		a->proc = p;
 		a->attempts++;
 		if (a->kind == ENGINE_FLOW)
-			engine_flows_asked(e, p, a->req);
+			engine_worker_asked(e, p, a->req);
 		return true;
 	}
 	return false;
@@ -112,7 +112,7 @@ void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, st
 		return;
 	}
 	if (p->kind == ENGINE_FLOW)
-		engine_flows_answered(e, p, v.req);
+		engine_worker_answered(e, p, v.req);
 	a = base_idmap_get(e->asks, v.req);
 	if (a && a->proc == p)
 		finish(e, a, v.ok ? 1 : 0, v.value, sealed);

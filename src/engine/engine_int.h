@@ -319,7 +319,7 @@ struct base_str engine_interpreter(void);
 
 /* --- flows --- */
 
-struct engine_run; /* flows.c */
+struct engine_run; /* flows_int.h */
 int engine_flows_init(struct engine *e) __attribute__((warn_unused_result));
 void engine_flows_done(struct engine *e);
 /* Load it (again). later: after all others, when the workers have little to do. */
@@ -332,10 +332,10 @@ void engine_flows_frame(struct engine *e, struct engine_proc *p, unsigned type, 
 void engine_flows_up(struct engine *e, struct engine_proc *p);
 /* status: as waitpid gives it. */
 void engine_flows_down(struct engine *e, struct engine_proc *p, int status);
-void engine_flows_watchdog(struct engine *e, uint64_t index);
+void engine_worker_watchdog(struct engine *e, uint64_t index);
 /* A question (ask.c) was sent to a worker; was answered by it. */
-void engine_flows_asked(struct engine *e, struct engine_proc *p, uint64_t req);
-void engine_flows_answered(struct engine *e, struct engine_proc *p, uint64_t req);
+void engine_worker_asked(struct engine *e, struct engine_proc *p, uint64_t req);
+void engine_worker_answered(struct engine *e, struct engine_proc *p, uint64_t req);
 void engine_flows_evict(struct engine *e);
 /* Tells the log which runs are at rest since it was told last. */
 void engine_flows_rest(struct engine *e);

@@ -1,4 +1,4 @@
-#include "engine/engine_int.h"
+#include "engine/flows_int.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -35,41 +35,11 @@
 
 /* aios-flow ends with this after it has answered for a run that it cannot clean up behind. */
 enum { EXIT_SOILED = 3 };
-static const uint64_t INSPECT = (uint64_t)1 << 63; /* marks a question in the ring */
 enum {
-	QUEUED = 1,
-	LATER = 2, /* queued behind all others */
-	LOADED = 3,
-	RING_MIN = 256,
-	LOAD_HIGH = 8 << 20, /* bytes waiting for a worker: it gets no further run */
-	LOAD_UNACKED = 512,  /* the same in frames that it has not answered */
-	LATER_TURNS = 16,    /* in which there was no time for such a run: then it is a run like others */
-	LATER_UNACKED = 32,  /* the same for a run that is only to be looked at */
+	LOAD_UNACKED = 512, /* the same in frames that it has not answered */
+	LATER_TURNS = 16,   /* in which there was no time for such a run: then it is a run like others */
+	LATER_UNACKED = 32, /* the same for a run that is only to be looked at */
 	SUSPECT_MAX = 3,
-	REPLAY_HOLD = 16,   /* results that are worth one transaction for all */
-	VERSIONS_KEPT = 64, /* in a worker; more only while they have runs there */
-};
-
-struct engine_run {
-	uint64_t run;
-	struct engine_proc *worker; /* LOADED */
-	struct base_hash version;
-	int state;
-	uint32_t unacked;
-	unsigned suspect; /* how often in a row its worker was killed from outside while it ran */
-	int64_t idle_since;
-	struct engine_run *prev, *next; /* in the queue or the list of idle runs */
-	struct engine_replay *replay;	/* of its journal, while it is under way */
-	bool idle;
-	bool unheard; /* a frame of it was passed over while aiosd stops */
-};
-
-/* A journal on its way to a worker. */
-struct engine_replay {
-	struct engine_replay *prev, *next;
-	struct engine_run *run;
-	struct core_journal_entry *entry;
-	size_t count, size, at;
 };
 
 int engine_flows_init(struct engine *e)
@@ -126,100 +96,7 @@ static void set_idle(struct engine *e, struct engine_run *r, bool idle)
 	}
 }
 
-/* --- what a worker holds --- */
-
-static void ring_push(struct engine *e, struct engine_proc *p, uint64_t run)
-{
-	struct engine_worker *w = &p->worker;
-
-	if (w->ring_count == w->ring_size) {
-		size_t size = w->ring_size ? w->ring_size * 2 : RING_MIN;
-		uint64_t *ring = malloc(size * sizeof(*ring));
-
-		BASE_CHECK(ring);
-		for (size_t i = 0; i < w->ring_count; i++)
-			ring[i] = w->unacked[(w->ring_head + i) % w->ring_size];
-		free(w->unacked);
-		w->unacked = ring;
-		w->ring_size = size;
-		w->ring_head = 0;
-	}
-	w->unacked[(w->ring_head + w->ring_count++) % w->ring_size] = run;
-	if (w->ring_count == 1)
-		w->head_since = e->mono;
-	if (!w->watched) {
-		w->watched = true;
-		engine_timer_add(e, ENGINE_TIMER_WATCHDOG, p->index, ENGINE_WATCHDOG_MS);
-	}
-}
-
-/* Takes the oldest entry of `run` off; entries of runs that are gone (0) before it go too. */
-static void ring_ack(struct engine *e, struct engine_proc *p, uint64_t run)
-{
-	struct engine_worker *w = &p->worker;
-
-	for (size_t i = 0; i < w->ring_count; i++) {
-		uint64_t *at = &w->unacked[(w->ring_head + i) % w->ring_size];
-
-		if (*at != run)
-			continue;
-		*at = 0;
-		break;
-	}
-	while (w->ring_count && w->unacked[w->ring_head] == 0) {
-		w->ring_head = (w->ring_head + 1) % w->ring_size;
-		w->ring_count--;
-	}
-	w->head_since = e->mono;
-}
-
-static void ring_forget(struct engine *e, struct engine_proc *p, uint64_t run)
-{
-	struct engine_worker *w = &p->worker;
-
-	for (size_t i = 0; i < w->ring_count; i++) {
-		uint64_t *at = &w->unacked[(w->ring_head + i) % w->ring_size];
-
-		if (*at == run)
-			*at = 0;
-	}
-	ring_ack(e, p, 0);
-}
-
-void engine_flows_asked(struct engine *e, struct engine_proc *p, uint64_t req)
-{
-	ring_push(e, p, INSPECT | req);
-}
-
-void engine_flows_answered(struct engine *e, struct engine_proc *p, uint64_t req)
-{
-	ring_ack(e, p, INSPECT | req);
-}
-
-static struct engine_loaded *version_of(struct engine_worker *w, const struct base_hash *version)
-{
-	for (size_t i = 0; i < w->version_count; i++)
-		if (base_hash_eq(&w->versions[i].version, version))
-			return &w->versions[i];
-	return NULL;
-}
-
-static void replay_end(struct engine *e, struct engine_run *r)
-{
-	struct engine_replay *y = r->replay;
-
-	if (!y)
-		return;
-	if (y->prev)
-		y->prev->next = y->next;
-	else
-		e->replays = y->next;
-	if (y->next)
-		y->next->prev = y->prev;
-	free(y->entry);
-	free(y);
-	r->replay = NULL;
-}
+/* --- in and out --- */
 
 static void unload(struct engine *e, struct engine_run *r)
 {
@@ -231,13 +108,13 @@ static void unload(struct engine *e, struct engine_run *r)
 		list_del(&e->later_head, &e->later_tail, r);
 	if (r->state == LOADED) {
 		set_idle(e, r, false);
-		replay_end(e, r);
-		v = version_of(&r->worker->worker, &r->version);
+		engine_replay_end(e, r);
+		v = engine_worker_version(&r->worker->worker, &r->version);
 		if (v && v->runs)
 			v->runs--;
 		r->worker->worker.runs--;
 		if (r->unacked) {
-			ring_forget(e, r->worker, r->run);
+			engine_worker_forget(e, r->worker, r->run);
 			engine_stale_add(&r->worker->worker, r->run, r->unacked);
 		}
 	}
@@ -312,205 +189,7 @@ static void evict(struct engine *e, struct engine_run *r)
 	engine_flows_drop(e, r->run);
 }
 
-/* --- loading --- */
-
-/* Deploys go by and workers stay: a version of which a worker has no run is not kept for ever. */
-static void forget_version(struct engine *e, struct engine_proc *p)
-{
-	struct engine_worker *w = &p->worker;
-	struct base_buf *b;
-	char hex[65];
-	size_t i = 0;
-
-	while (i < w->version_count && w->versions[i].runs)
-		i++;
-	b = i < w->version_count ? engine_proc_begin(e, p, WIRE_FLOW_FORGET) : NULL;
-	if (!b)
-		return;
-	base_hash_hex(&w->versions[i].version, hex);
-	wire_flow_forget_put(b, &(struct wire_flow_forget){.version = {hex, 64}});
-	engine_proc_send(e, p);
-	for (w->version_count--; i < w->version_count; i++)
-		w->versions[i] = w->versions[i + 1];
-}
-
-static int send_version(struct engine *e, struct engine_proc *p, const struct base_hash *version)
-{
-	struct engine_worker *w = &p->worker;
-	struct core_record rec;
-	struct base_str modules =
-		BASE_STR("{\"entry\":\"aios:agent\",\"modules\":{}}"); /* an agent's: built in */
-	uint64_t seq = core_version_seq(e->core, version);
-	struct base_buf *b;
-	char hex[65];
-	int rc;
-
-	if (version_of(w, version))
-		return 0;
-	if (w->version_count >= VERSIONS_KEPT)
-		forget_version(e, p);
-	if (w->version_count == w->version_size) {
-		size_t size = w->version_size ? w->version_size * 2 : 16;
-		struct engine_loaded *more = realloc(w->versions, size * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		w->versions = more;
-		w->version_size = size;
-	}
-	rc = seq ? engine_read_blob(e, seq, &rec, &modules) : 0;
-	if (rc < 0)
-		return rc;
-	b = engine_proc_begin(e, p, WIRE_FLOW_VERSION);
-	if (!b)
-		return -EPIPE;
-	base_hash_hex(version, hex);
-	wire_flow_version_put(b, &(struct wire_flow_version){.version = {hex, 64}, .modules = modules});
-	engine_proc_send(e, p);
-	w->versions[w->version_count++] = (struct engine_loaded){.version = *version};
-	return 0;
-}
-
-static int send_start(
-	struct engine *e, struct engine_proc *p, const struct core_run_info *info, size_t replay)
-{
-	struct core_record rec;
-	union core_event_any ev;
-	struct base_str input;
-	struct base_buf *b;
-	char hex[65];
-	int rc = engine_read_blob(e, info->seq_started, &rec, &input);
-
-	if (rc < 0)
-		return rc;
-	rc = core_event_get(rec.type, rec.body, &ev);
-	if (rc < 0 || rec.type != CORE_EV_RUN_STARTED)
-		return -EUCLEAN;
-	b = engine_proc_begin(e, p, WIRE_FLOW_START);
-	if (!b)
-		return -EPIPE;
-	base_hash_hex(&info->version, hex);
-	wire_flow_start_put(
-		b, &(struct wire_flow_start){.run = info->run,
-			   .version = {hex, 64},
-			   .time_ms = ev.run_started.clock_ms ? ev.run_started.clock_ms : rec.time_ms,
-			   .seed = ev.run_started.seed,
-			   .input = input,
-			   .context = ev.run_started.context,
-			   .replay = (uint32_t)replay});
-	engine_proc_send(e, p);
-	return 0;
-}
-
-static int send_result(struct engine *e, struct engine_proc *p, struct engine_run *r, uint32_t step, bool ok,
-	int64_t time_ms, struct base_str value)
-{
-	struct base_buf *b = engine_proc_begin(e, p, WIRE_FLOW_RESULT);
-
-	if (!b)
-		return -EPIPE;
-	wire_flow_result_put(b, &(struct wire_flow_result){.run = r->run,
-					.step = step,
-					.status = ok ? 0 : 1,
-					.time_ms = time_ms,
-					.value = value});
-	engine_proc_send(e, p);
-	r->unacked++;
-	ring_push(e, p, r->run);
-	return 0;
-}
-
-/* Sends what the worker's connection takes; the rest follows when that has drained. */
-static int replay_more(struct engine *e, struct engine_run *r)
-{
-	struct engine_replay *y = r->replay;
-	struct engine_proc *p = r->worker;
-	bool hold = y->count - y->at > REPLAY_HOLD;
-	int rc = 0;
-
-	if (hold) /* what is not durable yet stands in the groups, which stay as they are meanwhile */
-		log_reader_hold(e->reader, true);
-	while (rc == 0 && y->at < y->count && wire_conn_pending(p->conn) <= LOAD_HIGH) {
-		struct base_str value;
-		int64_t time_ms;
-		bool ok;
-
-		rc = engine_step_result(e, y->entry[y->at].seq, &ok, &time_ms, &value);
-		if (rc == 0)
-			rc = send_result(e, p, r, y->entry[y->at].step, ok, time_ms, value);
-		y->at++;
-	}
-	if (hold)
-		log_reader_hold(e->reader, false);
-	if (rc < 0 || y->at == y->count)
-		replay_end(e, r);
-	return rc;
-}
-
-/* A result that comes while the journal is still on its way follows it. */
-static int replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
-{
-	if (y->count == y->size) {
-		size_t size = y->size * 2;
-		struct core_journal_entry *more = realloc(y->entry, size * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		y->entry = more;
-		y->size = size;
-	}
-	y->entry[y->count++] = (struct core_journal_entry){.seq = seq, .step = step};
-	return 0;
-}
-
-static int replay_begin(struct engine *e, struct engine_run *r, size_t count)
-{
-	struct engine_replay *y;
-
-	if (count == 0)
-		return 0;
-	y = calloc(1, sizeof(*y));
-	if (!y)
-		return -ENOMEM;
-	y->run = r;
-	y->next = e->replays;
-	if (y->next)
-		y->next->prev = y;
-	e->replays = y;
-	r->replay = y;
-	y->entry = calloc(count, sizeof(*y->entry));
-	if (!y->entry)
-		return -ENOMEM;
-	y->size = count;
-	y->count = core_run_journal(e->core, r->run, y->entry, count);
-	return 0;
-}
-
-static int load(struct engine *e, struct engine_proc *p, struct engine_run *r)
-{
-	struct core_run_info info;
-	size_t n;
-	int rc;
-
-	if (!core_run_get(e->core, r->run, &info) || info.state != CORE_RUN_ACTIVE)
-		return -ENOENT;
-	rc = send_version(e, p, &info.version);
-	if (rc < 0)
-		return rc;
-	n = core_run_journal(e->core, r->run, NULL, 0);
-	rc = send_start(e, p, &info, n);
-	if (rc < 0)
-		return rc;
-	r->state = LOADED;
-	r->worker = p;
-	r->version = info.version;
-	r->unacked = 1;
-	p->worker.runs++;
-	version_of(&p->worker, &info.version)->runs++;
-	ring_push(e, p, r->run);
-	rc = replay_begin(e, r, n);
-	return rc == 0 && r->replay ? replay_more(e, r) : rc;
-}
+/* --- loading (load.c) --- */
 
 static struct engine_proc *pick(struct engine *e, size_t unacked)
 {
@@ -578,7 +257,7 @@ static void pump(struct engine *e, struct engine_run *const *head, size_t unacke
 		if (is_full(e))
 			evict(e, e->lru_head);
 		unload(e, r);
-		rc = load(e, p, r);
+		rc = engine_run_load(e, p, r);
 		if (rc == -EPIPE && r->state != LOADED) {
 			load_failed(e, r, rc);
 			return;
@@ -608,7 +287,7 @@ void engine_flows_pump(struct engine *e)
 		int rc;
 
 		next = y->next;
-		rc = replay_more(e, r);
+		rc = engine_replay_more(e, r);
 		if (rc < 0)
 			load_failed(e, r, rc);
 	}
@@ -634,14 +313,14 @@ void engine_flows_result(struct engine *e, const struct core_act *act)
 	if (r->state != LOADED)
 		return; /* the journal will have it */
 	if (r->replay) {
-		BASE_CHECK(replay_add(r->replay, act->seq, act->step) == 0);
+		BASE_CHECK(engine_replay_add(r->replay, act->seq, act->step) == 0);
 		return;
 	}
 	if (!value.ptr)
 		rc = engine_step_result(e, act->seq, &ok, &time_ms, &value);
 	set_idle(e, r, false);
 	if (rc == 0)
-		rc = send_result(e, r->worker, r, act->step, ok, act->time_ms, value);
+		rc = engine_result_send(e, r->worker, r, act->step, ok, act->time_ms, value);
 	if (rc < 0 && rc != -EPIPE)
 		engine_note(3, "run %llu: a result cannot be read: %s", (unsigned long long)act->run,
 			strerror(-rc));
@@ -696,7 +375,7 @@ static void on_idle(struct engine *e, struct engine_proc *p, struct base_str bod
 	r = engine_stale(&p->worker, f.run, WIRE_FLOW_IDLE) ? NULL : run_in(e, p, f.run);
 	if (!r || !r->unacked)
 		return;
-	ring_ack(e, p, f.run);
+	engine_worker_ack(e, p, f.run);
 	if (--r->unacked > 0 || r->replay)
 		return;
 	r->suspect = 0; /* it survived all that it was given; its replay alone says nothing */
@@ -728,7 +407,7 @@ static void on_end(struct engine *e, struct engine_proc *p, unsigned type, struc
 	r = engine_stale(&p->worker, cmd.run, type) ? NULL : run_in(e, p, cmd.run);
 	if (!r)
 		return;
-	ring_forget(e, p, cmd.run); /* the worker has dropped it: it says no more */
+	engine_worker_forget(e, p, cmd.run); /* the worker has dropped it: it says no more */
 	r->unacked = 0;
 	run_free(e, r);
 	decide(e, &cmd);
@@ -779,16 +458,6 @@ void engine_flows_up(struct engine *e, struct engine_proc *p)
 	engine_flows_pump(e);
 }
 
-static void worker_reset(struct engine_worker *w)
-{
-	w->version_count = 0;
-	w->ring_head = w->ring_count = 0;
-	w->watched = false;
-	w->runs = 0;
-	w->hung = false;
-	w->stale_count = 0;
-}
-
 /* Whether the run that was executing is at fault for this death: 0 no, 1 yes, 2 beyond doubt. A kill from outside is
  * nobody's fault until it has met the same run several times in a row (the kernel's out-of-memory killer looks
  * just like it). A hang, a crash and a breach of the sandbox count. */
@@ -807,7 +476,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 {
 	struct engine_worker *w = &p->worker;
 	uint64_t head = w->ring_count ? w->unacked[w->ring_head] : 0, id;
-	struct engine_run *blame = head && !(head & INSPECT) ? run_in(e, p, head) : NULL;
+	struct engine_run *blame = head && !(head & ENGINE_INSPECT) ? run_in(e, p, head) : NULL;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
 	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
 	int fault = blame && !e->stopping ? at_fault(p, blame, status) : 0;
@@ -822,42 +491,16 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 		struct engine_run *r = base_idmap_get(e->runs, again[i]);
 
 		set_idle(e, r, false);
-		replay_end(e, r);
+		engine_replay_end(e, r);
 		r->worker = NULL;
 		r->unacked = 0;
 		enqueue(e, r, false);
 	}
 	free(again);
-	worker_reset(w);
-	w->blamed_ask = p->killed && head & INSPECT ? head & ~INSPECT : 0;
+	engine_worker_reset(w);
+	w->blamed_ask = p->killed && head & ENGINE_INSPECT ? head & ~ENGINE_INSPECT : 0;
 	if (fault)
 		engine_flow_crashed(e, head, death, status, fault > 1);
-}
-
-void engine_flows_watchdog(struct engine *e, uint64_t index)
-{
-	struct engine_proc *p = &e->procs[index];
-	struct engine_worker *w = &p->worker;
-	int64_t left;
-
-	w->watched = false;
-	if (!w->ring_count || p->state == ENGINE_DOWN)
-		return;
-	left = w->head_since + ENGINE_WATCHDOG_MS - e->mono;
-	if (left <= 0) {
-		uint64_t head = w->unacked[w->ring_head];
-		char why[96];
-
-		if (head & INSPECT)
-			snprintf(why, sizeof(why), "a source that is to be deployed does not come back");
-		else
-			snprintf(why, sizeof(why), "run %llu does not come back", (unsigned long long)head);
-		w->hung = true;
-		engine_proc_kill(e, p, why);
-		return;
-	}
-	w->watched = true;
-	engine_timer_add(e, ENGINE_TIMER_WATCHDOG, index, left);
 }
 
 void engine_flows_evict(struct engine *e)
@@ -942,7 +585,7 @@ void engine_flows_done(struct engine *e)
 	void *value;
 
 	for (size_t cursor = 0; e->runs && base_idmap_next(e->runs, &cursor, &id, &value);) {
-		replay_end(e, value);
+		engine_replay_end(e, value);
 		free(value);
 	}
 	base_idmap_free(e->runs);

@@ -30,7 +30,7 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 		engine_respawn_due(e, t->id);
 		break;
 	case ENGINE_TIMER_WATCHDOG:
-		engine_flows_watchdog(e, t->id);
+		engine_worker_watchdog(e, t->id);
 		break;
 	case ENGINE_TIMER_EVICT:
 		engine_flows_evict(e);

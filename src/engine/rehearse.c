@@ -10,7 +10,7 @@
  * POST /v1/rehearsals: open runs on another version (a source that is not deployed), or all on their own (after the
  * interpreter has changed), without effects; then each is moved, parked or kept, as the operator asked.
  *
- * H1 A run moves only if it has just come to the end of its record on exactly this version, and stands where it stood
+ * X5 A run moves only if it has just come to the end of its record on exactly this version, and stands where it stood
  * then: its position is compared by core in the same turn, and its worker has nothing more to say (flows.c, F4). If it
  * went on meanwhile it is tried again, TRIES times, and then left alone.
  */

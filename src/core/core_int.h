@@ -802,6 +802,8 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step);
 /* When this connector may be called next: 0 now. */
 int64_t core_slot(const struct core_connector *k, int64_t now_ms);
 struct base_str core_effect_key(const struct core_run *r, uint32_t step, struct base_arena *arena);
+/* What an open effect may be taken for now: one whose key the outside has forgotten is as good as `once`. */
+enum core_class core_class_now(const struct core *c, const struct core_step *s, int64_t now_ms);
 /* An effect whose time limit is over: failed if it did not happen, else by its class. */
 void core_settle_overdue(struct core_turn *t, struct core_run *r, uint32_t step, struct base_str problem);
 /* Opens the gate that asks about an effect in doubt. */

@@ -95,17 +95,22 @@ static void emit_retry(struct core_turn *t, const struct core_open *o, uint32_t 
 
 /* The class that counts now: an idempotent call whose key the outside has forgotten is one that happens once.
  */
-static enum core_class class_now(const struct core_turn *t, const struct core_step *s)
+enum core_class core_class_now(const struct core *c, const struct core_step *s, int64_t now_ms)
 {
 	int64_t life = s->open->action->key_life_ms;
 
 	if (s->klass == CORE_IDEMPOTENT && life && s->open->effect->sent_ms &&
-		t->cmd->now_ms - s->open->effect->sent_ms > life)
+		now_ms - s->open->effect->sent_ms > life)
 		return CORE_ONCE;
 	if ((s->klass == CORE_IDEMPOTENT || s->klass == CORE_LOOKUP) &&
-		core_is_stray(core_run_find(t->c, s->open->run), s->open->effect))
+		core_is_stray(core_run_find(c, s->open->run), s->open->effect))
 		return CORE_ONCE;
 	return (enum core_class)s->klass;
+}
+
+static enum core_class class_now(const struct core_turn *t, const struct core_step *s)
+{
+	return core_class_now(t->c, s, t->cmd->now_ms);
 }
 
 static bool is_stopped(const struct core_run *r)
@@ -365,6 +370,27 @@ static void retry_or_park(
 	(void)core_emit_gate(t, &g);
 }
 
+/* What a step fails with that is not sent again: its limit, whatever was said last; a run that ended has no use for it. */
+static struct base_str problem_of_over(
+	struct core_turn *t, const struct core_run *r, const struct core_open *o, struct base_str said)
+{
+	struct base_json *doc = NULL;
+	struct base_str out = said, code, why;
+
+	if (is_stopped(r))
+		return said;
+	if (base_json_parse(said, &doc, NULL) == 0) {
+		code = base_jv_str(base_jv_get(base_json_root(doc), "code"));
+		why = base_jv_str(base_jv_get(base_json_root(doc), "message"));
+		if (!base_str_is(code, "timeout"))
+			out = core_problem(t->arena, "timeout",
+				"%.*s did not end within its time limit%s%.*s", BASE_STR_ARG(o->action->name),
+				why.len ? "; last: " : "", BASE_STR_ARG(why));
+	}
+	base_json_free(doc);
+	return out;
+}
+
 /* What did not happen has failed, what may have happened is asked about. A time limit is the flow's own: a step whose
  * call it may repeat under the same key fails with it. */
 static void settle_over(struct core_turn *t, struct core_run *r, const struct core_open *o, bool maybe,
@@ -374,7 +400,7 @@ static void settle_over(struct core_turn *t, struct core_run *r, const struct co
 
 	if ((!maybe && !o->effect->uncertain) || klass == CORE_READ || klass == CORE_INTERNAL ||
 		(klass == CORE_IDEMPOTENT && !is_stopped(r)))
-		core_emit_step_failed(t, r->id, o->step, problem, cost);
+		core_emit_step_failed(t, r->id, o->step, problem_of_over(t, r, o, problem), cost);
 	else if (klass == CORE_LOOKUP)
 		emit_retry(t, o, o->effect->attempt, t->cmd->now_ms + o->action->settle_ms, 1, problem, cost);
 	else
@@ -478,7 +504,7 @@ void core_decide_effect_result(struct core_turn *t)
 		if (o->effect->mode == 0) /* an answer to another question */
 			no_answer(t, r, o, value, cost);
 		else if (is_over(t, r, o)) /* it did not happen, and will not */
-			core_emit_step_failed(t, r->id, cmd->step, value, cost);
+			core_emit_step_failed(t, r->id, cmd->step, problem_of_over(t, r, o, value), cost);
 		else if (o->effect->failures + 1 < attempts_max(o))
 			emit_retry(t, o, o->effect->attempt, t->cmd->now_ms, 0, value, cost);
 		else

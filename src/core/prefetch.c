@@ -146,13 +146,16 @@ static void want_for_result(const struct core *c, const struct core_cmd *cmd, st
 		want(w, s->seq);
 }
 
-static void want_for_start(const struct core *c, struct wants *w)
+/* What will be in doubt is shown to a person with its arguments. */
+static void want_for_start(const struct core *c, int64_t now_ms, struct wants *w)
 {
 	for (const struct core_effect *x = c->effect_first; x; x = x->next) {
 		const struct core_open *o = x->open;
-		const struct core_step *s = core_step_find(core_run_find(c, o->run), o->step);
+		const struct core_run *r = core_run_find(c, o->run);
+		const struct core_step *s = core_step_find(r, o->step);
 
-		if (s->status == CORE_STEP_SENT && s->klass == CORE_ONCE)
+		if (s->status == CORE_STEP_SENT &&
+			(core_class_now(c, s, now_ms) == CORE_ONCE || (r->flags & CORE_RUN_STOPPED)))
 			want(w, s->seq);
 	}
 }
@@ -173,7 +176,7 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 		want_for_result(c, cmd, &w);
 		break;
 	case CORE_CMD_START:
-		want_for_start(c, &w);
+		want_for_start(c, cmd->now_ms, &w);
 		break;
 	case CORE_CMD_TICK:
 		want_for_tick(c, cmd->now_ms, &w);

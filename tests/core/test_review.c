@@ -268,6 +268,23 @@ static void test_restart_waits_before_it_asks(void **state)
 	assert_int_equal(house_act(h, CORE_ACT_DISPATCH, 0)->mode, 1);
 }
 
+/* A person who is asked about what a cancelled run may have sent sees what it was; after a restart too. */
+static void test_doubt_of_a_cancelled_run_shows_its_arguments(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	const struct house_act *gate;
+	struct base_str log;
+
+	house_call(h, run, 0, "test.idempotent", "{\"value\":\"what it was\"}", "");
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_CANCEL, .run = run});
+	house_do(h, (struct core_cmd){.type = CORE_CMD_START, .text = BASE_STR("test")});
+	gate = house_act(h, CORE_ACT_GATE, 0);
+	assert_non_null(gate);
+	log = base_buf_view(&h->log);
+	assert_non_null(memmem(log.ptr + h->at[gate->seq], log.len - h->at[gate->seq], "what it was", 11));
+}
+
 /* "Not found" to a call that asked nothing is no licence to send it again and again. */
 static void test_not_found_out_of_turn(void **state)
 {
@@ -508,8 +525,9 @@ int main(void)
 		T(test_starter_of_the_line), T(test_no_orphans), T(test_money_of_the_gone),
 		T(test_overrun_is_used_up), T(test_class_changes), T(test_class_of_the_release),
 		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
-		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
-		T(test_parked_children), T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
+		T(test_doubt_of_a_cancelled_run_shows_its_arguments), T(test_dry_runs_use_up_nothing),
+		T(test_long_texts), T(test_depth), T(test_ends_short), T(test_parked_children),
+		T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
 		T(test_an_answer_to_another_question), T(test_keys_do_not_grow), T(test_budget_of_an_agent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,34 @@ static char *bin_dir(void)
 	return strdup(path);
 }
 
+/* Who has it, as they wrote; "" if nothing can be read. */
+static void read_holder(int fd, char pid[16])
+{
+	ssize_t n = pread(fd, pid, 15, 0);
+
+	pid[n > 0 ? n : 0] = '\0';
+}
+
+/*
+ * An aiosd that was killed while it started a process leaves the lock to that process for the moment until the kernel
+ * ends it too: whoever starts it again at once must not be told that it is still there.
+ */
+static bool take_lock(int fd)
+{
+	char pid[16];
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		long holder;
+
+		read_holder(fd, pid);
+		holder = strtol(pid, NULL, 10);
+		if (i == 100 || holder <= 0 || kill((pid_t)holder, 0) == 0 || errno != ESRCH)
+			return false;
+		(void)poll(NULL, 0, 20);
+	}
+	return true;
+}
+
 static int lock(struct engine_paths *p, struct base_err *err)
 {
 	char *path = join(p->run, "lock");
@@ -61,10 +91,8 @@ static int lock(struct engine_paths *p, struct base_err *err)
 	free(path);
 	if (fd < 0)
 		return base_err_set(err, -errno, "cannot open %s/lock: %s", p->run, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		ssize_t n = read(fd, pid, sizeof(pid) - 1);
-
-		pid[n > 0 ? n : 0] = '\0';
+	if (!take_lock(fd)) {
+		read_holder(fd, pid);
 		close(fd);
 		return base_err_set(err, -EBUSY,
 			"another aiosd (pid %s) already has the workspace %s; stop it first",

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """aiosd as a whole, with the real processes: what an operator relies on. No timing is asserted."""
+import fcntl
 import http.client
 import json
 import os
@@ -57,6 +58,18 @@ class Up(unittest.TestCase):
         self.assertEqual(p.returncode, 1)
         self.assertIn("another aiosd", p.stderr)
         self.assertIn(str(self.a.daemon.pid), p.stderr)
+        self.assertEqual(self.run_many("steps")["result"], 90)
+
+    def test_a_lock_that_a_dead_one_left(self):
+        """Killed while it started a process, aiosd leaves its lock to that for a moment: the next one waits for it."""
+        self.a.kill()
+        with open(self.a.dir / ".aios/run/lock", "rb") as lock:
+            self.assertEqual(int(lock.read()), self.a.daemon.pid)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            let_go = threading.Timer(0.3, fcntl.flock, (lock, fcntl.LOCK_UN))
+            let_go.start()
+            self.a.start()
+            let_go.join()
         self.assertEqual(self.run_many("steps")["result"], 90)
 
     def test_stop_and_start(self):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("AIOS_BIN", ROOT / "build"))
@@ -175,9 +176,10 @@ class Ledger:
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = json.loads(self.proc.stdout.readline())["port"]
 
-    def entries(self):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        c.request("GET", "/entries")
+    def entries(self, key=None):
+        """What happened: all of it, or under one key."""
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        c.request("GET", "/entries" if key is None else f"/entries?key={urllib.parse.quote(key)}")
         out = json.loads(c.getresponse().read())
         c.close()
         return out

@@ -10,7 +10,7 @@ answered: {"n", "class", "key", "ledger", "value", "at_ms"}. Classes `idempotent
 POST / {"class", "key", "mode": "send"|"lookup", "args": {"value", "ledger", "delay_ms", "die": "before"|"after"}}
     die before: the connection drops and nothing happened; die after: it happened and the connection drops.
     delay_ms: between what happened and its answer. mode lookup: 200 with what happened, or 404.
-GET /entries: all that happened. GET /stats: {"entries", "suppressed", "lookups", "keys"}.
+GET /entries: all that happened; ?key=KEY: under that key. GET /stats: {"entries", "suppressed", "lookups", "keys"}.
 """
 import argparse
 import json
@@ -20,6 +20,7 @@ import struct
 import sys
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -85,8 +86,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         ledger = self.server.ledger
-        if self.path == "/entries":
-            self.answer(200, ledger.entries)
+        path, _, query = self.path.partition("?")
+        if path == "/entries":
+            keys = urllib.parse.parse_qs(query).get("key")
+            self.answer(200, [e for e in list(ledger.entries) if not keys or e["key"] in keys])
         elif self.path == "/stats":
             self.answer(200, ledger.stats())
         else:

@@ -388,6 +388,18 @@ static void step_failed(struct sim *s, const struct core_step_failed *ev, int64_
 		broken(s, "doubt", "what may have happened is said to have failed", ev->run, ev->step);
 }
 
+/* Nobody is asked what aiosd was told. */
+static void step_doubt(struct sim *s, const struct core_step_doubt *ev)
+{
+	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is in doubt");
+	const struct sim_deed *d = sim_deed_of(s, st->key);
+
+	if (d && d->told == s->life && s->up && st->klass == CORE_ONCE)
+		broken(s, "answer.lost", "a step is in doubt, and aiosd was told that it is done", ev->run,
+			ev->step);
+	st->status = CORE_STEP_DOUBT;
+}
+
 static void step_retry(struct sim *s, const struct core_step_retry *ev)
 {
 	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is tried again");
@@ -619,8 +631,7 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		step_retry(s, &ev->step_retry);
 		break;
 	case CORE_EV_STEP_DOUBT:
-		open_step(s, ev->step_doubt.run, ev->step_doubt.step, "a step that has ended is in doubt")
-			->status = CORE_STEP_DOUBT;
+		step_doubt(s, &ev->step_doubt);
 		break;
 	case CORE_EV_STEP_TAKEN:
 		step_taken(s, &ev->step_taken);

@@ -186,6 +186,19 @@ static void on_cancel(struct sim_proc *p, struct base_str body)
 	c->cancelled = true;
 }
 
+void sim_outside_told(struct sim_proc *p, struct base_str bytes)
+{
+	struct wire_effect_result f;
+	struct call *c;
+
+	if (bytes.len < WIRE_HEAD || (unsigned char)bytes.ptr[4] != WIRE_EFFECT_RESULT ||
+		wire_effect_result_get(base_str_sub(bytes, WIRE_HEAD, bytes.len), &f) < 0)
+		return;
+	c = base_idmap_get(p->runs, f.call);
+	if (c && f.outcome == WIRE_DONE)
+		c->deed->told = p->s->life;
+}
+
 void sim_outside_frame(struct sim_proc *p, unsigned type, struct base_str body)
 {
 	if (type == WIRE_EFFECT)

@@ -66,6 +66,8 @@ static void at_aiosd(struct sim *s, void *a, uint64_t b)
 	}
 	base_buf_str(&p->conn->in, x->bytes);
 	fd_of(s, p->fd)->ready = true;
+	if (p->kind == ENGINE_CONNECT && !p->garbled)
+		sim_outside_told(p, x->bytes);
 	sim_trace(s, x->bytes.ptr, x->bytes.len);
 }
 
@@ -127,6 +129,7 @@ void sim_send_garbage(struct sim_proc *p, unsigned kind)
 {
 	static const char zeros[16] = {0};
 
+	p->garbled = true;
 	/* A head that cannot be; a frame that this process may not send; a body that does not decode. */
 	if (kind % 3 == 0) {
 		send_bytes(p, (struct base_str){zeros, sizeof(zeros)}, 100);

@@ -96,6 +96,7 @@ struct sim_proc {
 	struct wire_conn *conn;
 	int64_t to_engine, to_proc; /* when the last bytes in flight arrive */
 	int64_t stalled;	    /* it does nothing before this time */
+	bool garbled;		    /* it said what makes aiosd end it */
 	struct base_idmap *runs;    /* flow: struct sim_run; connect: calls */
 	uint64_t at;		    /* views: position */
 };
@@ -147,7 +148,10 @@ struct sim_deed {
 	unsigned done;	/* how often it was really done */
 	unsigned under_way;
 	uint64_t number;
+	uint64_t told; /* the life of aiosd that was told that it is done */
 };
+/* Bytes of aios-connect have come to aiosd. */
+void sim_outside_told(struct sim_proc *p, struct base_str bytes);
 struct sim_deed *sim_deed_of(struct sim *s, struct base_str key); /* NULL: nobody has asked */
 
 /* --- what the log says (audit.c) --- */

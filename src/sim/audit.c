@@ -394,7 +394,7 @@ static void step_doubt(struct sim *s, const struct core_step_doubt *ev)
 	struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step that has ended is in doubt");
 	const struct sim_deed *d = sim_deed_of(s, st->key);
 
-	if (d && d->told == s->life && s->up && st->klass == CORE_ONCE)
+	if (d && d->told == s->life && s->up && st->klass == CORE_ONCE && s->audit.seq > d->told_seq)
 		broken(s, "answer.lost", "a step is in doubt, and aiosd was told that it is done", ev->run,
 			ev->step);
 	st->status = CORE_STEP_DOUBT;

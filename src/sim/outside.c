@@ -25,7 +25,7 @@ struct call {
 	struct sim_proc *p;
 	uint64_t id, life;
 	struct sim_deed *deed;
-	bool cancelled, answered, lookup;
+	bool cancelled, answered, lookup, told;
 };
 
 static struct sim_outside *outside(struct sim *s)
@@ -195,8 +195,13 @@ void sim_outside_told(struct sim_proc *p, struct base_str bytes)
 		wire_effect_result_get(base_str_sub(bytes, WIRE_HEAD, bytes.len), &f) < 0)
 		return;
 	c = base_idmap_get(p->runs, f.call);
-	if (c && f.outcome == WIRE_DONE)
+	/* What is told while it can be written goes with a commit that fails; what is told while it cannot is kept. */
+	if (c && !c->told && f.outcome == WIRE_DONE && p->s->engine && p->s->engine->degraded) {
 		c->deed->told = p->s->life;
+		c->deed->told_seq = p->s->engine->seq;
+	}
+	if (c)
+		c->told = true;
 }
 
 void sim_outside_frame(struct sim_proc *p, unsigned type, struct base_str body)

@@ -148,7 +148,7 @@ struct sim_deed {
 	unsigned done;	/* how often it was really done */
 	unsigned under_way;
 	uint64_t number;
-	uint64_t told; /* the life of aiosd that was told that it is done */
+	uint64_t told, told_seq; /* the life of aiosd that was told that it is done, and where it stood */
 };
 /* Bytes of aios-connect have come to aiosd. */
 void sim_outside_told(struct sim_proc *p, struct base_str bytes);

@@ -688,8 +688,10 @@ void sim_disk_appended(void *userdata, const struct log_commit *c)
 		if (s->opt->verbose)
 			say_event(s, &rec);
 		tokens(s, &rec);
+		sim_audit_events(s, &rec, &ev);
 		event(s, &rec, &ev);
 	}
+	sim_audit_events_commit(s);
 	if (a->lanes_moved)
 		check_lanes(s);
 	a->lanes_moved = false;

@@ -298,6 +298,22 @@ static void decide(struct sim *s, const struct sim_op *op)
 		decide_once(s, g, op->b + i, false); /* several at once: one wins */
 }
 
+/* The same key is the same event, whoever repeats it; or another one (variant), which is refused. */
+static void publish(struct sim *s, const char *topic, unsigned key, bool variant)
+{
+	struct req *q = req_new(s, "event_publish");
+
+	if (key) {
+		q->token = 2000000 + key * 10 + variant;
+		q->again = true;
+		topic = sim_topics[key % SIM_TOPICS];
+		snprintf(q->key, sizeof(q->key), "E%u", key);
+	}
+	snprintf(q->params, sizeof(q->params), "{\"topic\":\"%s\"}", topic);
+	q->body = text(s, "{\"t\":\"tok=%llu;\"}", (unsigned long long)q->token);
+	req_send(s, q);
+}
+
 static void simple(struct sim *s, const struct sim_op *op)
 {
 	struct req *q;
@@ -312,9 +328,8 @@ static void simple(struct sim *s, const struct sim_op *op)
 		q->body = text(s, "{\"name\":\"tok=%llu;\",\"grants\":[\"api.run_start\"]}",
 			(unsigned long long)q->token);
 	} else if (op->kind == SIM_OP_PUBLISH) {
-		q = req_new(s, "event_publish");
-		snprintf(q->params, sizeof(q->params), "{\"topic\":\"t%u\"}", op->a % 2);
-		q->body = text(s, "{\"t\":\"tok=%llu;\"}", (unsigned long long)q->token);
+		publish(s, sim_topics[op->a % SIM_TOPICS], op->b % 3 ? 0 : 1 + op->c % 12, op->b % 7 == 0);
+		return;
 	} else if (op->kind == SIM_OP_SCHEDULE) {
 		q = req_new(s, op->b % 2 ? "schedule_pause" : "schedule_resume");
 		q->token = 0;
@@ -442,6 +457,13 @@ static void check_ended(struct sim *s, const struct req *q, struct base_jv root,
 			"run %llu is said to be over, and the log does not have it", (unsigned long long)run);
 }
 
+static void check_published(struct sim *s, const struct req *q, struct base_jv root)
+{
+	if (strcmp(q->op, "event_publish") == 0 && !base_jv_bool(base_jv_get(root, "existing"), false) &&
+		!sim_event_seen(s, (uint64_t)base_jv_int(base_jv_get(root, "id"), 0)))
+		sim_broken(s, SIM_SAFETY, "ack.lost", "an event is acknowledged and not published");
+}
+
 static void on_reply(struct sim *s, struct base_str body)
 {
 	struct wire_door_reply f;
@@ -472,6 +494,7 @@ static void on_reply(struct sim *s, struct base_str body)
 		if (strcmp(q->op, "run_start") == 0)
 			check_keyed(s, q, &f, run);
 		check_ended(s, q, root, run);
+		check_published(s, q, root);
 	}
 	if (f.status == 409 && q->gate && base_str_is(base_jv_str(base_jv_get(root, "code")), "decided"))
 		sim_gate_gone(s, q->gate);
@@ -522,17 +545,20 @@ void sim_client_frame(struct sim_proc *p, unsigned type, struct base_str body)
 
 /* --- all is well --- */
 
-static void heal_waits(struct sim *s, const struct sim_run_seen *r)
+static void heal_wait(struct sim *s, const struct sim_run_seen *r, const struct sim_step_seen *st)
 {
-	for (uint32_t i = 0; i < r->steps; i++) {
-		const struct sim_step_seen *st = &r->step[i];
-		const char *name;
+	const char *name;
 
-		if (st->ended || !base_str_is(st->action, "signal.wait") ||
-			!(name = memmem(st->detail.ptr, st->detail.len, "\"name\":\"s", 9)))
-			continue;
+	/* A publication starts flows, which wait too: only for whom no time comes. */
+	if (base_str_is(st->action, "event.wait") && !st->due_ms)
+		publish(s,
+			memmem(st->detail.ptr, st->detail.len, "\"t1\"", 4) ? "t1"
+			: memmem(st->detail.ptr, st->detail.len, "\"t.", 3) ? "t.b.c"
+									    : "t0",
+			0, false);
+	if (base_str_is(st->action, "signal.wait") &&
+		(name = memmem(st->detail.ptr, st->detail.len, "\"name\":\"s", 9)))
 		on_run(s, "signal", r->run, (uint32_t)(name[9] - '0'));
-	}
 }
 
 void sim_client_heal(struct sim *s)
@@ -558,6 +584,8 @@ void sim_client_heal(struct sim *s)
 
 		if (r->paused)
 			on_run(s, "run_resume", r->run, 0);
-		heal_waits(s, r);
+		for (uint32_t k = 0; k < r->steps; k++)
+			if (!r->step[k].ended)
+				heal_wait(s, r, &r->step[k]);
 	}
 }

@@ -104,6 +104,7 @@ static uint8_t draw_call(struct sim_run *r)
 	for (unsigned i = 0; i < C_KINDS; i++) {
 		if (at < often[i])
 			return deep && (i == C_START || i == C_CALL || i == C_START_WAIT) ? C_PUT
+			       : i == C_PUBLISH && r->number >> 60 == 4			  ? C_PUT
 			       : i == C_AGAIN && (r->number >> 56 & 15) >= 2		  ? C_PUT
 											  : (uint8_t)i;
 		at -= often[i];
@@ -314,6 +315,28 @@ static void call_run(struct sim_run *r, const struct sim_emit *emit, unsigned i)
 	}
 }
 
+const char *const sim_topics[SIM_TOPICS] = {"t0", "t1", "t.a", "t.b.c"};
+
+static void call_event(struct sim_run *r, const struct sim_emit *emit, unsigned i)
+{
+	static const char *const patterns[] = {"t0", "t1", "t.*", "t.b.*", "*"};
+	struct node *n = &r->node[i];
+	const char *topic = r->number >> 60 == 3 ? "u.0" : sim_topics[n->p % SIM_TOPICS];
+
+	if (n->call == C_PUBLISH && n->q % 3 == 0)
+		emit_call(r, emit, i, "event.publish", "",
+			"{\"key\":\"e%u\",\"payload\":{\"a\":1},\"topic\":\"%s\"}", n->p % 8, topic);
+	else if (n->call == C_PUBLISH)
+		emit_call(r, emit, i, "event.publish", "", "{\"payload\":{\"a\":%u},\"topic\":\"%s\"}",
+			(unsigned)(r->acc & 0xffff), topic);
+	else if (n->q % 4 == 0 && /* who is started by an event does not wait for another one for ever */
+		 r->number >> 60 < 3)
+		emit_call(r, emit, i, "event.wait", "", "{\"topic\":\"%s\"}", patterns[n->p % 5]);
+	else
+		emit_call(r, emit, i, "event.wait", "", "{\"timeout_ms\":%u,\"topic\":\"%s\"}", n->p % 9000,
+			patterns[n->q % 5]);
+}
+
 static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned i)
 {
 	struct node *n = &r->node[i];
@@ -329,12 +352,8 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 		call_run(r, emit, i);
 		break;
 	case C_PUBLISH:
-		emit_call(r, emit, i, "event.publish", "", "{\"payload\":{\"a\":%u},\"topic\":\"t%u\"}", a,
-			n->p % 2);
-		break;
 	case C_EVENT:
-		emit_call(r, emit, i, "event.wait", "", "{\"timeout_ms\":%u,\"topic\":\"t%u\"}", n->p % 9000,
-			n->q % 2);
+		call_event(r, emit, i);
 		break;
 	case C_GET:
 		emit_call(r, emit, i, "memory.get", "", "{\"key\":\"f/%u\"}", n->p % 8);

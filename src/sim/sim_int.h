@@ -123,6 +123,10 @@ struct sim_version {
 	uint64_t salt;
 };
 
+/* What is published, by programs and clients. */
+enum { SIM_TOPICS = 4 };
+extern const char *const sim_topics[SIM_TOPICS];
+
 struct sim_run;
 struct sim_emit {
 	void *userdata;
@@ -213,12 +217,25 @@ struct sim_audit {
 	struct base_idmap *ends,
 		*undone; /* where a step ended: its result; where one stands that was undone */
 	bool lanes_moved;
+	struct sim_events *events;
 	uint64_t *open; /* runs that have not ended, in the order of their start */
 	size_t open_count, open_size;
 	uint64_t *waiting; /* gates that are not decided */
 	size_t waiting_count, waiting_size;
 	uint64_t started, ended;
 };
+/* What flows declare (declare.c). A seed has some of these. */
+enum sim_feature { SIM_EVENTS, SIM_SCHEDULES, SIM_LANES };
+bool sim_has(const struct sim *s, enum sim_feature f);
+/* The spec of flow a, b or c in the version with this number. */
+void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_t size);
+
+/* Events between flows (audit_events.c): before the event is taken in; after all of a commit. */
+void sim_audit_events(struct sim *s, const struct core_record *rec, const union core_event_any *ev);
+void sim_audit_events_commit(struct sim *s);
+/* Is it the position of a publication that is durable? */
+bool sim_event_seen(struct sim *s, uint64_t id);
+
 int sim_audit_init(struct sim *s);
 /* A commit is durable. */
 void sim_disk_appended(void *userdata, const struct log_commit *c);

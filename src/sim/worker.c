@@ -72,6 +72,15 @@ static void acknowledge(struct sim_proc *p, struct held *h, int64_t us)
 		base_idmap_remove(p->runs, h->run);
 }
 
+/* The number in a version's text: "sim 12". */
+static uint64_t salt_of(struct sim *s, struct base_str modules)
+{
+	const char *at = memmem(modules.ptr, modules.len, "sim ", 4);
+
+	BASE_CHECK(at);
+	return strtoull(sim_dup(s, base_str_sub(modules, (size_t)(at - modules.ptr) + 4, 20)).ptr, NULL, 10);
+}
+
 static void on_version(struct sim_proc *p, struct base_str body)
 {
 	struct wire_flow_version f;
@@ -83,9 +92,7 @@ static void on_version(struct sim_proc *p, struct base_str body)
 	if (base_names_get(p->s->versions, base_str_of(hex)))
 		return;
 	v = sim_alloc(p->s, sizeof(*v));
-	for (size_t i = 0; i + 4 < f.modules.len; i++)
-		if (memcmp(f.modules.ptr + i, "sim ", 4) == 0)
-			v->salt = strtoull(sim_dup(p->s, base_str_sub(f.modules, i + 4, 20)).ptr, NULL, 10);
+	v->salt = salt_of(p->s, f.modules);
 	BASE_CHECK(base_names_put(p->s->versions, base_str_of(hex), v) == 0);
 }
 
@@ -202,19 +209,13 @@ static void on_drop(struct sim_proc *p, struct base_str body)
 static void on_inspect(struct sim_proc *p, struct base_str body)
 {
 	struct wire_flow_inspect f;
-	char spec[512], name;
+	char spec[4096];
 	struct base_json *doc = NULL;
 	struct base_str entry;
 
 	BASE_CHECK(wire_flow_inspect_get(body, &f) == 0 && base_json_parse(f.modules, &doc, NULL) == 0);
 	entry = base_jv_str(base_jv_get(base_json_root(doc), "entry")); /* flows/a.js */
-	name = entry.len > 6 ? entry.ptr[6] : 'a';
-	snprintf(spec, sizeof(spec), "{\"name\":\"%c\",\"grants\":[\"*\"]%s}", name,
-		name == 'b'   ? ",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}"
-		: name == 'c' ? ",\"on\":[{\"cron\":\"*/20 * * * "
-				"*\",\"tz\":\"Europe/Amsterdam\",\"input\":{\"p\":\"1\"}},"
-				"{\"every\":\"7m\",\"catchUp\":\"all\",\"input\":{\"p\":\"2\"}}]"
-			      : "");
+	sim_declare(p->s, entry.len > 6 ? entry.ptr[6] : 'a', salt_of(p->s, f.modules), spec, sizeof(spec));
 	base_json_free(doc);
 	wire_flow_inspected_put(sim_send_begin(p),
 		&(struct wire_flow_inspected){.req = f.req, .ok = 1, .spec = base_str_of(spec)});

@@ -1,0 +1,66 @@
+#include "sim/sim_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * What flows declare, drawn from the seed and the version's number: a version declares the same whenever it is looked at.
+ * Each feature is there in a part of the seeds only.
+ */
+
+static uint64_t mix(uint64_t v)
+{
+	v = (v ^ v >> 31) * 0x9e3779b97f4a7c15u;
+	v = (v ^ v >> 29) * 0xbf58476d1ce4e5b9u;
+	return v ^ v >> 32;
+}
+
+bool sim_has(const struct sim *s, enum sim_feature f)
+{
+	return mix(s->opt->seed * 8 + 5) >> (16 + f) & 1;
+}
+
+struct entries {
+	char *ret;
+	size_t size, len;
+	unsigned count;
+};
+
+static void entry(struct entries *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void entry(struct entries *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	e->len += (size_t)snprintf(e->ret + e->len, e->size - e->len, "%s", e->count++ ? "," : "");
+	va_start(ap, fmt);
+	e->len += (size_t)vsnprintf(e->ret + e->len, e->size - e->len, fmt, ap);
+	va_end(ap);
+	BASE_CHECK(e->len < e->size);
+}
+
+/* A program whose number begins with 3 publishes what only those hear that begin with 4, which publish nothing. */
+static void events(struct entries *e, uint64_t dice)
+{
+	static const char *const topics[] = {"t0", "t.*", "t.b.*", "u.*", "*"};
+
+	for (unsigned n = dice % 3; n; n--) {
+		unsigned i = (unsigned)(mix(dice + n) % 5);
+
+		entry(e, "{\"event\":\"%s\",\"input\":{\"p\":\"%u000000000%06x\"}}", topics[i], i < 3 ? 3 : 4,
+			(unsigned)(mix(dice ^ n) & 0xffffff));
+	}
+}
+
+void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_t size)
+{
+	uint64_t dice = mix(mix(s->opt->seed) ^ salt);
+	char on[2048] = "";
+	struct entries e = {on, sizeof(on), 0, 0};
+
+	if (sim_has(s, SIM_EVENTS))
+		events(&e, mix(dice + 1));
+	snprintf(ret, size, "{\"name\":\"%c\",\"grants\":[\"*\"]%s%s%s%s}", flow,
+		flow == 'b' ? ",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}" : "",
+		e.count ? ",\"on\":[" : "", on, e.count ? "]" : "");
+}

@@ -21,8 +21,8 @@
 
 static const char deployment[] =
 	"{\"config\":{\"limits\":{\"active\":1000,\"queue\":1000}},\"policy\":{"
-	"\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},\"flows\":[" FLOW("f", "aa", "{}") "," FLOW("hears",
-		"ab", "{\"on\":[{\"event\":\"deep.*\"}]}") "," FLOW("lane", "ac",
+	"\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]},\"flows\":[" FLOW("f", "aa", "{}") "," FLOW(
+		"hears", "ab", "{\"on\":[{\"event\":\"deep.*\"}]}") "," FLOW("lane", "ac",
 		"{\"concurrency\":{\"key\":\"input.k\",\"limit\":1}}") "]}";
 
 static int set_up(void **state)
@@ -73,9 +73,10 @@ static void test_large_declared_input(void **state)
 	char *text = malloc(size + 1000), *at = text;
 
 	assert_non_null(text);
-	at += sprintf(at, "{\"flows\":[{\"name\":\"big\",\"version\":\"00000000000000000000000000000000"
-			  "000000000000000000000000000000ad\",\"modules\":{\"entry\":\"big\"},\"grants\":[],"
-			  "\"spec\":{\"input\":{\"type\":\"object\"},\"on\":[{\"every\":\"1h\",\"input\":{\"a\":\"");
+	at += sprintf(at,
+		"{\"flows\":[{\"name\":\"big\",\"version\":\"00000000000000000000000000000000"
+		"000000000000000000000000000000ad\",\"modules\":{\"entry\":\"big\"},\"grants\":[],"
+		"\"spec\":{\"input\":{\"type\":\"object\"},\"on\":[{\"every\":\"1h\",\"input\":{\"a\":\"");
 	memset(at, 'a', size);
 	at += size;
 	sprintf(at, "\"}}]}}]}");
@@ -96,8 +97,10 @@ static enum core_run_state state_of(struct house *h, uint64_t run)
 static void test_nul_in_keys(void **state)
 {
 	struct house *h = *state;
-	uint64_t a = house_start(h, "lane", "{\"k\":\"a\\u00001\"}"), b = house_start(h, "lane", "{\"k\":\"a\\u00002\"}"),
-		 c = house_start(h, "lane", "{\"k\":\"\\u0000\"}"), d = house_start(h, "lane", "{\"k\":\"\\u0000\"}");
+	uint64_t a = house_start(h, "lane", "{\"k\":\"a\\u00001\"}"),
+		 b = house_start(h, "lane", "{\"k\":\"a\\u00002\"}"),
+		 c = house_start(h, "lane", "{\"k\":\"\\u0000\"}"),
+		 d = house_start(h, "lane", "{\"k\":\"\\u0000\"}");
 	uint64_t run = house_start(h, "f", "{}"), first;
 
 	assert_int_equal(state_of(h, a), CORE_RUN_ACTIVE);
@@ -114,7 +117,9 @@ static void test_nul_in_keys(void **state)
 	assert_non_null(house_act(h, CORE_ACT_DISPATCH, 0));
 	for (uint32_t i = 0; i < 2; i++) {
 		house_call(h, run, 4 + i, "event.publish",
-			i ? "{\"key\":\"a\\u00001\",\"topic\":\"t\"}" : "{\"key\":\"a\\u00002\",\"topic\":\"t\"}", "");
+			i ? "{\"key\":\"a\\u00001\",\"topic\":\"t\"}"
+			  : "{\"key\":\"a\\u00002\",\"topic\":\"t\"}",
+			"");
 		assert_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "existing"));
 	}
 }

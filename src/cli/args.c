@@ -184,9 +184,12 @@ void cli_help(struct cli *c, const struct cli_command *cmd)
 		help_options(c, cmd->options);
 	} else {
 		cli_put(c, "aios: the operating system of a one-person company\n\nusage: aios COMMAND "
-			   "[OPTIONS]\n\n");
-		for (i = 0; cli_command_at(i); i++)
+			   "[OPTIONS]\n");
+		for (i = 0; cli_command_at(i); i++) {
+			if (cli_command_at(i)->heading)
+				cli_put(c, "\n%s\n", cli_command_at(i)->heading);
 			help_line(c, cli_command_at(i));
+		}
 		cli_put(c, "\noptions of every command:\n");
 	}
 	help_options(c, cli_common_options);

@@ -48,6 +48,7 @@ struct cli_command {
 	bool extra; /* options that are not declared are kept (aios run) */
 	bool bare;  /* needs no workspace */
 	int (*run)(struct cli *c);
+	const char *heading; /* of it and those behind it in the help, or NULL */
 };
 
 struct cli_pair {

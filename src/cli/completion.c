@@ -47,6 +47,25 @@ static void put_options(struct cli *c, const struct cli_command *cmd)
 		cli_put(c, "--%s%s", o->name, o[1].name ? " " : "");
 }
 
+/* The command that is the first word alone, or NULL: "flows" beside "flows rehearse". */
+static const struct cli_command *alone(const char *word, size_t n)
+{
+	for (size_t i = 0; cli_command_at(i); i++)
+		if (strncmp(cli_command_at(i)->name, word, n) == 0 && cli_command_at(i)->name[n] == '\0')
+			return cli_command_at(i);
+	return NULL;
+}
+
+static bool has_group(const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; cli_command_at(i); i++)
+		if (strncmp(cli_command_at(i)->name, word, n) == 0 && cli_command_at(i)->name[n] == ' ')
+			return true;
+	return false;
+}
+
 static bool starts_group(size_t i)
 {
 	const char *name = cli_command_at(i)->name;
@@ -82,8 +101,12 @@ static void bash(struct cli *c)
 		if (starts_group(i)) {
 			cli_put(c, "\t\t\"%.*s \"*) words=\"", n, name);
 			put_second_words(c, name, (size_t)n);
+			if (alone(name, (size_t)n)) {
+				cli_put(c, " ");
+				put_options(c, alone(name, (size_t)n));
+			}
 			cli_put(c, "\" ;;\n");
-		} else if (!strchr(name, ' ')) {
+		} else if (!strchr(name, ' ') && !has_group(name)) {
 			cli_put(c, "\t\t\"%s \"*) words=\"", name);
 			put_options(c, cli_command_at(i));
 			cli_put(c, "\" ;;\n");

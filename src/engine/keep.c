@@ -140,6 +140,7 @@ struct engine_archiving {
 	uint64_t req; /* who is answered at the end, 0: nobody */
 	uint64_t segments, events, bytes, raw;
 	bool fresh; /* made now, not found */
+	bool again; /* in the place of one that the log knows of */
 	/* results */
 	int rc;
 	struct base_err err;
@@ -147,16 +148,24 @@ struct engine_archiving {
 	struct base_hash hash;
 };
 
-/* One that a crash left unsaid comes first: the log has to know of it before another follows. */
+/* One that was damaged while the database still had all of it is made again, up to where the log says that the archive is.
+ * One that a crash left unsaid comes next: the log has to know of it before another follows; it may have died before it
+ * was verified. */
 static void archive_work(void *owner)
 {
 	struct engine_archiving *a = owner;
 	struct log_archive_plan p = {.before_ms = a->before_ms};
+	bool again = log_archived_seq(a->log) + 1 < a->from;
 
-	a->rc = log_archived_get(a->log, a->from, &a->made);
+	if (again)
+		p = (struct log_archive_plan){.before_ms = INT64_MAX, .keep_seq = a->from};
+	a->rc = again ? -ENOENT : log_archived_get(a->log, a->from, &a->made);
 	a->fresh = a->rc == -ENOENT;
 	if (a->fresh)
 		a->rc = log_archive_make(a->reader, &p, &a->made, &a->err);
+	else if (a->rc == 0 && !a->made.lost)
+		a->rc = log_archive_check(a->reader, a->made.first_seq, &a->err);
+	a->again = again;
 	if (a->rc == 0 && a->made.lost)
 		a->rc = base_err_set(&a->err, -EUCLEAN, "the segment %s is lost or damaged", a->made.file);
 	if (a->rc == 0)
@@ -190,6 +199,10 @@ static int tell_log(struct engine *e, struct engine_archiving *a)
 	struct base_jw w;
 	int rc;
 
+	if (a->again) {
+		log_archive_release(e->log, a->made.last_seq);
+		return 0;
+	}
 	base_buf_clear(&e->scratch);
 	w = base_jw_of(&e->scratch);
 	base_jw_obj(&w);
@@ -269,7 +282,7 @@ static void archive_done(struct engine *e, void *owner)
 	if (a->rc == 0 && !over)
 		a->rc = tell_log(e, a);
 	/* A segment that was not full had all there was. */
-	more = !a->fresh || a->made.raw_bytes >= FULL_SEGMENT;
+	more = !a->fresh || a->again || a->made.raw_bytes >= FULL_SEGMENT;
 	if (a->rc == 0 && !over && more && (a->rc = archive_go(e, a)) == 0)
 		return; /* the next segment */
 	log_reader_free(a->reader);

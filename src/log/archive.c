@@ -6,7 +6,8 @@
  * (log_archive_release).
  * V2  Segments never change; the list only grows, and one that is in it stays until the log is closed.
  * V3  An event up to archived is read from its segment, one behind it from the backend.
- * V4  A file that is missing or damaged has a place in the list (lost): what it held is refused, never passed over.
+ * V4  A file that is missing or damaged has a place in the list (lost): what it held is refused, never passed over. One whose
+ * commits the backend holds still is no loss: it does not count, and is made again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -208,8 +209,19 @@ static int append_lost(struct log *l, uint64_t first, uint64_t last)
 	return rc;
 }
 
-/* One file behind what is there; those that stand across what is there are no part of this log. */
-static int take_file(struct log *l, const struct log_archived *a)
+static void unlink_file(const struct log *l, const char *name)
+{
+	int dirfd = open(l->archive_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dirfd < 0)
+		return;
+	unlinkat(dirfd, name, 0);
+	close(dirfd);
+}
+
+/* One file behind what is there; those that stand across what is there are no part of this log. `held`: the backend has
+ * what follows; then a gap, or a file that is damaged, ends the archive (1), and nothing is lost (V4). */
+static int take_file(struct log *l, const struct log_archived *a, bool held)
 {
 	struct base_hash before = log_archive_chain(l);
 	bool after_lost = l->segment_count && l->segments[l->segment_count - 1]->lost;
@@ -221,6 +233,15 @@ static int take_file(struct log *l, const struct log_archived *a)
 	rc = log_segment_open(l->archive_dir, a->file, &s, NULL);
 	if (rc == -ENOMEM)
 		return rc;
+	if (held && rc == 0 && a->first_seq == l->archived + 1 && !after_lost &&
+		!base_hash_eq(&before, &s->before))
+		rc = -EUCLEAN;
+	if (held && (rc < 0 || a->first_seq > l->archived + 1)) {
+		if (rc == -EUCLEAN) /* it would stand in the way of the one that is made again */
+			unlink_file(l, a->file);
+		log_segment_free(s);
+		return 1;
+	}
 	if (rc == 0 && a->first_seq > l->archived + 1) {
 		rc = append_lost(l, l->archived + 1, a->first_seq - 1);
 		after_lost = true;
@@ -252,7 +273,8 @@ int log_archive_open(struct log *l, const char *dir, uint64_t first_seq, struct 
 		rc = -errno;
 	}
 	for (size_t i = 0; rc == 0 && i < n.count; i++)
-		rc = take_file(l, &n.item[i]);
+		rc = take_file(l, &n.item[i], first_seq && first_seq <= l->archived + 1);
+	rc = rc > 0 ? 0 : rc;
 	free(n.item);
 	if (rc == 0 && first_seq > l->archived + 1)
 		rc = append_lost(l, l->archived + 1, first_seq - 1);
@@ -507,14 +529,27 @@ int log_archive_make(struct log_reader *r, const struct log_archive_plan *p, str
 	if (rc == 0)
 		rc = append_segment(l, s);
 	if (rc < 0) {
-		if (s && rc != -ENOMEM)
-			unlink(s->path);
+		if (rc != -ENOMEM)
+			unlink_file(l, name);
 		log_segment_free(s);
 		return rc;
 	}
 	put_info(s, ret);
 	step(p, "done");
 	return 0;
+}
+
+int log_archive_check(struct log_reader *r, uint64_t seq, struct base_err *err)
+{
+	const struct log_segment *s = segment_of(r->log, seq, NULL);
+	int rc;
+
+	if (!s)
+		return base_err_set(err, -ENOENT, "event %" PRIu64 " is in no segment", seq);
+	rc = s->lost ? lost(s, err) : check_segment(r, s, &s->before, err);
+	if (rc == -EUCLEAN && !s->lost)
+		unlink_file(r->log, s->name);
+	return rc;
 }
 
 /* --- dropping --- */

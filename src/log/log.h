@@ -113,6 +113,10 @@ int log_archive_look(struct log_reader *r, const struct log_archive_plan *p, uin
  */
 int log_archive_make(struct log_reader *r, const struct log_archive_plan *p, struct log_archived *ret,
 	struct base_err *err) __attribute__((warn_unused_result));
+/* Reads the segment that holds seq back and verifies it, as log_archive_make does: of one that a crash left, nobody knows
+ * whether that was done. -EUCLEAN: it is damaged, and removed; the next start does without it. */
+int log_archive_check(struct log_reader *r, uint64_t seq, struct base_err *err)
+	__attribute__((warn_unused_result));
 /* Lets the thread that appends delete, bit by bit, what is archived up to seq. Any thread. */
 void log_archive_release(struct log *l, uint64_t seq);
 

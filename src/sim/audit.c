@@ -456,52 +456,6 @@ static void step_undone(struct sim *s, const struct core_step_undone *ev)
 	BASE_CHECK(base_idmap_put(s->audit.undone, ev->seq, undo) == 0);
 }
 
-/* --- schedules --- */
-
-static struct sim_schedule_seen *schedule_of(struct sim *s, struct base_str name)
-{
-	struct sim_schedule_seen *c = base_names_get(s->audit.schedules, name);
-
-	if (!c) {
-		c = sim_alloc(s, sizeof(*c));
-		BASE_CHECK(base_names_put(s->audit.schedules, name, c) == 0);
-	}
-	return c;
-}
-
-static void of_schedules(struct sim *s, const struct core_record *rec, const union core_event_any *ev)
-{
-	struct sim_schedule_seen *c;
-
-	switch (rec->type) {
-	case CORE_EV_SCHEDULE_SET:
-		*schedule_of(s, ev->schedule_set.name) =
-			(struct sim_schedule_seen){.next_ms = ev->schedule_set.next_ms,
-				.paused = schedule_of(s, ev->schedule_set.name)->paused};
-		break;
-	case CORE_EV_SCHEDULE_REMOVED:
-		schedule_of(s, ev->schedule_removed.name)->removed = true;
-		break;
-	case CORE_EV_SCHEDULE_PAUSED:
-		c = schedule_of(s, ev->schedule_paused.name);
-		c->paused = ev->schedule_paused.paused;
-		c->next_ms = ev->schedule_paused.next_ms;
-		break;
-	case CORE_EV_SCHEDULE_FIRED:
-		c = schedule_of(s, ev->schedule_fired.name);
-		if (c->removed || c->paused)
-			broken(s, "schedule", "a schedule fires that does not go", ev->schedule_fired.run, 0);
-		if (ev->schedule_fired.due_ms > rec->time_ms || ev->schedule_fired.due_ms < c->fired_ms)
-			broken(s, "timer.early", "a schedule fires before its time, or twice",
-				ev->schedule_fired.run, 0);
-		c->next_ms = ev->schedule_fired.next_ms;
-		c->fired_ms = ev->schedule_fired.due_ms + 1;
-		break;
-	default:
-		break;
-	}
-}
-
 /* --- gates --- */
 
 static void gate_opened(struct sim *s, const struct core_gate_opened *ev)
@@ -656,7 +610,7 @@ static void event(struct sim *s, const struct core_record *rec, const union core
 		break;
 	default:
 		of_runs(s, rec, ev);
-		of_schedules(s, rec, ev);
+		sim_audit_schedules(s, rec, ev);
 		break;
 	}
 }

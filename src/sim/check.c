@@ -209,21 +209,6 @@ static void check_deeds(struct sim *s, const struct sim_run_seen *r)
 	}
 }
 
-static void schedules_overdue(struct sim *s, int64_t now)
-{
-	struct base_str name = BASE_STR_NONE;
-	void *value;
-
-	for (bool first = true; base_names_seek(s->audit.schedules, name, first, &name, &value);
-		first = false) {
-		const struct sim_schedule_seen *c = value;
-
-		if (!c->paused && !c->removed && c->next_ms && c->next_ms + overdue_ms < now)
-			sim_broken(s, SIM_LIVENESS, "timer.lost", "schedule %.*s was due %lld ms ago",
-				BASE_STR_ARG(name), (long long)(now - c->next_ms));
-	}
-}
-
 void sim_check_overdue(struct sim *s)
 {
 	const struct sim_audit *a = &s->audit;
@@ -249,7 +234,7 @@ void sim_check_overdue(struct sim *s)
 			sim_broken(s, SIM_LIVENESS, "timer.lost", "run %llu should have ended %lld ms ago",
 				(unsigned long long)r->run, (long long)(now - r->deadline_ms));
 	}
-	schedules_overdue(s, now);
+	sim_schedules_overdue(s, now);
 }
 
 static void check_log(struct sim *s)

@@ -11,7 +11,7 @@
  * repeated is.
  */
 
-enum { REQS_MAX = 64, STREAMS_MAX = 4, TRIES_MAX = 40 };
+enum { SCHEDULES_MS = 130000, REQS_MAX = 64, STREAMS_MAX = 4, TRIES_MAX = 40 };
 
 struct req {
 	struct req *next;
@@ -333,7 +333,8 @@ static void simple(struct sim *s, const struct sim_op *op)
 	} else if (op->kind == SIM_OP_SCHEDULE) {
 		q = req_new(s, op->b % 2 ? "schedule_pause" : "schedule_resume");
 		q->token = 0;
-		snprintf(q->params, sizeof(q->params), "{\"schedule\":\"c/%u\"}", op->a % 2);
+		snprintf(q->params, sizeof(q->params), "{\"schedule\":\"%.*s\"}",
+			BASE_STR_ARG(sim_schedule_nth(s, op->a % 4, false)));
 		q->body = "{}";
 	} else {
 		q = req_new(s, op->kind == SIM_OP_FREEZE ? "freeze" : "thaw");
@@ -561,6 +562,19 @@ static void heal_wait(struct sim *s, const struct sim_run_seen *r, const struct 
 		on_run(s, "signal", r->run, (uint32_t)(name[9] - '0'));
 }
 
+static void pause_schedules(struct sim *s)
+{
+	for (unsigned i = 0; sim_schedule_nth(s, i, true).len; i++) {
+		struct req *q = req_new(s, "schedule_pause");
+
+		q->token = 0;
+		q->body = "{}";
+		snprintf(q->params, sizeof(q->params), "{\"schedule\":\"%.*s\"}",
+			BASE_STR_ARG(sim_schedule_nth(s, i, true)));
+		req_send(s, q);
+	}
+}
+
 void sim_client_heal(struct sim *s)
 {
 	const struct sim_audit *a = &s->audit;
@@ -569,6 +583,9 @@ void sim_client_heal(struct sim *s)
 		return;
 	if (a->frozen)
 		simple(s, &(struct sim_op){.kind = SIM_OP_THAW});
+	/* What fires again and again never comes to its end by itself. */
+	if (s->now / 1000 - s->healed_at > SCHEDULES_MS)
+		pause_schedules(s);
 	for (size_t i = 0; i < a->waiting_count && i < 16; i++) {
 		const struct sim_gate_seen *g =
 			sim_gate_seen(s, a->waiting[(s->turns + i) % a->waiting_count]);

@@ -52,6 +52,30 @@ static void events(struct entries *e, uint64_t dice)
 	}
 }
 
+/* audit_schedules.c reads these forms, and no others. No time stands in the hour that the night of this date leaves out. */
+static void schedules(struct entries *e, uint64_t dice)
+{
+	static const char *const whens[] = {"\"every\":\"20s\"", "\"every\":\"97s\"", "\"every\":\"7m\"",
+		"\"every\":\"1h\"", "\"cron\":\"*/20 * * * *\"", "\"cron\":\"*/5 * * * *\"",
+		"\"cron\":\"10 3-5 * * *\"", "\"at\":\"2026-03-29T01:10\"", "\"at\":\"2026-03-29T03:30\"",
+		"\"at\":\"2026-03-29T00:02Z\"", "\"at\":\"2026-03-28T23:30Z\""};
+	static const char *const catches[] = {"", ",\"catchUp\":\"last\"", ",\"catchUp\":\"skip\"",
+		",\"catchUp\":\"all\"", ",\"catchUp\":\"all\",\"catchUpMax\":3"};
+	static const char *const overlaps[] = {"", ",\"overlap\":\"allow\"", ",\"overlap\":\"queue\"",
+		",\"overlap\":\"replace\"", ",\"overlap\":\"skip\""};
+	static const char *const quiets[] = {"", "", "", ",\"quiet\":\"00:20-00:50\"",
+		",\"quiet\":\"23:00-00:40\"", ",\"quiet\":\"01:05-01:45\""};
+
+	for (unsigned n = dice % 3; n; n--) {
+		uint64_t d = mix(dice + n);
+
+		entry(e, "{%s%s%s%s%s,\"input\":{\"p\":\"%u000000000%06x\"}}", whens[d % 11],
+			catches[d / 11 % 5], overlaps[d / 55 % 5], quiets[d / 275 % 6],
+			d / 1650 % 2 ? ",\"tz\":\"Europe/Amsterdam\"" : "", d / 3300 % 2 ? 3 : 4,
+			(unsigned)(d >> 40));
+	}
+}
+
 void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_t size)
 {
 	uint64_t dice = mix(mix(s->opt->seed) ^ salt);
@@ -60,6 +84,8 @@ void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_
 
 	if (sim_has(s, SIM_EVENTS))
 		events(&e, mix(dice + 1));
+	if (sim_has(s, SIM_SCHEDULES))
+		schedules(&e, mix(dice + 2));
 	snprintf(ret, size, "{\"name\":\"%c\",\"grants\":[\"*\"]%s%s%s%s}", flow,
 		flow == 'b' ? ",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}" : "",
 		e.count ? ",\"on\":[" : "", on, e.count ? "]" : "");

@@ -99,6 +99,10 @@ void sim_fault_op(struct sim *s, const struct sim_op *op)
 	case SIM_OP_FULL:
 		s->full_until = s->now + 1000 * (int64_t)(op->a % 8000);
 		break;
+	case SIM_OP_OFF:
+		s->off_ms = op->b % 10800000;
+		s->crash_in = 1 + op->a % 60;
+		break;
 	case SIM_OP_SYNC_ERROR:
 		s->fail_sync = 1 + op->a % 2;
 		break;

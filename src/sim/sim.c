@@ -142,7 +142,7 @@ static void heal(struct sim *s)
 	s->healed_at = s->now / 1000;
 	s->crash_in = s->crash_next = 0;
 	s->die_now = false;
-	s->full_until = 0;
+	s->full_until = s->off_ms = 0;
 	s->fail_sync = 0;
 	if (sim_wall_ms(s) < s->audit.time_ms)
 		s->wall_skew += s->audit.time_ms - sim_wall_ms(s);
@@ -190,6 +190,9 @@ static void bury(struct sim *s)
 
 		sim_say(s, "the commit under way is %s", rc == 0 ? "kept" : "not kept");
 	}
+	/* The plan goes on from here: only the clock on the wall has seen that time. */
+	s->wall_skew += s->off_ms;
+	s->off_ms = 0;
 	s->job = NULL;
 	s->job_done = s->job_event = s->folding = s->woken = s->stop_asked = false;
 	while (s->proc_count)

@@ -202,10 +202,6 @@ struct sim_gate_seen {
 	struct base_str answer;
 	int64_t expires_ms;
 };
-struct sim_schedule_seen {
-	int64_t next_ms, fired_ms; /* fired_ms: no firing is due before it */
-	bool paused, removed;
-};
 struct sim_audit {
 	uint64_t seq; /* events seen */
 	int64_t time_ms;
@@ -235,6 +231,12 @@ void sim_audit_events(struct sim *s, const struct core_record *rec, const union 
 void sim_audit_events_commit(struct sim *s);
 /* Is it the position of a publication that is durable? */
 bool sim_event_seen(struct sim *s, uint64_t id);
+
+/* Schedules (audit_schedules.c): after the event is taken in. */
+void sim_audit_schedules(struct sim *s, const struct core_record *rec, const union core_event_any *ev);
+void sim_schedules_overdue(struct sim *s, int64_t now);
+/* The name of one that is there, or (`going`) that fires by time and is not paused; empty: there are not so many. */
+struct base_str sim_schedule_nth(struct sim *s, unsigned nth, bool going);
 
 int sim_audit_init(struct sim *s);
 /* A commit is durable. */
@@ -322,6 +324,7 @@ struct sim {
 	int64_t full_until; /* the disk is full until then */
 	unsigned fail_sync; /* how the next append fails: 0 not, 1 lost, 2 kept */
 	bool fail_snapshot;
+	int64_t off_ms;	   /* how long the machine is off when aiosd dies next */
 	bool folding;	   /* a snapshot is being made */
 	uint64_t views_at; /* what the tables of the views include; survives everything */
 

@@ -55,7 +55,7 @@ static void events(struct entries *e, uint64_t dice)
 /* audit_schedules.c reads these forms, and no others. No time stands in the hour that the night of this date leaves out. */
 static void schedules(struct entries *e, uint64_t dice)
 {
-	static const char *const whens[] = {"\"every\":\"20s\"", "\"every\":\"97s\"", "\"every\":\"7m\"",
+	static const char *const whens[] = {"\"every\":\"20s\"", "\"every\":\"5s\"", "\"every\":\"7m\"",
 		"\"every\":\"1h\"", "\"cron\":\"*/20 * * * *\"", "\"cron\":\"*/5 * * * *\"",
 		"\"cron\":\"10 3-5 * * *\"", "\"at\":\"2026-03-29T01:10\"", "\"at\":\"2026-03-29T03:30\"",
 		"\"at\":\"2026-03-29T00:02Z\"", "\"at\":\"2026-03-28T23:30Z\""};
@@ -66,7 +66,7 @@ static void schedules(struct entries *e, uint64_t dice)
 	static const char *const quiets[] = {"", "", "", ",\"quiet\":\"00:20-00:50\"",
 		",\"quiet\":\"23:00-00:40\"", ",\"quiet\":\"01:05-01:45\""};
 
-	for (unsigned n = dice % 3; n; n--) {
+	for (unsigned n = 1 + dice % 3; n; n--) {
 		uint64_t d = mix(dice + n);
 
 		entry(e, "{%s%s%s%s%s,\"input\":{\"p\":\"%u000000000%06x\"}}", whens[d % 11],

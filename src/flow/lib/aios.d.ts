@@ -33,7 +33,7 @@ declare module "aios" {
 		priority?: number;
 		/** What its runs may do: action names or patterns such as "memory.*". Nothing else is allowed. */
 		grants?: string[];
-		/** How long finished runs are kept in full. Recorded; not yet acted upon. */
+		/** "90d": a run that ended longer ago is forgotten, but for what memory, figures and the log have of it. Without: never. */
 		retention?: string;
 		/** How long a run may take: then it fails with the code "timeout", and what it waits for with it. */
 		timeout?: Duration;

@@ -3,10 +3,10 @@
 # server that is not ours. The outside is the judge.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tools/crash --kills 20
-tools/crash --kills 6 --demo maildir
+tools/crash --kills 20 --pace 0.5
+tools/crash --kills 6 --pace 0.5 --demo maildir
 if command -v npm >/dev/null && command -v node >/dev/null; then
-	tools/crash --kills 6 --demo smtp
+	tools/crash --kills 6 --pace 0.5 --demo smtp
 else
 	echo "the mail server's part is skipped: it needs node and npm"
 fi

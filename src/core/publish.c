@@ -7,8 +7,8 @@
  * wakes as many again, event_delivered ends it. Flows are started in the first decision, all or none.
  *
  * Invariants (core_check walks them):
- *  V1  Every entry of the index is an open step that waits for an event, under its own pattern and position.
- *  V2  A delivery is in the state from its event_published with `more` to its event_delivered.
+ *  P1  Every entry of the index is an open step that waits for an event, under its own pattern and position.
+ *  P2  A delivery is in the state from its event_published with `more` to its event_delivered.
  */
 #include <string.h>
 
@@ -568,7 +568,7 @@ void core_events_check(const struct core *c)
 		const struct core_run *r = core_run_find(c, o->run);
 
 		BASE_CHECK(r && core_step_open(core_step_find(r, o->step)) == o &&
-			   o->action->handler == CORE_H_EVENT_WAIT); /* V1 */
+			   o->action->handler == CORE_H_EVENT_WAIT); /* P1 */
 		BASE_CHECK(base_str_eq(at, wait_key(room, core_word_text(o->signal), r->step[o->step].seq)));
 	}
 }

@@ -6,10 +6,12 @@
  *  S2  Steps of a run number from 0 without gaps; a step has `open` if and only if it is not finished.
  *  S3  An open step has an effect part if and only if it does not just wait; each stands once in the list of
  *      effects, and its run exists.
- *  S4  The workspace's reserved money is the sum over all open steps; a run's is at least that of its own
- * steps (it counts its children's too). S5  A gate that is not decided belongs to a step that is open or to a
- * parked run. S6  No event changes a finished step. S7  An effect is SENT only with a key (its class is not
- * internal). S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
+ *  S4  The workspace's reserved money is the sum over all open steps; a run's is at least that of its own steps (it
+ *      counts its children's too).
+ *  S5  A gate that is not decided belongs to a step that is open or to a parked run.
+ *  S6  No event changes a finished step.
+ *  S7  An effect is SENT only with a key (its class is not internal).
+ *  S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
  *  S9  What is known of crashes belongs to a run that is open.
  *  S10 A parked or paused run knows the event since which it stands.
  *  S11 A schedule's next time is behind the last that it looked at; its run, where that is open, leads to it.

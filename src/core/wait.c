@@ -3,6 +3,9 @@
  *
  * Waits stand in sets by the run that they are for (derived): in `waits` while it is open, in `answers` from its end
  * until a tick has given them the outcome, which it reads from the log.
+ *
+ * Invariant (core_check walks it)
+ *  A7  A step that waits for a run stands in `waits` while that is open, in `answers` when it has ended.
  */
 #include <string.h>
 

@@ -164,10 +164,17 @@ static bool still_allowed(
 	if (j.verdict == CORE_ALLOW ||
 		(j.verdict == CORE_GATE && (o->effect->cleared || o->effect->approval)))
 		return true;
-	core_emit_step_failed(t, r->id, o->step,
-		core_problem(t->arena, "denied", "%.*s was not sent: %.*s", BASE_STR_ARG(o->action->name),
-			BASE_STR_ARG(j.rule)),
-		0);
+	/* An attempt may have happened: what is denied now has not failed by that. */
+	if (o->effect->uncertain && r->step[o->step].klass != CORE_READ)
+		core_emit_doubt(t, r, o->step,
+			evidence_of(t, o,
+				core_problem(t->arena, "denied", "%.*s is not sent again: %.*s",
+					BASE_STR_ARG(o->action->name), BASE_STR_ARG(j.rule))));
+	else
+		core_emit_step_failed(t, r->id, o->step,
+			core_problem(t->arena, "denied", "%.*s was not sent: %.*s",
+				BASE_STR_ARG(o->action->name), BASE_STR_ARG(j.rule)),
+			0);
 	return false;
 }
 

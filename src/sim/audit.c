@@ -267,7 +267,7 @@ static struct sim_step_seen *add_step(struct sim *s, struct sim_run_seen *r)
 }
 
 /* The policy of the simulation (client.c), once more and from its text: over 100 a person is asked, over 1000 no. */
-static void judge(struct sim *s, const struct core_step_called *ev, const struct sim_step_seen *st)
+static void judge(struct sim *s, const struct core_step_called *ev, struct sim_step_seen *st)
 {
 	struct base_json *doc = NULL;
 	bool leaves = ev->status == CORE_STEP_SENT || ev->status == CORE_STEP_HELD;
@@ -277,7 +277,8 @@ static void judge(struct sim *s, const struct core_step_called *ev, const struct
 		return;
 	amount = base_jv_int(base_jv_get(base_jv_get(base_json_root(doc), "value"), "amount"), 0);
 	base_json_free(doc);
-	if (amount > 1000 && ev->status != CORE_STEP_FAILED)
+	st->amount = amount;
+	if (s->audit.deny && amount > s->audit.deny && ev->status != CORE_STEP_FAILED)
 		broken(s, "policy", "what is denied was not refused", ev->run, ev->step);
 	if (amount > 100 && leaves && !ev->approval)
 		broken(s, "policy", "what needs a person was not shown to one", ev->run, ev->step);
@@ -290,6 +291,9 @@ static void judge(struct sim *s, const struct core_step_called *ev, const struct
 			!(base_str_is(g->answer, "approve") || base_str_is(g->answer, "edit")))
 			broken(s, "approval", "a call leaves by an approval that was not given", ev->run,
 				ev->step);
+		/* Each of the flows' approvals is for one call (program.c). */
+		if (ev->status != CORE_STEP_FAILED && sim_gate_seen(s, ev->approval)->used++)
+			broken(s, "approval", "an approval for one call is used twice", ev->run, ev->step);
 	}
 }
 
@@ -352,6 +356,8 @@ static void step_sent(struct sim *s, const struct core_step_sent *ev, int64_t ti
 		broken(s, "attempt", "attempts are not counted one by one", ev->run, ev->step);
 	if (st->gated && !st->approved)
 		broken(s, "approval", "it is sent though its gate is not approved", ev->run, ev->step);
+	if (s->audit.deny && st->amount > s->audit.deny)
+		broken(s, "policy", "what is denied by now is sent", ev->run, ev->step);
 	if (s->audit.frozen && st->klass)
 		broken(s, "freeze", "it is released while aios is frozen", ev->run, ev->step);
 	if (st->limit_ms && time_ms >= st->limit_ms && ev->mode == 0)
@@ -378,6 +384,11 @@ static void step_failed(struct sim *s, const struct core_step_failed *ev, int64_
 {
 	static const char limit[] = "within its time limit";
 	const struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step fails that has ended");
+	const struct sim_deed *d = sim_deed_of(s, st->key);
+
+	if (memmem(ev->problem.ptr, ev->problem.len, "was not sent", 12) && st->klass != CORE_READ && d &&
+		(d->done || d->under_way))
+		broken(s, "doubt", "what happened is said not to have been sent", ev->run, ev->step);
 
 	if (!memmem(ev->problem.ptr, ev->problem.len, limit, sizeof(limit) - 1) ||
 		st->status == CORE_STEP_WAITING) /* a child's problem may say so too */
@@ -468,7 +479,8 @@ static void gate_opened(struct sim *s, const struct core_gate_opened *ev)
 		.run = ev->run,
 		.step = ev->step,
 		.shown = ev->shown,
-		.expires_ms = ev->expires_ms};
+		.expires_ms = ev->expires_ms,
+		.approves = base_str_is(ev->on_expiry, "approve")};
 	snprintf(g->kind, sizeof(g->kind), "%.*s", BASE_STR_ARG(ev->kind));
 	BASE_CHECK(base_idmap_put(s->audit.gates, ev->gate, g) == 0);
 	list_add(s, &s->audit.waiting, &s->audit.waiting_count, &s->audit.waiting_size, ev->gate);
@@ -493,6 +505,8 @@ static void gate_decided(struct sim *s, const struct core_gate_decided *ev, int6
 		broken(s, "gate.shown", "what was decided is not what was shown", g->run, g->step);
 	if (base_str_is(ev->by, "time") && (!g->expires_ms || time_ms < g->expires_ms))
 		broken(s, "timer.early", "a gate expires before its time", g->run, g->step);
+	if (base_str_is(ev->by, "time") && !g->approves && base_str_is(ev->answer, "approve"))
+		broken(s, "gate.expiry", "a gate that nobody answered counts as approved", g->run, g->step);
 	g->decided = true;
 	g->answer = sim_dup(s, ev->answer);
 	list_del(s->audit.waiting, &s->audit.waiting_count, ev->gate);
@@ -525,6 +539,15 @@ static void tokens(struct sim *s, const struct core_record *rec)
 	}
 }
 
+/* What the last rule denies (client.c). */
+static void read_policy(struct sim *s, struct base_str text)
+{
+	const char *at = memmem(text.ptr, text.len, "huge", 4), *end = text.ptr + text.len;
+
+	at = at ? memmem(at, (size_t)(end - at), "amount > ", 9) : NULL;
+	s->audit.deny = at ? strtoll(at + 9, NULL, 10) : 0;
+}
+
 static void of_runs(struct sim *s, const struct core_record *rec, const union core_event_any *ev)
 {
 	switch (rec->type) {
@@ -553,6 +576,9 @@ static void of_runs(struct sim *s, const struct core_record *rec, const union co
 	case CORE_EV_RUN_MOVED:
 		open_run(s, ev->run_moved.run, "a run that has ended is moved")->version =
 			ev->run_moved.version;
+		break;
+	case CORE_EV_POLICY_SET:
+		read_policy(s, ev->policy_set.policy);
 		break;
 	case CORE_EV_FROZEN:
 		s->audit.frozen = true;

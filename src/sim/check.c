@@ -92,6 +92,39 @@ void sim_check_fold(struct sim *s, bool snapshot)
 
 /* --- between two turns --- */
 
+/* A run that is held is in no worker. */
+static void check_held(struct sim *s)
+{
+	struct core_run_info info;
+
+	for (size_t i = 0; i < s->audit.open_count; i++) {
+		const struct sim_run_seen *r = sim_run_seen(s, s->audit.open[i]);
+
+		if (r->paused && base_idmap_get(s->owners, r->run) &&
+			core_run_get(s->engine->core, r->run, &info) && info.state == CORE_RUN_PAUSED)
+			sim_broken(s, SIM_SAFETY, "run.held", "run %llu is paused, and a worker has it",
+				(unsigned long long)r->run);
+	}
+}
+
+/* All is over: no money is set aside for anything. */
+void sim_check_money(struct sim *s)
+{
+	struct base_buf b;
+	struct base_str all;
+
+	base_buf_init(&b, 1 << 20);
+	BASE_CHECK(core_budgets_json(s->engine->core, &b) == 0);
+	all = base_buf_view(&b);
+	for (const char *at = all.ptr;
+		(at = memmem(at, (size_t)(all.ptr + all.len - at), "reserved_nusd\":", 15)); at++)
+		if (at[15] != '0')
+			sim_broken(s, SIM_SAFETY, "money",
+				"every run has ended, and money is set aside: %.*s",
+				(int)(all.len < 300 ? all.len : 300), all.ptr);
+	base_buf_done(&b);
+}
+
 void sim_check_turn(struct sim *s)
 {
 	struct engine *e = s->engine;
@@ -118,8 +151,10 @@ void sim_check_turn(struct sim *s)
 	/* T5: the wall clock moves time by little, or not at all. */
 	if (core_time_ms(e->core) > s->life_time_ms + s->now / 1000)
 		sim_broken(s, SIM_SAFETY, "clock", "the log's time went ahead with a jump of the wall clock");
-	if (s->turns % CORE_EVERY == 0)
+	if (s->turns % CORE_EVERY == 0) {
 		core_check(e->core);
+		check_held(s);
+	}
 	if (s->turns % FOLD_EVERY == 0)
 		sim_check_fold(s, s->turns % SNAPSHOT_EVERY == 0);
 }
@@ -221,7 +256,8 @@ void sim_check_overdue(struct sim *s)
 	for (size_t i = 0; i < a->open_count; i++) {
 		const struct sim_run_seen *r = base_idmap_get(a->runs, a->open[i]);
 
-		for (uint32_t k = 0; k < r->steps; k++) {
+		/* One that is taken back has dropped its waits. */
+		for (uint32_t k = 0; !r->stopping && k < r->steps; k++) {
 			const struct sim_step_seen *st = &r->step[k];
 
 			if (!st->ended && st->status == CORE_STEP_WAITING && st->due_ms &&

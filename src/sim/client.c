@@ -39,7 +39,7 @@ static const char *text(struct sim *s, const char *fmt, ...) __attribute__((form
 
 static const char *text(struct sim *s, const char *fmt, ...)
 {
-	char t[2048];
+	char t[4096];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -149,13 +149,20 @@ bool sim_client_idle(const struct sim *s)
 
 /* --- requests --- */
 
-/* Over 100 a person is asked, over 1000 it is denied: audit.c knows the same. */
+/* Over 100 a person is asked, over a limit that deployments change it is denied: audit.c reads it from the log. */
 static const char policy[] =
 	"{\\\"rules\\\":[{\\\"name\\\":\\\"all\\\",\\\"on\\\":\\\"*\\\",\\\"then\\\":\\\"allow\\\"},"
 	"{\\\"name\\\":\\\"big\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"gate\\\",\\\"when\\\":"
 	"\\\"args.value.amount > 100\\\"},"
 	"{\\\"name\\\":\\\"huge\\\",\\\"on\\\":\\\"test.*\\\",\\\"then\\\":\\\"deny\\\",\\\"when\\\":"
-	"\\\"args.value.amount > 1000\\\"}]}";
+	"\\\"args.value.amount > %u\\\"}]}";
+static const char config[] =
+	"{\\\"name\\\":\\\"sim\\\",\\\"rates\\\":{\\\"test\\\":\\\"%u/s\\\"},"
+	"\\\"budgets\\\":{\\\"month\\\":\\\"1 USD\\\",\\\"run\\\":\\\"0.01 USD\\\"},"
+	"\\\"models\\\":{\\\"providers\\\":{\\\"p\\\":{\\\"api\\\":\\\"openai\\\",\\\"url\\\":\\\"https://"
+	"p.example/v1\\\"}},"
+	"\\\"tiers\\\":{\\\"draft\\\":[\\\"p/m\\\"]},"
+	"\\\"prices\\\":{\\\"p/m\\\":{\\\"input\\\":\\\"1 USD\\\",\\\"output\\\":\\\"2 USD\\\"}}}}";
 
 void sim_client_deploy(struct sim *s, unsigned version)
 {
@@ -166,11 +173,10 @@ void sim_client_deploy(struct sim *s, unsigned version)
 	s->version = version;
 	snprintf(q->params, sizeof(q->params), "{}");
 	q->body = text(s,
-		"{\"files\":{\"aios.yaml\":\"{\\\"name\\\":\\\"sim\\\",\\\"rates\\\":{\\\"test\\\":\\\"%u/"
-		"s\\\"}}\","
-		"\"policy.yaml\":\"%s\",\"flows/a.js\":\"sim %u0\",\"flows/b.js\":\"sim "
-		"%u1\",\"flows/c.js\":\"sim %u2\"}}",
-		20 + version % 80, policy, version, version, version);
+		"{\"files\":{\"aios.yaml\":\"%s\",\"policy.yaml\":\"%s\",\"flows/a.js\":\"sim %u0\","
+		"\"flows/b.js\":\"sim %u1\",\"flows/c.js\":\"sim %u2\"}}",
+		text(s, config, 20 + version % 80), text(s, policy, version % 3 ? 1000 : 60), version,
+		version, version);
 	req_send(s, q);
 }
 

@@ -14,6 +14,8 @@
  */
 
 enum { DELAY_MAX_US = 150000 };
+#define USAGE                                                                                                \
+	"{\"cost_nusd\":30000,\"input_tokens\":10,\"model\":\"m\",\"output_tokens\":10,\"provider\":\"p\"}"
 
 struct sim_outside {
 	struct base_names *deeds;
@@ -25,7 +27,7 @@ struct call {
 	struct sim_proc *p;
 	uint64_t id, life;
 	struct sim_deed *deed;
-	bool cancelled, answered, lookup, told;
+	bool cancelled, answered, lookup, told, model;
 };
 
 static struct sim_outside *outside(struct sim *s)
@@ -93,10 +95,12 @@ static void answer(struct call *c, unsigned outcome, uint32_t retry_after_ms, in
 		snprintf(text, sizeof(text), "{\"n\":%llu}", (unsigned long long)c->deed->number);
 	else
 		snprintf(text, sizeof(text), "{\"code\":\"sim\",\"message\":\"outcome %u\"}", outcome);
-	wire_effect_result_put(sim_send_begin(p), &(struct wire_effect_result){.call = c->id,
-							  .outcome = (uint8_t)outcome,
-							  .value = base_str_of(text),
-							  .retry_after_ms = retry_after_ms});
+	wire_effect_result_put(sim_send_begin(p),
+		&(struct wire_effect_result){.call = c->id,
+			.outcome = (uint8_t)outcome,
+			.value = base_str_of(text),
+			.retry_after_ms = retry_after_ms,
+			.usage = c->model && outcome == WIRE_DONE ? BASE_STR(USAGE) : BASE_STR_NONE});
 	sim_send_end(p, WIRE_EFFECT_RESULT, us);
 	c->answered = true;
 }
@@ -140,8 +144,12 @@ static void on_effect(struct sim_proc *p, struct base_str body)
 	struct wire_effect f;
 
 	BASE_CHECK(wire_effect_get(body, &f) == 0);
-	*c = (struct call){
-		.p = p, .id = f.call, .life = s->life, .deed = deed_for(s, &f), .lookup = f.mode == 1};
+	*c = (struct call){.p = p,
+		.id = f.call,
+		.life = s->life,
+		.deed = deed_for(s, &f),
+		.model = base_str_starts(f.action, BASE_STR("model.")),
+		.lookup = f.mode == 1};
 	BASE_CHECK(base_idmap_put(p->runs, f.call, c) == 0);
 	if (fault(s, SIM_RATE_LOST)) {
 		if (fault(s, SIM_RATE_UNKNOWN))

@@ -34,6 +34,7 @@ enum call_kind {
 	C_PUBLISH,
 	C_EVENT,
 	C_START_WAIT,
+	C_MODEL,
 	C_KINDS
 };
 enum { NODES_MAX = 24, CHILDREN_MAX = 6, DEPTH_MAX = 3 };
@@ -81,7 +82,7 @@ static uint8_t draw_call(struct sim_run *r)
 		[C_GATE] = 2,
 		[C_APPROVED] = 2,
 		[C_START] = 1,
-		[C_CALL] = 1,
+		[C_CALL] = 4,
 		[C_GET] = 2,
 		[C_PUT] = 4,
 		[C_LIST] = 1,
@@ -94,8 +95,9 @@ static uint8_t draw_call(struct sim_run *r)
 		[C_AGAIN] = 1,
 		[C_PUBLISH] = 2,
 		[C_EVENT] = 2,
-		[C_START_WAIT] = 1};
-	bool deep = r->number >> 60 >= 2 || r->number % 3;
+		[C_START_WAIT] = 1,
+		[C_MODEL] = 2};
+	bool deep = r->number >> 60 >= 2 || r->number % 2;
 	unsigned all = 0, at;
 
 	for (unsigned i = 0; i < C_KINDS; i++)
@@ -376,6 +378,12 @@ static void call_other(struct sim_run *r, const struct sim_emit *emit, unsigned 
 		emit_call(r, emit, i, "experiment.choose", "", "{\"arms\":[\"x\",\"y\"],\"name\":\"e%u\"}",
 			n->p % 2);
 		break;
+	case C_MODEL:
+		emit_call(r, emit, i, "model.generate", "",
+			"{\"max_tokens\":%u,\"messages\":[{\"content\":\"a "
+			"%u\",\"role\":\"user\"}],\"tier\":\"draft\"}",
+			100 + n->p % 3000, a);
+		break;
 	default:
 		emit_call(r, emit, i, "log.write", "", "{\"level\":\"info\",\"text\":\"a %u\"}", a);
 		break;
@@ -476,6 +484,12 @@ void sim_program_result(
 			call_effect(r, emit, i);
 			return;
 		}
+	}
+	/* Once more, with an approval that is used up. */
+	if (n->call == C_APPROVED && n->approval && !n->at && n->q % 3 == 0) {
+		n->at = 1;
+		call_effect(r, emit, i);
+		return;
 	}
 	if (n->call == C_START_WAIT && ok && !n->approval && base_json_parse(value, &doc, NULL) == 0) {
 		n->approval = (uint64_t)base_jv_int(base_jv_get(base_json_root(doc), "run"), 0);

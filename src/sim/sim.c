@@ -121,6 +121,7 @@ static void heal_tick(struct sim *s, void *a, uint64_t b)
 	if (s->audit.open_count == 0 && sim_client_idle(s) && s->engine && s->up && !s->engine->stopping &&
 		engine_effects_count(s->engine) == 0 && engine_all_durable(s->engine)) {
 		sim_check_fold(s, true);
+		sim_check_money(s);
 		if (goes_on(s))
 			return;
 		s->finished = s->stop_asked = s->woken = true;

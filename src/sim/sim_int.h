@@ -167,6 +167,7 @@ struct sim_step_seen {
 	unsigned sent, handed; /* attempts released; attempts that have left */
 	int64_t due_ms, retry_at_ms, limit_ms;
 	uint64_t gate, seq, seq_end;
+	int64_t amount;
 	bool taken; /* from the run that its run was forked from */
 	struct base_hash args;
 	struct base_str key, action, detail; /* detail: the arguments */
@@ -196,7 +197,8 @@ struct sim_run_seen {
 struct sim_gate_seen {
 	uint64_t gate, run;
 	uint32_t step;
-	bool decided;
+	bool decided, approves; /* approves: when it expires */
+	unsigned used;		/* calls that left by its approval */
 	char kind[12];
 	struct base_hash shown;
 	struct base_str answer;
@@ -213,6 +215,7 @@ struct sim_audit {
 	struct base_idmap *ends,
 		*undone; /* where a step ended: its result; where one stands that was undone */
 	bool lanes_moved;
+	int64_t deny; /* amounts above it are denied; 0: no policy yet */
 	struct sim_events *events;
 	uint64_t *open; /* runs that have not ended, in the order of their start */
 	size_t open_count, open_size;
@@ -270,8 +273,9 @@ void sim_check_turn(struct sim *s);	 /* between two turns of aiosd */
 void sim_check_recovered(struct sim *s); /* aiosd has begun */
 void sim_check_fold(struct sim *s, bool snapshot);
 void sim_shadow(struct sim *s, const struct log_commit *c); /* a commit is durable */
-void sim_check_overdue(struct sim *s);			    /* healed: no timer is lost */
-void sim_check_end(struct sim *s);			    /* all is healed, nothing goes on */
+void sim_check_money(struct sim *s);
+void sim_check_overdue(struct sim *s); /* healed: no timer is lost */
+void sim_check_end(struct sim *s);     /* all is healed, nothing goes on */
 
 /* --- the whole --- */
 

@@ -519,15 +519,35 @@ static void test_keys_do_not_grow(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, house_tear_down)
 
+/* What may have happened has not failed because it is denied by now. */
+static void test_denied_after_unknown(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	const struct house_act *gate;
+
+	house_call(h, run, 0, "test.idempotent", "{\"value\":1}", "");
+	house_result(h, run, 0, 1, UNKNOWN, "{\"code\":\"lost\"}");
+	house_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"test.*\",\"then\":\"deny\"}]}}");
+	h->now_ms += 600000;
+	house_do(h, (struct core_cmd){.type = CORE_CMD_TICK});
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	assert_null(house_act(h, CORE_ACT_RESULT, 0));
+	gate = house_act(h, CORE_ACT_GATE, 0);
+	assert_non_null(gate);
+	decide_as(h, "operator", gate->id, "happened", "{\"n\":1}");
+	assert_true(house_act(h, CORE_ACT_RESULT, 0)->ok);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(test_answers_fit), T(test_time_approves_no_calls),
-		T(test_starter_of_the_line), T(test_no_orphans), T(test_money_of_the_gone),
-		T(test_overrun_is_used_up), T(test_class_changes), T(test_class_of_the_release),
-		T(test_restart_waits_before_it_asks), T(test_not_found_out_of_turn),
-		T(test_doubt_of_a_cancelled_run_shows_its_arguments), T(test_dry_runs_use_up_nothing),
-		T(test_long_texts), T(test_depth), T(test_ends_short), T(test_parked_children),
-		T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
+	const struct CMUnitTest tests[] = {T(test_denied_after_unknown), T(test_answers_fit),
+		T(test_time_approves_no_calls), T(test_starter_of_the_line), T(test_no_orphans),
+		T(test_money_of_the_gone), T(test_overrun_is_used_up), T(test_class_changes),
+		T(test_class_of_the_release), T(test_restart_waits_before_it_asks),
+		T(test_not_found_out_of_turn), T(test_doubt_of_a_cancelled_run_shows_its_arguments),
+		T(test_dry_runs_use_up_nothing), T(test_long_texts), T(test_depth), T(test_ends_short),
+		T(test_parked_children), T(test_signals_are_capped), T(test_cancelled_is_not_sent_again),
 		T(test_an_answer_to_another_question), T(test_keys_do_not_grow), T(test_budget_of_an_agent)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,8 +99,10 @@ static void check_held(struct sim *s)
 
 	for (size_t i = 0; i < s->audit.open_count; i++) {
 		const struct sim_run_seen *r = sim_run_seen(s, s->audit.open[i]);
+		const struct sim_proc *owner = base_idmap_get(s->owners, r->run);
 
-		if (r->paused && base_idmap_get(s->owners, r->run) &&
+		/* When the log fails all workers are ended, with what was decided since. */
+		if (r->paused && owner && owner->alive && !s->engine->degraded &&
 			core_run_get(s->engine->core, r->run, &info) && info.state == CORE_RUN_PAUSED)
 			sim_broken(s, SIM_SAFETY, "run.held", "run %llu is paused, and a worker has it",
 				(unsigned long long)r->run);

@@ -196,11 +196,6 @@ static void put_next(struct engine *e, struct base_jw *w, const struct trial *t)
 
 static void put_item(struct engine *e, struct rehearsal *r, struct trial *t, struct base_buf *b)
 {
-	static const char *const states[] = {[CORE_RUN_ACTIVE] = "active",
-		[CORE_RUN_PARKED] = "parked",
-		[CORE_RUN_ENDED] = "ended",
-		[CORE_RUN_QUEUED] = "queued",
-		[CORE_RUN_PAUSED] = "paused"};
 	struct core_run_info info;
 	struct base_jw w = base_jw_of(b);
 
@@ -208,7 +203,7 @@ static void put_item(struct engine *e, struct rehearsal *r, struct trial *t, str
 	base_jw_mint(&w, "run", (int64_t)t->run);
 	if (core_run_get(e->core, t->run, &info)) {
 		base_jw_mstr(&w, "flow", info.flow);
-		base_jw_mcstr(&w, "state", states[info.state]);
+		base_jw_mcstr(&w, "state", engine_run_state(&info));
 		base_jw_mhash(&w, "from", &info.version);
 	}
 	base_jw_mint(&w, "position", (int64_t)r->position);
@@ -282,7 +277,7 @@ static void on_trial(struct engine *e, struct trial *t)
 	next(e, r);
 }
 
-/* The trial of a run as it stands now. NULL: it has ended meanwhile, or has no JavaScript. */
+/* The trial of a run as it stands now. NULL: it has ended meanwhile, is being taken back, or has no JavaScript. */
 static struct trial *trial_of(struct engine *e, struct rehearsal *r, uint64_t run)
 {
 	struct core_step_at *steps;
@@ -290,7 +285,8 @@ static struct trial *trial_of(struct engine *e, struct rehearsal *r, uint64_t ru
 	struct trial *t;
 	size_t n;
 
-	if (!core_run_get(e->core, run, &info) || info.state == CORE_RUN_ENDED)
+	if (!core_run_get(e->core, run, &info) || info.state == CORE_RUN_ENDED ||
+		info.state == CORE_RUN_UNDOING)
 		return NULL;
 	if (r->open) {
 		candidate_done(&r->candidate);

@@ -303,8 +303,22 @@ def forked(a):
     assert r["totals"]["same"] == r["runs"] == 2, r
 
 
+def undoing(a):
+    """A run that is being taken back has no code to try: it is passed over, and harms nobody."""
+    undo = 'ctx.call("test.echo", { i: 1 }, { undo: { action: "test.echo", args: { i: { $result: "/none" } } } })'
+    (a.dir / "flows/letter.js").write_text(ONE.replace('ctx.call("test.echo", { i: 1 })', undo))
+    a.deploy()
+    run, other = waiting(a, 2)
+    a.post(f"/v1/runs/{run}/rollback", {})
+    until(lambda: [g for g in a.get("/v1/gates")["items"] if g["kind"] == "undo"], 20, what="the undo that fails")
+    assert a.get(f"/v1/runs/{run}")["state"] == "undoing"
+    r = a.post("/v1/rehearsals", {"open": True}, timeout=60)
+    assert [i["run"] for i in r["items"]] == [other] and r["items"][0]["outcome"] == "same", r
+    a.post(f"/v1/runs/{run}/cancel", {})
+
+
 def main():
-    for test in (outcomes, hung_natively, moves, busy, generations, many, poison, killed, forked):
+    for test in (outcomes, hung_natively, undoing, moves, busy, generations, many, poison, killed, forked):
         if len(sys.argv) > 1 and test.__name__ not in sys.argv[1:]:
             continue
         with Aios(FILES) as a:

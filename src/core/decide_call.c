@@ -396,6 +396,15 @@ static void decide_known(struct core_turn *t, struct core_call *call)
 	core_decide_internal(t, call);
 }
 
+/* When this run is over, what it leaves to be undone is its parent's, and would be done with the parent's grants: it must
+ * not name what it may not do itself. */
+static bool may_name(const struct core_turn *t, const struct core_call *call)
+{
+	struct base_str name = base_jv_str(base_jv_get(base_jv_get(call->opts, "undo"), "action"));
+
+	return core_action_find(t->c, name)->always || core_run_may(t->c, call->run, name);
+}
+
 void core_decide_new_step(struct core_turn *t, struct core_run *r)
 {
 	struct core_call call = {.run = r,
@@ -441,6 +450,13 @@ void core_decide_new_step(struct core_turn *t, struct core_run *r)
 			core_emit_called_failed(t, &call,
 				core_problem(t->arena, "invalid", "%.*s: %s", BASE_STR_ARG(t->cmd->name),
 					err.text));
+		} else if (undoable && !may_name(t, &call)) {
+			call.opts_text = BASE_STR_NONE;
+			call.rule = BASE_STR("no grant");
+			core_emit_called_failed(t, &call,
+				core_problem(t->arena, "denied",
+					"%.*s: its undo: %.*s may not do that: it has no grant for it",
+					BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(r->as->text)));
 		} else {
 			if (call.customer.len == 0)
 				call.customer = core_run_extra(r)->customer;

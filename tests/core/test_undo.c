@@ -90,6 +90,29 @@ static uint64_t roll_back(struct house *h, uint64_t run, const char *to)
 	return h->reply.id;
 }
 
+/* What a child leaves is undone by its parent's rollback, which has the parent's grants: a child names only what it may do
+ * itself. */
+static void test_child_names_what_it_may_do(void **state)
+{
+	struct house *h = *state;
+	uint64_t run, child;
+
+	house_deploy(h, "{\"flows\":[{\"name\":\"g\",\"version\":"
+			"\"00000000000000000000000000000000000000000000000000000000000000bb\",\"modules\":{"
+			"\"entry\":\"g\"},"
+			"\"spec\":{},\"grants\":[\"test.echo\"]}]}");
+	run = house_start(h, "f", "{}");
+	house_call(h, run, 0, "run.call", "{\"flow\":\"g\",\"input\":{}}", "");
+	child = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	house_call(h, child, 0, "test.echo", "{\"value\":1}",
+		"{\"undo\":{\"action\":\"test.idempotent\",\"args\":{\"value\":\"as the parent\"}}}");
+	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
+	assert_true(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "no grant") != NULL);
+	house_call(h, child, 1, "test.echo", "{\"value\":1}",
+		"{\"undo\":{\"action\":\"test.echo\",\"args\":{\"value\":\"its own\"}}}");
+	assert_non_null(house_act(h, CORE_ACT_DISPATCH, 0));
+}
+
 static void test_form(void **state)
 {
 	static const char *const bad[] = {"{\"undo\":1}", "{\"undo\":{\"action\":\"no.such\"}}",
@@ -560,6 +583,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_form, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_child_names_what_it_may_do, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_to_checkpoint, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_by_person, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_failing_undo, set_up, house_tear_down),

@@ -641,7 +641,7 @@ struct core_start {
 	uint8_t labels;	     /* joined by those of the parent, of the generation before */
 	uint8_t event_depth; /* the parent's where there is one */
 	bool dry;
-	const struct core_run *cause;	 /* published what it hears; else NULL */
+	const struct core_run *cause;	 /* started it, published what it hears, or was forked; or NULL */
 	const struct core_run *previous; /* the generation before, which ends in the same decision */
 	int64_t timeout_ms;		 /* 0: what its flow declares */
 	/* flow control */

@@ -291,6 +291,7 @@ static bool end_source(struct core_turn *t, const struct fork *f)
 static void fill_start(struct core_turn *t, struct fork *f)
 {
 	f->start.by = t->cmd->by.id;
+	f->start.cause = f->open;
 	f->start.customer = f->was.customer;
 	f->start.limits = f->was.grants;
 	f->start.labels = f->was.labels;

@@ -277,6 +277,7 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	struct core_start s = {.flow = flow,
 		.parent = waits ? call->run : NULL,
 		.parent_step = call->step,
+		.cause = call->run,
 		.by = core_word_text(call->run->as),
 		.origin = core_word_text(call->run->origin),
 		.customer = call->customer,

@@ -6,8 +6,8 @@
  * O1 What may have gone on in the lost time is held until a person lets it go on: every open run but one that only
  * sleeps, until after the restore; one that waits for its turn, when that comes; a schedule that was due is paused. A held run runs in no worker, none of its timers fires, none of its gates expires.
  *
- * O2 A run that was open at the restore (CORE_RUN_RESTORED) and those that it starts may ask again for what was done in
- * the lost time. None of their effects leaves on trust: `read` is asked again, `idempotent` is sent with the key that it
+ * O2 A run that was open at the restore (CORE_RUN_RESTORED), those that it starts and its forks may ask again
+ * for what was done in the lost time. None of their effects leaves on trust: `read` is asked again, `idempotent` is sent with the key that it
  * had then, `lookup` asks the outside first, `once` is in doubt.
  *
  * O3 A run that was started after the restore by such a run (CORE_RUN_STRAY) has other keys than the one that it stands

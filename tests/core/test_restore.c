@@ -225,6 +225,33 @@ static void test_strays(void **state)
 	assert_int_equal(count(h, CORE_ACT_DISPATCH), 1);
 }
 
+/* So have a run that nobody waits for, and a fork or restart of one whose lost time nobody knows. */
+static void test_strays_alone(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), stray;
+
+	restore(h, HOUR);
+	resume(h, run);
+	house_call(h, run, 0, "run.start", "{\"flow\":\"f\",\"input\":{}}", "");
+	stray = house_act(h, CORE_ACT_RUN_LOAD, 0)->run;
+	assert_int_not_equal(stray, run);
+	house_call(h, stray, 0, "test.once", "{\"value\":\"x\"}", "");
+	house_tick(h);
+	assert_int_equal(count(h, CORE_ACT_DISPATCH), 0);
+	assert_int_equal(count(h, CORE_ACT_GATE), 1);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_RUN_FORK,
+			    .run = run,
+			    .step = 1,
+			    .params = BASE_STR("{\"restart\":true}")});
+	assert_int_equal(h->reply.status, 201);
+	stray = h->reply.id;
+	house_call(h, stray, 1, "test.once", "{\"value\":\"x\"}", "");
+	house_tick(h);
+	assert_int_equal(count(h, CORE_ACT_DISPATCH), 0);
+	assert_int_equal(count(h, CORE_ACT_GATE), 1);
+}
+
 /* So has a run that starts because a restored one published again what it had published. */
 static void test_strays_of_events(void **state)
 {
@@ -329,6 +356,7 @@ int main(void)
 		T(test_timers),
 		T(test_gates),
 		T(test_strays),
+		T(test_strays_alone),
 		T(test_strays_of_events),
 		T(test_again_and_again),
 		T(test_delayed_start),

@@ -70,13 +70,17 @@ class Aios:
     # --- the daemon
 
     def start(self, env=None, *args):
+        self.spawn(env, *args)
+        until(self.answers, 20, what="aiosd's first answer")
+        return self
+
+    def spawn(self, env=None, *args):
+        """Does not wait until it answers."""
         log = open(self.home / "aiosd.log", "ab")
         self.daemon = subprocess.Popen([self.bin / "aiosd", "--workspace", self.dir, "--port", "0", *args], stdout=log,
                                        stderr=log, stdin=subprocess.DEVNULL,
                                        env={**os.environ, "XDG_STATE_HOME": str(self.home / "state"), **(env or {})})
         log.close()
-        until(self.answers, 20, what="aiosd's first answer")
-        return self
 
     def answers(self):
         if self.daemon.poll() is not None:

@@ -22,7 +22,7 @@ class Crash:
     def __init__(self, aios, args):
         self.aios, self.args = aios, args
         self.rng = random.Random(args.seed)
-        self.kills, self.pauses = [], 0
+        self.kills, self.pauses, self.early = [], 0, 0
         self.doubts, self.wrong_doubts, self.stuck = 0, [], {}
         self.over = False
         self.stopped = threading.Event()
@@ -100,13 +100,31 @@ class Crash:
             return False
         if name == "aiosd":
             self.aios.daemon.wait()
-            self.aios.start()
+            self.start()
         return True
+
+    def start(self):
+        """Each life of aiosd takes snapshots and lets runs rest after another while; some end before they have begun."""
+        options = ("--fold-after", str(self.rng.choice([100, 1000, 10000])),
+                   "--evict-after", str(self.rng.choice([20, 300, 30000])))
+        while self.kills and self.rng.random() < 0.2:
+            self.aios.spawn(None, *options)
+            time.sleep(self.rng.uniform(0, 0.1))
+            self.aios.kill()
+            self.early += 1
+        self.aios.start(None, *options)
+
+    def kill_fold(self):
+        """It is there only now and then."""
+        pid = self.aios.pids().get("aios-fold")
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        return bool(pid)
 
     def rampage(self):
         todo = [p for p in PROCESSES for _ in range(self.args.kills)]
         self.rng.shuffle(todo)
-        done = collections.Counter()
+        done = collections.Counter(dict.fromkeys([*PROCESSES, "aios-fold"], 0))
         misses = 0
         while todo and misses < 2000:
             name = todo.pop()
@@ -114,6 +132,8 @@ class Crash:
             try:
                 if self.rng.random() < 0.1:
                     self.pause_one()
+                if self.rng.random() < 0.2:
+                    done["aios-fold"] += self.kill_fold()
                 hit = self.kill_one(name)
             except (OSError, Problem, TimeoutError, ValueError) as e:
                 hit = False
@@ -160,7 +180,7 @@ def show(table, done):
     """Prints the histogram of where the kills fell."""
     states = ["planned", "approved", "sent before the reply", "reply before its commit", "in doubt"]
     print(f"{'killed':<14}{'times':>6}  " + "".join(f"{s:>25}" for s in states))
-    for name in PROCESSES:
+    for name in done:
         print(f"{name:<14}{done[name]:>6}  " + "".join(f"{table[name][s]:>25}" for s in states))
 
 

@@ -10,7 +10,7 @@ struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b)
 {
 	struct base_str s = base_arena_dup(a, base_buf_view(b));
 
-	BASE_CHECK(base_buf_failed(b) == 0 && (s.ptr || s.len == 0));
+	BASE_CHECK(base_buf_failed(b) == 0 && s.ptr); /* without memory it is not empty: it is not */
 	base_buf_done(b);
 	return s;
 }

@@ -243,6 +243,13 @@ static bool plan_starts(struct core_turn *t, const struct core_publication *p, u
 
 		if (!start_of(t, value, p, seq, event, s, st))
 			continue;
+		if (st->input.len > STARTS_BYTES_MAX / (s->count + 1)) {
+			*ret_problem = core_problem(t->arena, "too_large",
+				"%.*s starts so many flows that its payload is too large for all of them",
+				BASE_STR_ARG(p->topic));
+			*ret_status = 413;
+			return false;
+		}
 		if (!input_fits(st->flow, st->input, &err)) {
 			refused(t, s, st->flow->name,
 				core_problem(t->arena, "invalid", "its input does not fit: %s", err.text));

@@ -36,6 +36,7 @@ enum {
 	ENGINE_LOADED_MAX =
 		2000,		 /* runs loaded in workers, for each worker; limits.loaded: of all together */
 	ENGINE_TICKS_MAX = 4000, /* timers that fire in one turn */
+	ENGINE_TICKS_MS = 100,	 /* and for how long */
 	ENGINE_LOADS_MAX = 128,	 /* runs that are loaded in one turn */
 	ENGINE_READS = 8,	 /* commits of the log that are kept after they were read */
 	ENGINE_REST_MAX = 1000,	 /* runs taken out of memory before that is noted in the log */
@@ -732,6 +733,7 @@ struct engine {
 	bool views_wipe;     /* its files go before it starts again */
 	uint64_t views_sent; /* last position sent */
 	uint64_t views_at;   /* last position confirmed */
+	size_t views_record; /* of the commit behind views_sent: whose bodies are sent next */
 
 	struct engine_auth *auth;
 	struct engine_streams *streams;

@@ -312,13 +312,13 @@ void engine_flows_result(struct engine *e, const struct core_act *act)
 	}
 	if (r->state != LOADED)
 		return; /* the journal will have it */
-	if (r->replay) {
-		BASE_CHECK(engine_replay_add(r->replay, act->seq, act->step) == 0);
+	set_idle(e, r, false);
+	if (r->replay || (r->worker->conn && wire_conn_pending(r->worker->conn) > LOAD_HIGH)) {
+		BASE_CHECK(engine_result_later(e, r, act->seq, act->step) == 0);
 		return;
 	}
 	if (!value.ptr)
 		rc = engine_step_result(e, act->seq, &ok, &time_ms, &value);
-	set_idle(e, r, false);
 	if (rc == 0)
 		rc = engine_result_send(e, r->worker, r, act->step, ok, act->time_ms, value);
 	if (rc < 0 && rc != -EPIPE)

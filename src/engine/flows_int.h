@@ -61,8 +61,8 @@ int engine_result_send(struct engine *e, struct engine_proc *p, struct engine_ru
 	int64_t time_ms, struct base_str value) __attribute__((warn_unused_result));
 /* Sends of a journal what the worker's connection takes; the rest follows when that has drained. */
 int engine_replay_more(struct engine *e, struct engine_run *r) __attribute__((warn_unused_result));
-/* A result that comes while the journal is still on its way follows it. -ENOMEM. */
-int engine_replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
+/* A result that comes while the journal is still on its way follows it, or goes when the connection has drained. -ENOMEM. */
+int engine_result_later(struct engine *e, struct engine_run *r, uint64_t seq, uint32_t step)
 	__attribute__((warn_unused_result));
 /* The journal is sent, or its run leaves the worker. */
 void engine_replay_end(struct engine *e, struct engine_run *r);

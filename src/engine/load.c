@@ -171,7 +171,7 @@ int engine_replay_more(struct engine *e, struct engine_run *r)
 	return rc;
 }
 
-int engine_replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
+static int replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
 {
 	if (y->count == y->size) {
 		size_t size = y->size * 2;
@@ -186,13 +186,11 @@ int engine_replay_add(struct engine_replay *y, uint64_t seq, uint32_t step)
 	return 0;
 }
 
-static int replay_begin(struct engine *e, struct engine_run *r, size_t count)
+/* With room for `size` entries, at least one. */
+static int replay_new(struct engine *e, struct engine_run *r, size_t size)
 {
-	struct engine_replay *y;
+	struct engine_replay *y = calloc(1, sizeof(*y));
 
-	if (count == 0)
-		return 0;
-	y = calloc(1, sizeof(*y));
 	if (!y)
 		return -ENOMEM;
 	y->run = r;
@@ -201,12 +199,27 @@ static int replay_begin(struct engine *e, struct engine_run *r, size_t count)
 		y->next->prev = y;
 	e->replays = y;
 	r->replay = y;
-	y->entry = calloc(count, sizeof(*y->entry));
+	y->entry = calloc(size, sizeof(*y->entry));
 	if (!y->entry)
 		return -ENOMEM;
-	y->size = count;
-	y->count = core_run_journal(e->core, r->run, y->entry, count);
+	y->size = size;
 	return 0;
+}
+
+int engine_result_later(struct engine *e, struct engine_run *r, uint64_t seq, uint32_t step)
+{
+	int rc = r->replay ? 0 : replay_new(e, r, 1);
+
+	return rc < 0 ? rc : replay_add(r->replay, seq, step);
+}
+
+static int replay_begin(struct engine *e, struct engine_run *r, size_t count)
+{
+	int rc = count ? replay_new(e, r, count) : 0;
+
+	if (rc == 0 && count)
+		r->replay->count = core_run_journal(e->core, r->run, r->replay->entry, count);
+	return rc;
 }
 
 int engine_run_load(struct engine *e, struct engine_proc *p, struct engine_run *r)

@@ -61,7 +61,8 @@ void engine_random(struct engine *e, void *ret, size_t len)
 	explicit_bzero(e->entropy + e->entropy_left, len);
 }
 
-enum { ADMIT_MAX = 64 };
+/* The arena is not emptied between them, and one may read and write a value of 16 MiB. */
+enum { ADMIT_MAX = 64, ADMIT_BYTES = 64 << 20 };
 
 /* --- deciding --- */
 
@@ -202,7 +203,8 @@ static void apply_new(struct engine *e, size_t mark, const struct core_reply *r)
  * the next ticks. */
 static void admit(struct engine *e, int64_t now_ms)
 {
-	for (unsigned i = 0; i < ADMIT_MAX && core_admit_is_due(e->core); i++) {
+	for (unsigned i = 0;
+		i < ADMIT_MAX && base_arena_used(e->arena) < ADMIT_BYTES && core_admit_is_due(e->core); i++) {
 		struct core_cmd cmd = {.type = CORE_CMD_TICK, .now_ms = now_ms};
 		size_t mark = e->pending->block.len;
 		struct core_reply r = {0};
@@ -253,18 +255,21 @@ int engine_decide(struct engine *e, struct core_cmd *cmd, struct core_reply *ret
 
 void engine_tick(struct engine *e)
 {
+	int64_t until = engine_mono_ms() + ENGINE_TICKS_MS;
 	struct core_reply r;
 	unsigned i;
 
-	for (i = 0; i < ENGINE_TICKS_MAX && !e->degraded && !e->stopping &&
-		    core_next_due(e->core) <= engine_wall_ms();
-		i++) {
+	e->ticking = false;
+	for (i = 0; !e->degraded && !e->stopping && core_next_due(e->core) <= engine_wall_ms(); i++) {
 		struct core_cmd cmd = {.type = CORE_CMD_TICK};
 
+		/* Large values take their time: workers and clients are heard between them. */
+		e->ticking = i == ENGINE_TICKS_MAX || engine_mono_ms() > until;
+		if (e->ticking)
+			break;
 		if (engine_decide(e, &cmd, &r) < 0)
 			break;
 	}
-	e->ticking = i == ENGINE_TICKS_MAX;
 }
 
 void engine_resume(struct engine *e)

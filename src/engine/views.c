@@ -51,16 +51,20 @@ static void blob_body(struct engine *e, struct engine_proc *p, const struct base
 		put_body(e, p, &blob->hash, data);
 }
 
-/* Bodies that the events of a block name by hash come before it. */
-static void put_bodies(struct engine *e, struct engine_proc *p, struct base_str block)
+/* Bodies that the events of a block name by hash come before it, as many at a time as the connection takes: those of one
+ * commit may be more than it ever holds. True: all of them are sent. */
+static bool put_bodies(struct engine *e, struct engine_proc *p, struct base_str block)
 {
 	union core_event_any ev;
 	struct core_record rec;
-	size_t at = 0;
 
-	while (core_block_next(block, &at, &rec) == 1) {
+	while (p->conn && wire_conn_pending(p->conn) < BACKLOG_HIGH) {
 		const struct base_blob *blob;
 
+		if (core_block_next(block, &e->views_record, &rec) != 1) {
+			e->views_record = 0;
+			return true;
+		}
 		if (rec.subject.len || core_event_get(rec.type, rec.body, &ev) < 0)
 			continue;
 		if (rec.type == CORE_EV_STEP_CALLED) {
@@ -70,6 +74,7 @@ static void put_bodies(struct engine *e, struct engine_proc *p, struct base_str 
 			blob_body(e, p, blob);
 		}
 	}
+	return false;
 }
 
 void engine_views_pump(struct engine *e)
@@ -88,7 +93,8 @@ void engine_views_pump(struct engine *e)
 			e->views_ready = false;
 			return;
 		}
-		put_bodies(e, p, c.block);
+		if (!put_bodies(e, p, c.block))
+			return;
 		put_block(e, p, c.first_seq, c.time_ms, c.block);
 		e->views_sent = c.first_seq + c.count - 1;
 	}
@@ -130,7 +136,8 @@ void engine_views_committed(struct engine *e, const struct engine_group *g)
 	if (!e->views_live)
 		return;
 	p = views(e);
-	if (!p->conn || wire_conn_pending(p->conn) > LIVE_HIGH || e->views_sent + 1 != g->first_seq) {
+	if (!p->conn || wire_conn_pending(p->conn) + g->body_bytes > LIVE_HIGH ||
+		e->views_sent + 1 != g->first_seq) {
 		e->views_live = false;
 		return;
 	}
@@ -179,12 +186,14 @@ void engine_views_frame(struct engine *e, struct engine_proc *p, unsigned type, 
 	e->views_ready = true;
 	e->views_live = false;
 	e->views_sent = at.seq;
+	e->views_record = 0;
 }
 
 void engine_views_down(struct engine *e)
 {
 	e->views_ready = e->views_live = false;
 	e->views_at = e->views_sent = 0;
+	e->views_record = 0;
 	if (!e->views_wipe)
 		return;
 	e->views_wipe = false;

@@ -40,9 +40,7 @@ static void broken(struct sim *s, const struct schedule *c, const char *what, in
 /* Amsterdam, in the year of the simulation: an hour before UTC, two between these. */
 static int64_t offset(const struct schedule *c, int64_t t)
 {
-	return !c->amsterdam					   ? 0
-	       : t >= 1774746000000 && t < 1792890000000 ? 2 * 60 * MINUTE
-							   : 60 * MINUTE;
+	return !c->amsterdam ? 0 : t >= 1774746000000 && t < 1792890000000 ? 2 * 60 * MINUTE : 60 * MINUTE;
 }
 
 static int64_t instant(const struct schedule *c, int64_t local)
@@ -226,7 +224,8 @@ static void check_run(struct sim *s, const struct schedule *c, const struct core
 	if (!r || !base_str_is(r->key, key) || !base_str_eq(r->flow, c->flow) ||
 		!memmem(r->input_text.ptr, r->input_text.len, due, strlen(due)) ||
 		!memmem(r->input_text.ptr, r->input_text.len, missed, strlen(missed)))
-		broken(s, c, "it starts another run than the one for this time", ev->due_ms, (int64_t)ev->run);
+		broken(s, c, "it starts another run than the one for this time", ev->due_ms,
+			(int64_t)ev->run);
 }
 
 /* Whether it starts a run, as its overlap says. */

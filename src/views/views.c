@@ -387,6 +387,9 @@ int views_body(struct views *v, const struct base_hash *hash, struct base_str da
 {
 	struct views_pending *p;
 
+	for (size_t i = 0; i < v->body_count; i++)
+		if (base_hash_eq(&v->bodies[i].hash, hash))
+			return 0;
 	if (v->body_count == v->body_size) {
 		size_t size = v->body_size ? v->body_size * 2 : 16;
 

@@ -29,6 +29,12 @@ FLOWS = {
   await ctx.signal("go");
   return got.text === text ? text : "another";
 });""",
+    "once": """export default flow({ name: "once" }, async (ctx, input) => {
+  await ctx.signal("go");
+  return "x".repeat(input.bytes);
+});""",
+    "hears": """export default flow({ name: "hears", grants: ["run.wait"] }, async (ctx, input) =>
+  (await ctx.wait(input.run)).value.length);""",
     "nap": """export default flow({ name: "nap" }, async (ctx, input) => {
   const { payload } = await ctx.signal("wake", { timeout: "30d" });
   return { ...input, payload };
@@ -76,6 +82,20 @@ def payloads(aios):
     except Problem as p:
         assert p.status == 413, p
     print(f"payloads up to {most:,} bytes, over a kill; above: {over['problem']['message']}")
+
+
+def many_hear(aios):
+    """One value of 14 MiB for ten runs at once: more than a connection holds, to the workers and to the views."""
+    big = aios.post("/v1/flows/once/runs", {"input": {"bytes": 14 * MIB}})["run"]
+    runs = [aios.post("/v1/flows/hears/runs", {"input": {"run": big}})["run"] for _ in range(10)]
+    until(lambda: aios.get("/v1/status")["views_seq"] == aios.get("/v1/status")["seq"], 30, what="the views")
+    aios.post(f"/v1/runs/{big}/signals/go", {})
+    for r in runs:
+        got = aios.get(f"/v1/runs/{r}?wait=60", timeout=70)
+        assert got["state"] == "done" and got["value"] == 14 * MIB, got
+    until(lambda: aios.get("/v1/status")["views_seq"] == aios.get("/v1/status")["seq"], 30, what="the views, behind them")
+    assert "does not read what is sent to it" not in aios.log(), aios.log()[-2000:]
+    print("ten runs heard a value of 14 MiB at once")
 
 
 def anonymous(pid):
@@ -136,7 +156,7 @@ def sleepers(aios):
 def main():
     files = {"aios.yaml": "name: size\n", "policy.yaml": POLICY}
     files.update({f"flows/{name}.js": HEAD + text for name, text in FLOWS.items()})
-    for test in (long_run, payloads, sleepers):
+    for test in (long_run, payloads, many_hear, sleepers):
         with Aios(files) as aios:
             aios.start()
             aios.deploy()

@@ -87,7 +87,7 @@ static void put_of(struct cli *c, struct base_jv root, const char *what, const c
 
 int cmd_queue(struct cli *c)
 {
-	static const char *const columns[] = {"FLOW=flow", "LANE=lane", ">GO=active", ">LIMIT=limit",
+	static const char *const columns[] = {"FLOW=flow", "LANE=lane", ">ACTIVE=active", ">LIMIT=limit",
 		">WAIT=waiting", ">DELAYED=delayed", ">NEXT RUN=next", "SINCE=since_ms", NULL};
 	struct cli_answer a;
 	int r = cli_call(c, "GET", c->arg_count ? cli_query(c, "/v1/queue", "flow", c->args[0]) : "/v1/queue",

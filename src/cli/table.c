@@ -119,8 +119,9 @@ static const struct cli_command commands[] = {
 		false, false, cmd_why},
 	{"queue", "[FLOW]", 0, 1,
 		"Who waits to begin: lanes, how many are active and wait in each, the limits",
-		"A lane is a flow's concurrency key. aios runs --state queued lists the runs.", NULL, false,
-		false, cmd_queue},
+		"A lane is the runs of a flow with one concurrency key. aios runs --state queued lists who "
+		"waits.",
+		NULL, false, false, cmd_queue},
 	{"signal", "RUN NAME [JSON]", 2, 3, "Send a signal to a run", NULL, NULL, false, false, cmd_signal},
 	{"publish", "TOPIC", 1, 1,
 		"Publish an event: runs that wait for it go on, flows declared for it start",

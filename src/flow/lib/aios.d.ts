@@ -46,7 +46,7 @@ declare module "aios" {
 	export interface Schedule {
 		/** Five fields: minute, hour, day of the month, month, day of the week ("0 7 * * MON"); or "@daily" and the like. */
 		cron?: string;
-		/** An interval of a second to a year, counted from the deployment that set it: "15m". */
+		/** An interval of a second to a year, counted from the deploy that set it: "15m". */
 		every?: Duration;
 		/** Once: "2027-01-01T09:00", in the zone `tz` where it names no offset itself. */
 		at?: string;

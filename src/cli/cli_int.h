@@ -127,7 +127,9 @@ int cli_call(struct cli *c, const char *method, const char *path, const struct b
 /* The same with an Idempotency-Key. */
 int cli_call_key(struct cli *c, const char *method, const char *path, const struct base_buf *body,
 	const char *key, struct cli_answer *ret);
-/* POST with {"reason"} of --reason; says `done` where it went well. An exit code. */
+/* POST with {"reason"} of --reason, and `flag` as true where it is not NULL. An exit code; 0: the caller ends *ret. */
+int cli_decide(struct cli *c, const char *path, const char *flag, struct cli_answer *ret);
+/* The same; says `done` where it went well. An exit code. */
 int cli_act(struct cli *c, const char *path, const char *done);
 /* Only asks: true when the door answers. Says nothing. */
 bool cli_answers(struct cli *c);

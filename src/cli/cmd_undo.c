@@ -6,22 +6,12 @@ int cmd_cancel(struct cli *c)
 {
 	const char *path = cli_path(c, "/v1/runs/", c->args[0], "/cancel");
 	struct cli_answer a;
-	struct base_buf body;
-	struct base_jw w;
 	int64_t undo;
 	int r;
 
 	if (!cli_flag(c, "undo"))
 		return cli_act(c, path, "cancelled");
-	base_buf_init(&body, 1 << 16);
-	w = base_jw_of(&body);
-	base_jw_obj(&w);
-	base_jw_mbool(&w, "undo", true);
-	if (cli_opt(c, "reason"))
-		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
-	base_jw_end_obj(&w);
-	r = cli_call(c, "POST", path, &body, &a);
-	base_buf_done(&body);
+	r = cli_decide(c, path, "undo", &a);
 	if (r != 0)
 		return r;
 	undo = base_jv_int(base_jv_get(a.root, "undo"), 0);

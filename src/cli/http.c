@@ -376,9 +376,8 @@ struct base_jv cli_list(struct base_jv root, const char *name)
 	return v;
 }
 
-int cli_act(struct cli *c, const char *path, const char *done)
+int cli_decide(struct cli *c, const char *path, const char *flag, struct cli_answer *ret)
 {
-	struct cli_answer a;
 	struct base_buf body;
 	struct base_jw w;
 	int r;
@@ -386,11 +385,21 @@ int cli_act(struct cli *c, const char *path, const char *done)
 	base_buf_init(&body, 1 << 16);
 	w = base_jw_of(&body);
 	base_jw_obj(&w);
+	if (flag)
+		base_jw_mbool(&w, flag, true);
 	if (cli_opt(c, "reason"))
 		base_jw_mcstr(&w, "reason", cli_opt(c, "reason"));
 	base_jw_end_obj(&w);
-	r = cli_call(c, "POST", path, &body, &a);
+	r = cli_call(c, "POST", path, &body, ret);
 	base_buf_done(&body);
+	return r;
+}
+
+int cli_act(struct cli *c, const char *path, const char *done)
+{
+	struct cli_answer a;
+	int r = cli_decide(c, path, NULL, &a);
+
 	if (r != 0)
 		return r;
 	if (!cli_print_json(c, &a))

@@ -158,6 +158,9 @@ int log_archive_each_body(struct log_reader *r, log_body_fn fn, void *userdata, 
 /* A bit of what log_archive_release let go; true: there is more. The thread that appends. */
 bool log_archive_step(struct log *l);
 
+/* Exactly len bytes of a file from `at` on; -EUCLEAN: it ends before. (snapshot.c) */
+int log_read_at(int fd, char *to, size_t len, uint64_t at) __attribute__((warn_unused_result));
+
 /* Snapshot files (snapshot.c). */
 int log_snapfile_put(const char *dir, uint64_t seq, const struct base_hash *state, struct base_str data,
 	struct base_err *err);

@@ -317,24 +317,6 @@ int log_segment_finish(struct log_segment_writer *w, char ret_name[LOG_SEGMENT_N
 
 /* --- opening --- */
 
-static int read_at(int fd, char *to, size_t len, uint64_t at)
-{
-	while (len) {
-		ssize_t n = pread(fd, to, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EUCLEAN;
-		to += n;
-		len -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
 static int get_frames(struct log_segment *s, struct base_reader *r, uint64_t index_at)
 {
 	s->frame_count = base_get_uint(r, index_at);
@@ -399,9 +381,9 @@ static int read_index(struct log_segment *s, int fd)
 		return -EUCLEAN;
 	s->bytes = size;
 	make_head(want);
-	rc = read_at(fd, head, HEAD, 0);
+	rc = log_read_at(fd, head, HEAD, 0);
 	if (rc == 0)
-		rc = read_at(fd, tail, TAIL, size - TAIL);
+		rc = log_read_at(fd, tail, TAIL, size - TAIL);
 	if (rc < 0)
 		return rc;
 	if (memcmp(head, head_magic, 8) == 0 && get_le(head + 8, 4) > FORMAT)
@@ -414,7 +396,7 @@ static int read_index(struct log_segment *s, int fd)
 	index = malloc(len ? len : 1);
 	if (!index)
 		return -ENOMEM;
-	rc = read_at(fd, index, len, at);
+	rc = log_read_at(fd, index, len, at);
 	sum = base_hash_of2((struct base_str){head, HEAD}, (struct base_str){index, rc < 0 ? 0 : len});
 	if (rc == 0 && memcmp(sum.b, tail + 16, 32) != 0)
 		rc = -EUCLEAN;
@@ -538,7 +520,7 @@ static int load_frame(struct log_frames *f, const struct log_segment *s, size_t 
 	if (!f->z || !packed || !raw)
 		return base_err_set(err, -ENOMEM, "out of memory to read the archive");
 	fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	rc = fd < 0 ? -errno : read_at(fd, packed, x->packed, x->offset);
+	rc = fd < 0 ? -errno : log_read_at(fd, packed, x->packed, x->offset);
 	if (fd >= 0)
 		close(fd);
 	if (rc == -EUCLEAN)

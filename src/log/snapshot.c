@@ -217,10 +217,10 @@ int log_snapfile_put(const char *dir, uint64_t seq, const struct base_hash *stat
 	return 0;
 }
 
-static int read_all(int fd, char *at, size_t len)
+int log_read_at(int fd, char *to, size_t len, uint64_t at)
 {
 	while (len) {
-		ssize_t n = read(fd, at, len);
+		ssize_t n = pread(fd, to, len, (off_t)at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -228,8 +228,9 @@ static int read_all(int fd, char *at, size_t len)
 			return -errno;
 		if (n == 0)
 			return -EUCLEAN;
-		at += n;
+		to += n;
 		len -= (size_t)n;
+		at += (uint64_t)n;
 	}
 	return 0;
 }
@@ -250,7 +251,7 @@ static int read_data(
 	data = malloc(len ? len : 1);
 	if (!data)
 		return -ENOMEM;
-	r = read_all(fd, data, len);
+	r = log_read_at(fd, data, len, HEAD + SUM);
 	real = r < 0 ? (struct base_hash){{0}} : sum_of(head, (struct base_str){data, len});
 	if (r == 0 && !base_hash_eq(&real, sum))
 		r = -EUCLEAN;
@@ -273,9 +274,9 @@ static int read_file(int dirfd, uint64_t seq, char **ret_data, size_t *ret_len)
 	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	r = read_all(fd, head, HEAD);
+	r = log_read_at(fd, head, HEAD, 0);
 	if (r == 0)
-		r = read_all(fd, (char *)sum.b, SUM);
+		r = log_read_at(fd, (char *)sum.b, SUM, HEAD);
 	if (r == 0 && (memcmp(head, magic, 8) != 0 || get_u64(head + 8) != seq))
 		r = -EUCLEAN;
 	if (r == 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "wire/frames.h"
+#include "wire/head.h"
 
 /*
  * Processes and the sockets to them, as src/engine/spawn.c and src/wire/conn.c have them for the real aiosd: bytes
@@ -71,21 +72,6 @@ static void at_aiosd(struct sim *s, void *a, uint64_t b)
 	sim_trace(s, x->bytes.ptr, x->bytes.len);
 }
 
-static void put_le(char *to, uint32_t v, unsigned bytes)
-{
-	for (; bytes > 0; bytes--, v >>= 8)
-		*to++ = (char)(v & 0xff);
-}
-
-static uint32_t get_le(const char *from, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes > 0)
-		v = v << 8 | (unsigned char)from[--bytes];
-	return v;
-}
-
 static void send_bytes(struct sim_proc *p, struct base_str bytes, int64_t us)
 {
 	struct sim *s = p->s;
@@ -111,8 +97,7 @@ void sim_send_end(struct sim_proc *p, unsigned type, int64_t us)
 	struct base_buf *b = &p->s->frame;
 
 	BASE_CHECK(base_buf_failed(b) == 0);
-	put_le(b->ptr, (uint32_t)(b->len - WIRE_HEAD), 4);
-	put_le(b->ptr + 4, type, 2);
+	wire_head_put(b->ptr, type, b->len - WIRE_HEAD);
 	send_bytes(p, base_buf_view(b), us);
 }
 
@@ -120,8 +105,7 @@ void sim_send_now(struct sim_proc *p, unsigned type)
 {
 	struct base_buf *b = &p->s->frame;
 
-	put_le(b->ptr, (uint32_t)(b->len - WIRE_HEAD), 4);
-	put_le(b->ptr + 4, type, 2);
+	wire_head_put(b->ptr, type, b->len - WIRE_HEAD);
 	at_aiosd(p->s, pack(p, base_buf_view(b)), 0);
 }
 
@@ -180,8 +164,8 @@ static void at_process(struct sim *s, void *a, uint64_t b)
 	}
 	for (size_t at = 0; p->alive && at < x->bytes.len;) {
 		const char *head = x->bytes.ptr + at;
-		uint32_t len = get_le(head, 4);
-		unsigned type = get_le(head + 4, 2);
+		size_t len = wire_head_body(head);
+		unsigned type = wire_head_type(head);
 
 		if (type == WIRE_STOP)
 			sim_later(s, 1000 + (int64_t)sim_draw(s, SIM_NET, 20000), true, end_of_stop, p, 0);
@@ -228,7 +212,7 @@ struct base_buf *wire_conn_begin(struct wire_conn *c, unsigned type)
 
 	BASE_CHECK(c->frame == NONE);
 	c->frame = c->out.len;
-	put_le(head + 4, type, 2);
+	wire_head_put(head, type, 0);
 	base_buf_put(&c->out, head, sizeof(head));
 	return &c->out;
 }
@@ -240,9 +224,9 @@ int wire_conn_end(struct wire_conn *c)
 
 	BASE_CHECK(start != NONE && base_buf_failed(&c->out) == 0);
 	c->frame = NONE;
-	put_le(c->out.ptr + start, (uint32_t)(c->out.len - start - WIRE_HEAD), 4);
+	wire_head_size(c->out.ptr + start, c->out.len - start - WIRE_HEAD);
 	body = base_str_sub(base_buf_view(&c->out), start + WIRE_HEAD, c->out.len);
-	sim_audit_frame(c->p->s, c->p, get_le(c->out.ptr + start + 4, 2), body);
+	sim_audit_frame(c->p->s, c->p, wire_head_type(c->out.ptr + start), body);
 	return 0;
 }
 
@@ -286,22 +270,12 @@ int wire_conn_fill(struct wire_conn *c)
 
 int wire_conn_next(struct wire_conn *c, unsigned *ret_type, struct base_str *ret_body)
 {
-	size_t have = c->in.len - c->in_at, body;
-	const char *head = c->in.ptr + c->in_at;
-	unsigned type;
+	struct base_str in = {c->in.ptr + c->in_at, c->in.len - c->in_at};
+	int rc = wire_head_next(in, ret_type, ret_body);
 
-	if (have < WIRE_HEAD)
-		return 0;
-	body = get_le(head, 4);
-	type = get_le(head + 4, 2);
-	if (body > WIRE_BODY_MAX || type == 0 || get_le(head + 6, 2) != 0)
-		return -EBADMSG;
-	if (have - WIRE_HEAD < body)
-		return 0;
-	c->in_at += WIRE_HEAD + body;
-	*ret_type = type;
-	*ret_body = (struct base_str){head + WIRE_HEAD, body};
-	return 1;
+	if (rc > 0)
+		c->in_at += WIRE_HEAD + ret_body->len;
+	return rc;
 }
 
 int wire_conn_wait(struct wire_conn *c, int timeout_ms)

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "wire/frames.h"
+#include "wire/head.h"
 
 /*
  * Invariants
@@ -74,21 +75,6 @@ int wire_conn_fd(const struct wire_conn *c)
 	return c->fd;
 }
 
-static void put_le(char *to, uint32_t v, unsigned bytes)
-{
-	for (; bytes > 0; bytes--, v >>= 8)
-		*to++ = (char)(v & 0xff);
-}
-
-static uint32_t get_le(const char *from, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes > 0)
-		v = v << 8 | (unsigned char)from[--bytes];
-	return v;
-}
-
 /* Makes the place of what is done with free again. */
 static void compact(struct base_buf *b, size_t *at)
 {
@@ -111,7 +97,7 @@ struct base_buf *wire_conn_begin(struct wire_conn *c, unsigned type)
 	c->busy = 1;
 	compact(&c->out, &c->out_at);
 	c->frame = c->out.len;
-	put_le(head + 4, type, 2);
+	wire_head_put(head, type, 0);
 	base_buf_put(&c->out, head, sizeof(head));
 	return &c->out;
 }
@@ -130,7 +116,7 @@ int wire_conn_end(struct wire_conn *c)
 		c->out.len = start;
 		c->out.failed = 0;
 	} else {
-		put_le(c->out.ptr + start, (uint32_t)body, 4);
+		wire_head_size(c->out.ptr + start, body);
 	}
 	c->busy = 0;
 	return r;
@@ -184,7 +170,7 @@ static size_t wanted(const struct wire_conn *c)
 
 	if (have < WIRE_HEAD)
 		return READ_MIN;
-	body = get_le(c->in.ptr + c->in_at, 4);
+	body = wire_head_body(c->in.ptr + c->in_at);
 	if (body > WIRE_BODY_MAX || body + WIRE_HEAD <= have || body + WIRE_HEAD - have < READ_MIN)
 		return READ_MIN;
 	return body + WIRE_HEAD - have;
@@ -226,22 +212,12 @@ int wire_conn_fill(struct wire_conn *c)
 
 int wire_conn_next(struct wire_conn *c, unsigned *ret_type, struct base_str *ret_body)
 {
-	size_t have = c->in.len - c->in_at, body;
-	const char *head = c->in.ptr + c->in_at;
-	unsigned type;
+	struct base_str in = {c->in.ptr + c->in_at, c->in.len - c->in_at};
+	int rc = wire_head_next(in, ret_type, ret_body);
 
-	if (have < WIRE_HEAD)
-		return 0;
-	body = get_le(head, 4);
-	type = get_le(head + 4, 2);
-	if (body > WIRE_BODY_MAX || type == 0 || get_le(head + 6, 2) != 0)
-		return -EBADMSG;
-	if (have - WIRE_HEAD < body)
-		return 0;
-	c->in_at += WIRE_HEAD + body;
-	*ret_type = type;
-	*ret_body = (struct base_str){head + WIRE_HEAD, body};
-	return 1;
+	if (rc > 0)
+		c->in_at += WIRE_HEAD + ret_body->len;
+	return rc;
 }
 
 int wire_conn_wait(struct wire_conn *c, int timeout_ms)

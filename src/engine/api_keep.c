@@ -311,6 +311,15 @@ static void start_backup(struct engine *e, struct engine_req *q, struct base_str
 	b->job = (struct engine_job){.work = backup_work, .done = backup_done, .owner = b};
 	e->keep->backup = b;
 	engine_commit_wait(e);
+	if (backup_is_inside(b->to, e->paths.workspace)) {
+		engine_reply_problem(e, q, 422, "inside",
+			"%s is in the workspace: a backup would hold itself, and be lost with what it is of; "
+			"name "
+			"a folder outside",
+			b->to);
+		free_backup(e);
+		return;
+	}
 	if (!backup_is_free(b->to)) {
 		engine_reply_problem(e, q, 409, "exists",
 			"%s is there already and not empty: a backup overwrites nothing; name another folder",

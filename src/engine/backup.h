@@ -37,6 +37,8 @@ int backup_walk(const char *dir, bool (*skip)(const char *relative),
 /* Copies a tree of regular files, folders made as needed. */
 int backup_copy_tree(
 	const char *from, const char *to, bool (*skip)(const char *relative), struct base_err *err);
+/* Would `path`, which need not be there, stand in `folder` or be it? Symbolic links are followed. */
+bool backup_is_inside(const char *path, const char *folder);
 /* Is there nothing at path, or an empty folder? */
 bool backup_is_free(const char *path);
 /* A relative path that stays below its folder. */

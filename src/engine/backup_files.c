@@ -215,6 +215,24 @@ bool backup_is_free(const char *path)
 	return empty;
 }
 
+bool backup_is_inside(const char *path, const char *folder)
+{
+	char at[PATH_MAX], real[PATH_MAX], in[PATH_MAX];
+	size_t len;
+	char *slash;
+
+	if ((size_t)snprintf(at, sizeof(at), "%s", path) >= sizeof(at) || !realpath(folder, in))
+		return false;
+	while (!realpath(at, real)) { /* the nearest folder above it that is there */
+		slash = strrchr(at, '/');
+		if (!slash)
+			return false;
+		slash[slash == at] = '\0';
+	}
+	len = strlen(in);
+	return strncmp(real, in, len) == 0 && (real[len] == '/' || real[len] == '\0');
+}
+
 bool backup_path_ok(struct base_str path)
 {
 	struct base_str part, rest = path;

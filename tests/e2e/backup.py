@@ -224,6 +224,15 @@ def with_key(ledger):
             raise AssertionError("a relative path was taken")
         except Problem as p:
             assert p.status == 400
+        # A backup in the workspace would hold itself.
+        (a.home / "link").symlink_to(a.dir)
+        for to in (a.dir / "backups/today", a.home / "link/backup", a.dir):
+            try:
+                a.post("/v1/backup", {"dir": str(to)})
+                raise AssertionError(f"{to} was taken")
+            except Problem as p:
+                assert p.status == 422 and "outside" in p.body["detail"], p.body
+        assert not (a.dir / "backups").exists()
 
 
 def main():

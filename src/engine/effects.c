@@ -29,7 +29,7 @@
  */
 
 enum call_state { CALL_NEW, CALL_WAITS, CALL_SECRET, CALL_SENT, CALL_ASKED };
-enum { GRACE_MS = 2000 };
+enum { GRACE_MS = 2000, SEND_HIGH = 8 << 20 };
 
 struct engine_call {
 	struct engine_out out;
@@ -279,6 +279,11 @@ static void transmit(struct engine *e, struct engine_call *c, struct base_str se
 
 	if (recalled(e, c))
 		return;
+	if (p->state == ENGINE_UP && p->conn && wire_conn_pending(p->conn) > SEND_HIGH) {
+		c->state = CALL_WAITS;
+		e->effects_held = true;
+		return;
+	}
 	b = p->state == ENGINE_UP ? engine_proc_begin(e, p, WIRE_EFFECT) : NULL;
 	if (!b) {
 		c->state = CALL_WAITS;
@@ -680,6 +685,16 @@ void engine_effects_up(struct engine *e)
 			to_connect(e, c);
 	}
 	free(r.ids);
+}
+
+void engine_effects_pump(struct engine *e)
+{
+	struct engine_proc *p = e->effects_held ? engine_proc_of(e, ENGINE_CONNECT, 0) : NULL;
+
+	if (!p || p->state != ENGINE_UP || !p->conn || wire_conn_pending(p->conn) > SEND_HIGH)
+		return;
+	e->effects_held = false;
+	engine_effects_up(e);
 }
 
 static bool is_out(const struct engine_call *c, const void *arg)

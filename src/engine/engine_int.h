@@ -373,6 +373,8 @@ void engine_effects_dispatch(struct engine *e, const struct core_act *act);
 void engine_effects_cancel(struct engine *e, const struct core_act *act);
 void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body);
 void engine_effects_up(struct engine *e);
+/* What the connector's connection did not take, once it has drained. */
+void engine_effects_pump(struct engine *e);
 void engine_effects_down(struct engine *e);
 void engine_effects_sweep(struct engine *e); /* deadlines */
 size_t engine_effects_count(const struct engine *e);
@@ -720,6 +722,7 @@ struct engine {
 
 	struct base_idmap *calls;
 	uint64_t next_call;
+	bool effects_held;	  /* calls wait until the connector's connection has drained */
 	int64_t sweep_at;	  /* when the deadlines of calls are looked at; 0: not */
 	struct engine_held *held; /* results that could not be written yet */
 	struct engine_sessions *sessions;

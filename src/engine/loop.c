@@ -119,6 +119,7 @@ static void end_of_turn(struct engine *e)
 {
 	run_timers(e);
 	engine_flows_pump(e);
+	engine_effects_pump(e);
 	if (e->pending->outs && !e->inflight) {
 		engine_procs_flush(e);
 		engine_commit_inline(e);

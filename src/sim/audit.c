@@ -248,6 +248,8 @@ static void end_step(struct sim *s, uint64_t run, uint32_t step, bool ok, struct
 	if (!ok && base_str_find(st->key, ':') >= 0)
 		base_names_remove(s->audit.effects, st->key);
 	st->result = sim_dup(s, result);
+	if (ok && base_str_is(st->action, "signal.wait"))
+		sim_audit_signal_heard(s, r, st->detail, result);
 	end_at(s, st);
 	order_add(s, r, step);
 }
@@ -340,6 +342,8 @@ static void step_called(struct sim *s, const struct core_step_called *ev, int64_
 	st->limit_ms = ev->deadline_ms;
 	judge(s, ev, st);
 	step_key(s, ev);
+	if (ev->status == CORE_STEP_WAITING && base_str_is(ev->action, "signal.wait"))
+		sim_audit_signal_wait(s, r, ev->args.data);
 	if (ev->status == CORE_STEP_SENT)
 		st->sent = 1;
 	if (ev->status == CORE_STEP_DONE || ev->status == CORE_STEP_FAILED)
@@ -671,6 +675,7 @@ void sim_disk_appended(void *userdata, const struct log_commit *c)
 		tokens(s, &rec);
 		sim_audit_events(s, &rec, &ev);
 		event(s, &rec, &ev);
+		sim_audit_signals(s, &rec, &ev);
 	}
 	sim_audit_events_commit(s);
 	if (a->lanes_moved)

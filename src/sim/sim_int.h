@@ -174,14 +174,16 @@ struct sim_step_seen {
 	bool ok;
 	struct base_str result; /* what ended it */
 };
+struct sim_signal;
 struct sim_run_seen {
 	uint64_t run, parent;
 	uint32_t parent_step;
 	unsigned outcome; /* 0: open */
 	bool parked, dry, paused, queued;
-	bool own;		 /* the core goes through it itself: an undo run */
-	bool stopping;		 /* it is taken back and then ends */
-	uint64_t previous, next; /* the generations before and after */
+	bool own;		    /* the core goes through it itself: an undo run */
+	bool stopping;		    /* it is taken back and then ends */
+	struct sim_signal *signals; /* not heard yet */
+	uint64_t previous, next;    /* the generations before and after */
 	int64_t begin_ms, deadline_ms;
 	struct base_str flow, lane;
 	uint64_t undone; /* an undo run: where the step stands that it undid last */
@@ -244,6 +246,11 @@ struct base_str sim_schedule_nth(struct sim *s, unsigned nth, bool going);
 int sim_audit_init(struct sim *s);
 /* A commit is durable. */
 void sim_disk_appended(void *userdata, const struct log_commit *c);
+/* Signals (audit_signals.c): an event; a step that waits; one that has heard. */
+void sim_audit_signals(struct sim *s, const struct core_record *rec, const union core_event_any *ev);
+void sim_audit_signal_wait(struct sim *s, struct sim_run_seen *r, struct base_str args);
+void sim_audit_signal_heard(
+	struct sim *s, struct sim_run_seen *r, struct base_str args, struct base_str result);
 struct sim_run_seen *sim_run_seen(struct sim *s, uint64_t run);
 struct sim_gate_seen *sim_gate_seen(struct sim *s, uint64_t gate);
 void sim_gate_gone(struct sim *s, uint64_t gate);

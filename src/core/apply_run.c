@@ -257,8 +257,8 @@ static void apply_signal(struct core_apply *a, const struct core_signal_sent *e)
 		at = &(*at)->next;
 	*at = s;
 	if (e->key.len)
-		BASE_CHECK(base_names_put(a->c->outcome_keys, e->key,
-				   (void *)core_fingerprint(e->name, e->payload.data)) == 0);
+		BASE_CHECK(
+			base_names_put(a->c->outcome_keys, e->key, (void *)core_signal_fingerprint(e)) == 0);
 }
 
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e)

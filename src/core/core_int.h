@@ -441,6 +441,8 @@ struct base_str core_buf_to_arena(struct base_arena *a, struct base_buf *b);
 uint64_t core_entropy(struct core_turn *t);
 /* What an Idempotency-Key stood for, small enough to keep: never 0. */
 uintptr_t core_fingerprint(struct base_str a, struct base_str b);
+/* The same of a signal, whose payload may stand in the log by its hash. */
+uintptr_t core_signal_fingerprint(const struct core_signal_sent *ev);
 /* The fetched record at `seq`, or NULL. */
 const struct core_fetched *core_fetched_at(const struct core_turn *t, uint64_t seq);
 

@@ -185,6 +185,13 @@ static const struct core_open *first_waiting(const struct core_run *r, struct ba
 	return first;
 }
 
+uintptr_t core_signal_fingerprint(const struct core_signal_sent *ev)
+{
+	struct base_str by_hash = {(const char *)ev->payload.hash.b, sizeof(ev->payload.hash.b)};
+
+	return core_fingerprint(ev->name, base_blob_is_inline(&ev->payload) ? ev->payload.data : by_hash);
+}
+
 void core_decide_signal(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
@@ -220,7 +227,7 @@ void core_decide_signal(struct core_turn *t)
 		.payload = core_blob(t, payload),
 		.by = cmd->by.id,
 		.key = key};
-	if (known_key(t, key, core_fingerprint(cmd->name, ev.payload.data), "{}"))
+	if (known_key(t, key, core_signal_fingerprint(&ev), "{}"))
 		return;
 	core_signal_sent_emit(t->block, cmd->now_ms, &ev);
 	core_reply_json(t, 202, BASE_STR("{}"));

@@ -359,6 +359,25 @@ static void test_signals_with_payload_buffered_before_the_wait_and_timeout(void 
 	assert_string_equal(house_act(h, CORE_ACT_RESULT, 0)->text, "{\"payload\":null}");
 }
 
+/* A key that was used for another payload is refused, also where only the hashes of both stand in the log. */
+static void test_key_of_a_large_signal(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	static char body[100003];
+
+	for (int i = 0; i < 3; i++) {
+		memset(body, i < 2 ? 'a' : 'b', sizeof(body) - 1);
+		body[0] = body[sizeof(body) - 2] = '"';
+		house_do(h, (struct core_cmd){.type = CORE_CMD_SIGNAL,
+				    .run = run,
+				    .name = BASE_STR("go"),
+				    .key = BASE_STR("k"),
+				    .body = base_str_of(body)});
+		assert_int_equal(h->reply.status, i == 0 ? 202 : i == 1 ? 200 : 409);
+	}
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, house_tear_down)
@@ -373,6 +392,7 @@ int main(void)
 		TEST(test_depth),
 		TEST(test_many),
 		TEST(test_room),
+		TEST(test_key_of_a_large_signal),
 		TEST(test_signals_with_payload_buffered_before_the_wait_and_timeout),
 	};
 

@@ -52,24 +52,7 @@ struct engine_req *engine_req_of(struct engine *e, uint64_t id)
 
 /* --- answers --- */
 
-static void send_reply(struct engine *e, struct engine_out *o)
-{
-	struct engine_req *q = (struct engine_req *)o;
-	struct base_buf *b = NULL;
-
-	engine_again_answered(e, q);
-	if (!q->gone && q->door->generation == q->generation)
-		b = engine_proc_begin(e, q->door, WIRE_DOOR_REPLY);
-	if (b) {
-		wire_door_reply_put(b, &(struct wire_door_reply){.req = q->req,
-					       .status = (uint16_t)q->status,
-					       .content_type = base_str_of(q->content_type),
-					       .headers = base_buf_view(&q->headers),
-					       .body = base_buf_view(&q->reply)});
-		engine_proc_send(e, q->door);
-	}
-	engine_req_free(e, q);
-}
+enum { REPLY_SMALL = 64 << 10, DOOR_HIGH = WIRE_OUT_MAX - (16 << 20) };
 
 static void put_problem(struct engine_req *q, int status, const char *code, const char *detail)
 {
@@ -84,6 +67,37 @@ static void put_problem(struct engine_req *q, int status, const char *code, cons
 	base_jw_end_obj(&w);
 	q->status = status;
 	q->content_type = "application/problem+json";
+}
+
+/* Large answers are on their way to slow readers: one more would not fit into the door's connection. */
+static void put_busy(struct engine_req *q)
+{
+	put_problem(q, 503, "busy", "too many large answers are on their way: try again");
+	base_buf_clear(&q->headers);
+	base_buf_cstr(&q->headers, "Retry-After: 1\n");
+}
+
+static void send_reply(struct engine *e, struct engine_out *o)
+{
+	struct engine_req *q = (struct engine_req *)o;
+	struct base_buf *b = NULL;
+
+	engine_again_answered(e, q);
+	if (!q->gone && q->door->generation == q->generation) {
+		if (q->door->conn && q->reply.len > REPLY_SMALL &&
+			wire_conn_pending(q->door->conn) + q->reply.len > DOOR_HIGH)
+			put_busy(q);
+		b = engine_proc_begin(e, q->door, WIRE_DOOR_REPLY);
+	}
+	if (b) {
+		wire_door_reply_put(b, &(struct wire_door_reply){.req = q->req,
+					       .status = (uint16_t)q->status,
+					       .content_type = base_str_of(q->content_type),
+					       .headers = base_buf_view(&q->headers),
+					       .body = base_buf_view(&q->reply)});
+		engine_proc_send(e, q->door);
+	}
+	engine_req_free(e, q);
 }
 
 static void discard_reply(struct engine *e, struct engine_out *o, int code)

@@ -2,6 +2,7 @@
 """Size: a run of 100,000 steps, killed in the middle and replayed; step payloads up to 16 MiB through the whole path, and a
 clear error above; tens of thousands of sleeping runs in few bytes each, of which a start loads none, and each of which
 wakes when it is called."""
+import concurrent.futures
 import os
 import pathlib
 import signal
@@ -113,6 +114,24 @@ def many_leave(aios):
     print("twelve effects of 14 MiB left at once")
 
 
+def many_ask(aios):
+    """Sixteen clients read a value of 15 MiB at once: who gets no place is told to come again, nobody is cut off."""
+    run = aios.run("once", {"bytes": 15 * MIB}, wait=0)["run"]
+    aios.post(f"/v1/runs/{run}/signals/go", {})
+    aios.get(f"/v1/runs/{run}?wait=60", timeout=70)
+
+    def ask(_):
+        try:
+            return len(aios.get(f"/v1/runs/{run}/value", timeout=70)["value"])
+        except Problem as p:
+            return p.body["code"]
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        got = set(pool.map(ask, range(16)))
+    assert 15 * MIB in got and got <= {15 * MIB, "busy"}, got
+    print("sixteen clients read a value of 15 MiB at once")
+
+
 def anonymous(pid):
     with open(f"/proc/{pid}/smaps_rollup") as f:
         return sum(int(line.split()[1]) for line in f if line.startswith("Anonymous:")) * 1024
@@ -171,7 +190,7 @@ def sleepers(aios):
 def main():
     files = {"aios.yaml": "name: size\n", "policy.yaml": POLICY}
     files.update({f"flows/{name}.js": HEAD + text for name, text in FLOWS.items()})
-    for test in (long_run, payloads, many_hear, many_leave, sleepers):
+    for test in (long_run, payloads, many_hear, many_leave, many_ask, sleepers):
         with Aios(files) as aios:
             aios.start()
             aios.deploy()

@@ -133,7 +133,12 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 struct base_str core_start_key(
 	struct base_arena *a, struct base_str by, struct base_str flow, bool dry, struct base_str key)
 {
-	return BASE_JOIN(a, by, BASE_STR(":"), flow, dry ? BASE_STR(":dry:") : BASE_STR(":"), key);
+	/* No key that a flow chooses begins like this, and no flow's name ends so. */
+	return BASE_JOIN(a, by, BASE_STR(":"), flow,
+		dry ? BASE_STR("\x1f"
+			       "dry:")
+		    : BASE_STR(":"),
+		key);
 }
 
 static void reply_run(struct core_turn *t, int status, uint64_t run, bool known)

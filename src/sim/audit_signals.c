@@ -14,8 +14,8 @@ struct sim_signal {
 
 static void broken(struct sim *s, const char *what, uint64_t run, struct base_str name)
 {
-	sim_broken(s, SIM_SAFETY, "signal", "event %llu: %s (run %llu, signal %.*s)", (unsigned long long)s->audit.seq,
-		what, (unsigned long long)run, BASE_STR_ARG(name));
+	sim_broken(s, SIM_SAFETY, "signal", "event %llu: %s (run %llu, signal %.*s)",
+		(unsigned long long)s->audit.seq, what, (unsigned long long)run, BASE_STR_ARG(name));
 }
 
 static struct sim_signal **first_of(struct sim_run_seen *r, struct base_str name)
@@ -62,7 +62,8 @@ void sim_audit_signal_wait(struct sim *s, struct sim_run_seen *r, struct base_st
 		broken(s, "it is waited for though it was sent before", r->run, name);
 }
 
-void sim_audit_signal_heard(struct sim *s, struct sim_run_seen *r, struct base_str args, struct base_str result)
+void sim_audit_signal_heard(
+	struct sim *s, struct sim_run_seen *r, struct base_str args, struct base_str result)
 {
 	struct base_str head = BASE_STR("{\"payload\":"), name = name_of(s, args);
 	struct sim_signal **at = first_of(r, name);

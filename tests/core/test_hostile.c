@@ -124,6 +124,23 @@ static void test_nul_in_keys(void **state)
 	}
 }
 
+/* A key that begins like what aios puts before those of dry runs. */
+static void test_key_like_that_of_a_dry_run(void **state)
+{
+	struct house *h = *state;
+	struct core_cmd cmd = {.type = CORE_CMD_RUN_START,
+		.name = BASE_STR("f"),
+		.key = BASE_STR("x"),
+		.params = BASE_STR("{\"dry\":true}")};
+
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 201);
+	cmd.key = BASE_STR("dry:x");
+	cmd.params = BASE_STR_NONE;
+	house_do(h, cmd);
+	assert_int_equal(h->reply.status, 201);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, house_tear_down)
@@ -131,6 +148,7 @@ int main(void)
 		TEST(test_deep_payload),
 		TEST(test_large_declared_input),
 		TEST(test_nul_in_keys),
+		TEST(test_key_like_that_of_a_dry_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@ class Crash:
         self.aios, self.args = aios, args
         self.rng = random.Random(args.seed)
         self.kills, self.pauses, self.early = [], 0, 0
-        self.doubts, self.wrong_doubts, self.stuck = 0, [], {}
+        self.doubts, self.worn_out, self.wrong_doubts, self.stuck = 0, 0, [], {}
         self.over = False
         self.stopped = threading.Event()
         self.clerk = Clerk(self, args.seed)
@@ -59,7 +59,9 @@ class Crash:
             if g["kind"] == "doubt":
                 self.settle(full)
                 continue
-            if g["kind"] not in ("policy", "approve"):
+            if g["kind"] == "retry" and full["show"]["last_word"]["code"] == "lost":
+                self.worn_out += 1  # its connector was killed each time that it was tried: a person may let it go on
+            elif g["kind"] not in ("policy", "approve"):
                 self.stuck[g["gate"]] = full  # nothing here should come to stand like this
             self.aios.post(f"/v1/gates/{g['gate']}/approve", {"shown": full["shown"], "reason": "crash test"})
 

@@ -390,7 +390,8 @@ static void step_failed(struct sim *s, const struct core_step_failed *ev, int64_
 	const struct sim_step_seen *st = open_step(s, ev->run, ev->step, "a step fails that has ended");
 	const struct sim_deed *d = sim_deed_of(s, st->key);
 
-	if (memmem(ev->problem.ptr, ev->problem.len, "was not sent", 12) && st->klass != CORE_READ && d &&
+	if (memmem(ev->problem.ptr, ev->problem.len, "\"denied\"", 8) &&
+		memmem(ev->problem.ptr, ev->problem.len, "was not sent", 12) && st->klass != CORE_READ && d &&
 		(d->done || d->under_way))
 		broken(s, "doubt", "what happened is said not to have been sent", ev->run, ev->step);
 

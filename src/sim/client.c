@@ -215,7 +215,7 @@ static void on_run(struct sim *s, const char *op, uint64_t run, uint32_t c)
 
 	q->run = run;
 	snprintf(q->params, sizeof(q->params), "{\"run\":\"%llu\",\"name\":\"s%u\"}", (unsigned long long)run,
-		c % 3);
+		c % 2);
 	if (strcmp(op, "signal") == 0)
 		q->body = text(s, "{\"t\":\"tok=%llu;\"}", (unsigned long long)q->token);
 	else
@@ -408,6 +408,9 @@ void sim_client_op(struct sim *s, const struct sim_op *op)
 	case SIM_OP_SIGNAL:
 	case SIM_OP_ROLLBACK:
 		if (run)
+			on_run(s, names[op->kind], run, op->b);
+		/* Several of one name, before anybody waits for them. */
+		for (unsigned i = 0; run && op->kind == SIM_OP_SIGNAL && i < op->c % 4; i++)
 			on_run(s, names[op->kind], run, op->b);
 		break;
 	case SIM_OP_FORK:

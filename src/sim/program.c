@@ -78,7 +78,7 @@ static uint8_t draw_call(struct sim_run *r)
 		[C_LOOKUP] = 8,
 		[C_ONCE] = 8,
 		[C_SLEEP] = 6,
-		[C_SIGNAL] = 3,
+		[C_SIGNAL] = 5,
 		[C_GATE] = 2,
 		[C_APPROVED] = 2,
 		[C_START] = 1,
@@ -249,9 +249,9 @@ static void call_wait(struct sim_run *r, const struct sim_emit *emit, unsigned i
 		emit_call(r, emit, i, "timer.sleep", "", "{\"ms\":%u}", ms);
 	else if (n->call == C_SIGNAL && n->q % 3)
 		emit_call(
-			r, emit, i, "signal.wait", "", "{\"name\":\"s%u\",\"timeout_ms\":%u}", n->p % 3, ms);
+			r, emit, i, "signal.wait", "", "{\"name\":\"s%u\",\"timeout_ms\":%u}", n->p % 2, ms);
 	else if (n->call == C_SIGNAL)
-		emit_call(r, emit, i, "signal.wait", "", "{\"name\":\"s%u\"}", n->p % 3);
+		emit_call(r, emit, i, "signal.wait", "", "{\"name\":\"s%u\"}", n->p % 2);
 	else if (n->call == C_GATE && n->q % 3)
 		emit_call(r, emit, i, "gate.ask", "",
 			"{\"expires_ms\":%u,\"on_expiry\":\"%s\",\"show\":{\"a\":%u},\"title\":\"sim\"}",

@@ -208,7 +208,9 @@ static void test_event_json(void **state)
 	assert_int_equal(core_engine_started_get(base_buf_view(&b), &out), 0);
 	assert_true(out.epoch == 3 && base_str_is(out.version, "0.1"));
 	assert_int_equal(core_event_json(CORE_EV_ENGINE_STARTED, base_buf_view(&b), &text), 0);
-	assert_true(base_str_is(base_buf_view(&text), "\"epoch\":3,\"version\":\"0.1\",\"restored\":0,"));
+	/* Fields are only added at the end. */
+	assert_true(base_str_starts(
+		base_buf_view(&text), BASE_STR("\"epoch\":3,\"version\":\"0.1\",\"restored\":0,")));
 	base_buf_char(&b, 'x');
 	out.epoch = 77;
 	assert_int_equal(core_engine_started_get(base_buf_view(&b), &out), -EBADMSG);

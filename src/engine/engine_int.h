@@ -597,8 +597,6 @@ void engine_stream_pump(struct engine *e);
 bool engine_stream_more(struct engine *e);
 void engine_streams_done(struct engine *e);
 
-/* --- the whole --- */
-
 /* --- housekeeping --- */
 
 /* In the log's folder: it was restored from a backup, and has not begun its new epoch. */
@@ -626,6 +624,8 @@ void engine_op_backup(struct engine *e, struct engine_req *q);
 void engine_op_restored_resume(struct engine *e, struct engine_req *q);
 /* stream.c: appends {"seq","type","at",…} */
 void engine_put_event(struct base_buf *b, uint64_t seq, const struct core_record *rec);
+
+/* --- the whole --- */
 
 struct engine_keep;
 struct engine_verify;

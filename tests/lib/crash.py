@@ -127,8 +127,8 @@ class Crash:
         todo = [p for p in PROCESSES for _ in range(self.args.kills)]
         self.rng.shuffle(todo)
         done = collections.Counter(dict.fromkeys([*PROCESSES, "aios-fold"], 0))
-        misses = 0
-        while todo and misses < 2000:
+        end = time.monotonic() + 60 * self.args.minutes
+        while todo and time.monotonic() < end:
             name = todo.pop()
             time.sleep(self.rng.uniform(0.03, 0.4) * self.args.pace)
             try:
@@ -143,9 +143,8 @@ class Crash:
                     raise RuntimeError(f"aiosd ended by itself: {e}") from e
             if hit:
                 done[name] += 1
-            else:
-                misses += 1
-                todo.insert(0, name)
+            else:  # it was dead already; aiosd lets it wait
+                todo.insert(self.rng.randrange(len(todo) + 1), name)
         return done
 
     # --- judgement

@@ -151,12 +151,12 @@ class Outside:
         self.kind, self.delay = {}, {}
         self.undone, self.undoable = [], set()  # in this order by the program itself; all that has an undo beside it
         self.reached = set()  # of these, what an undo of the whole program would come to
-        self.ordered = True
-        self.walk(p)
+        self.ordered, self.line = True, {}  # one after the other; but a run that is started goes on beside its starter
+        self.walk(p, p["id"])
         if any(step["kind"] == "again" for step in p["steps"]):
             self.reached.clear()  # what earlier generations did is not undone with the last
 
-    def walk(self, p, reach=True):
+    def walk(self, p, line, reach=True):
         """What a rollback of whoever runs `p` would undo, in the order of its beginning."""
         left, marks, passed = [], {}, []
         self.ordered = self.ordered and not p["parallel"]
@@ -169,6 +169,7 @@ class Outside:
                     left.append(value)
                     self.delay[f"undo {value}"] = step["delay"]
                     self.undoable.add(value)
+                    self.line[value] = line
                     if reach:
                         self.reached.add(value)
             elif kind == "read":
@@ -179,9 +180,9 @@ class Outside:
             elif kind == "signal":
                 self.signals.add((i, value))
             elif kind == "child":
-                left += self.walk(step["input"], reach)
+                left += self.walk(step["input"], line, reach)
             elif kind == "start":
-                self.walk(step["input"], False)
+                self.walk(step["input"], step["input"]["id"], False)
             elif kind == "checkpoint":
                 marks[f"c{i}"] = len(left)
             elif kind == "rollback":
@@ -191,6 +192,13 @@ class Outside:
             elif kind == "again":
                 passed, left, marks = passed + left, [], {}
         return passed + left
+
+    def in_lines(self, undone):
+        """{line: what was undone of it, in order}"""
+        out = {}
+        for value in undone:
+            out.setdefault(self.line.get(value), []).append(value)
+        return out
 
     def faults(self, count, late):
         """Against how often each thing happened (popped from `count`), of a program that is done."""

@@ -187,7 +187,7 @@ class Programs(Crash):
             if self.runs[name]["state"] != "done":
                 continue
             o = self.outside[name]
-            if o.ordered and undone[name] != o.undone:
+            if o.ordered and o.in_lines(undone[name]) != o.in_lines(o.undone):
                 out.append(f"{name} undid {undone[name]}, not {o.undone}")
             begin = int(self.body[name].get("begin", "0ms")[:-2]) + self.asked_ms[name]
             if times[0] < int(begin) - 1:

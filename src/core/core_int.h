@@ -419,6 +419,13 @@ uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
 
 /* What stands in schedule_fired.why when it waits for the run before it. */
 #define CORE_SCHEDULE_QUEUED "queued"
+/* The input of a run that a trigger starts, canonical, in the turn's arena: what the trigger declares (an object, or
+ * nothing), with a member that says why: "schedule" or "event". */
+struct base_str core_trigger_input(
+	struct core_turn *t, struct base_jv declared, const char *member, struct base_str what);
+/* 0, also without a schema; negative, with a text. input: JSON. */
+int core_input_fits(const struct base_schema *schema, struct base_str input, struct base_err *err)
+	__attribute__((warn_unused_result));
 int core_schedules_new(struct core *c);
 void core_schedules_free(struct core *c);
 /* The rules that the engine brought and that differ from the log's: zone_set events. */

@@ -148,40 +148,9 @@ struct starts {
 	struct base_str refusals; /* JSON members of a list */
 };
 
-static struct base_str start_input(struct core_turn *t, struct base_jv entry, struct base_str event)
-{
-	struct base_jv_iter it = {0};
-	struct base_buf b, canon;
-	struct base_str key;
-	struct base_jw w;
-	struct base_jv v;
-
-	base_buf_init(&b, 32 << 20);
-	base_buf_init(&canon, 32 << 20);
-	w = base_jw_of(&b);
-	base_jw_obj(&w);
-	while (base_jv_next(base_jv_get(entry, "input"), &it, &key, &v)) {
-		base_jw_key_str(&w, key);
-		base_jw_value(&w, v);
-	}
-	base_jw_mraw(&w, "event", event);
-	base_jw_end_obj(&w);
-	BASE_CHECK(base_json_canon(base_buf_view(&b), &canon, NULL) == 0);
-	base_buf_done(&b);
-	return core_buf_to_arena(t->arena, &canon);
-}
-
 static bool input_fits(const struct core_flow *flow, struct base_str input, struct base_err *err)
 {
-	struct base_json *doc;
-	int r;
-
-	if (!flow->current->input)
-		return true;
-	BASE_CHECK(base_json_parse(input, &doc, NULL) == 0);
-	r = base_schema_check(flow->current->input, base_json_root(doc), err);
-	base_json_free(doc);
-	return r == 0;
+	return core_input_fits(flow->current->input, input, err) == 0;
 }
 
 static void refused(struct core_turn *t, struct starts *s, struct base_str flow, struct base_str problem)
@@ -215,7 +184,8 @@ static bool start_of(struct core_turn *t, const struct core_schedule *s, const s
 		*ret = (struct core_start){.flow = flow,
 			.by = s->by,
 			.origin = p->origin,
-			.input = start_input(t, base_json_root(doc), event),
+			.input = core_trigger_input(
+				t, base_jv_get(base_json_root(doc), "input"), "event", event),
 			.key = base_arena_printf(t->arena, "event/%llu/%.*s", (unsigned long long)seq,
 				BASE_STR_ARG(flow->name)),
 			.trigger = base_arena_printf(t->arena, "event/%.*s", BASE_STR_ARG(p->topic)),

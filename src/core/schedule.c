@@ -111,9 +111,8 @@ size_t core_zone_names(const struct core *c, struct base_str *ret, size_t max)
 
 /* --- the input of a run --- */
 
-/* What was declared, and {"schedule":{"due","missed","name"}}; canonical. */
-static struct base_str input_of(
-	struct core_turn *t, struct base_jv declared, struct base_str name, int64_t due_ms, uint32_t missed)
+struct base_str core_trigger_input(
+	struct core_turn *t, struct base_jv declared, const char *member, struct base_str what)
 {
 	struct base_jv_iter it = {0};
 	struct base_buf b, canon;
@@ -121,27 +120,38 @@ static struct base_str input_of(
 	struct base_jw w;
 	struct base_jv v;
 
-	base_buf_init(&b, 1 << 20);
-	base_buf_init(&canon, 1 << 20);
+	base_buf_init(&b, 32 << 20);
+	base_buf_init(&canon, 32 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	while (base_jv_next(declared, &it, &key, &v)) {
 		base_jw_key_str(&w, key);
 		base_jw_value(&w, v);
 	}
-	base_jw_key(&w, "schedule");
-	base_jw_obj(&w);
-	base_jw_mint(&w, "due", due_ms);
-	base_jw_mint(&w, "missed", missed);
-	base_jw_mstr(&w, "name", name);
-	base_jw_end_obj(&w);
+	base_jw_mraw(&w, member, what);
 	base_jw_end_obj(&w);
 	BASE_CHECK(base_json_canon(base_buf_view(&b), &canon, NULL) == 0);
 	base_buf_done(&b);
 	return core_buf_to_arena(t->arena, &canon);
 }
 
-static int input_fits(const struct base_schema *schema, struct base_str input, struct base_err *err)
+static struct base_str input_of(
+	struct core_turn *t, struct base_jv declared, struct base_str name, int64_t due_ms, uint32_t missed)
+{
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 1 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mint(&w, "due", due_ms);
+	base_jw_mint(&w, "missed", missed);
+	base_jw_mstr(&w, "name", name);
+	base_jw_end_obj(&w);
+	return core_trigger_input(t, declared, "schedule", core_buf_to_arena(t->arena, &b));
+}
+
+int core_input_fits(const struct base_schema *schema, struct base_str input, struct base_err *err)
 {
 	struct base_json *doc;
 	int r = 0;
@@ -164,7 +174,7 @@ static int check_input(struct core_turn *t, struct base_jv spec, struct base_jv 
 	int r = 0;
 
 	if (base_jv_kind(declared) == BASE_JSON_OBJ && base_schema_compile(declared, &schema, NULL) == 0)
-		r = input_fits(
+		r = core_input_fits(
 			schema, input_of(t, base_jv_get(entry, "input"), name, t->cmd->now_ms, 0), err);
 	base_schema_free(schema);
 	if (r < 0)
@@ -338,7 +348,7 @@ static uint64_t start(struct core_turn *t, const struct core_schedule *s, int64_
 	BASE_CHECK(base_json_parse(s->spec, &doc, NULL) == 0);
 	st.input = input_of(t, base_jv_get(base_json_root(doc), "input"), s->name, due_ms, missed);
 	base_json_free(doc);
-	if (input_fits(flow->current->input, st.input, &err) < 0) {
+	if (core_input_fits(flow->current->input, st.input, &err) < 0) {
 		*ret_why = base_arena_printf(t->arena, "its input does not fit the flow's: %s", err.text);
 		return 0;
 	}

@@ -181,7 +181,7 @@ static void speak_late(struct sim *s, void *a, uint64_t b)
 	struct sim_proc *p = a;
 
 	if (!p->alive || !p->conn || held_of(p, b) || base_idmap_get(s->owners, b) == p ||
-		p->to_engine > s->now)
+		p->to_engine > s->now || p->stalled > s->now)
 		return;
 	sim_say(s, "a worker goes on with run %llu, which it does not have any more", (unsigned long long)b);
 	wire_flow_call_put(

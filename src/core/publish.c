@@ -196,6 +196,18 @@ static bool start_of(struct core_turn *t, const struct core_schedule *s, const s
 	return hears;
 }
 
+/* As core_start_check, for the place of those too that the same event starts before it. */
+static bool has_room(struct core_turn *t, struct core_start *st, size_t before, struct base_str *ret_problem,
+	int *ret_status)
+{
+	bool ok;
+
+	t->starts += before;
+	ok = core_start_check(t, st, ret_problem, ret_status);
+	t->starts -= before;
+	return ok;
+}
+
 /* False, with the problem, where one of them has no room: then nothing is published. */
 static bool plan_starts(struct core_turn *t, const struct core_publication *p, uint64_t seq,
 	struct base_str event, struct starts *s, struct base_str *ret_problem, int *ret_status)
@@ -223,7 +235,7 @@ static bool plan_starts(struct core_turn *t, const struct core_publication *p, u
 		if (!input_fits(st->flow, st->input, &err)) {
 			refused(t, s, st->flow->name,
 				core_problem(t->arena, "invalid", "its input does not fit: %s", err.text));
-		} else if (core_start_check(t, st, &problem, &status)) {
+		} else if (has_room(t, st, s->count, &problem, &status)) {
 			st->checked = true;
 			s->count++;
 		} else if (status == 429) {

@@ -9,8 +9,6 @@
  * codec. What the log must never say is found here, and everything else that is checked asks here what is durable.
  */
 
-enum { LANE = 2 };
-
 static void broken(struct sim *s, const char *invariant, const char *what, uint64_t run, uint32_t step)
 {
 	sim_broken(s, SIM_SAFETY, invariant, "event %llu: %s (run %llu, step %u)",
@@ -103,7 +101,6 @@ static void run_started(struct sim *s, const struct core_run_started *ev)
 	r->begin_ms = ev->begin_ms;
 	r->deadline_ms = ev->deadline_ms;
 	r->parent_step = ev->parent_step;
-	a->lanes_moved |= ev->lane.len > 0;
 	BASE_CHECK(base_idmap_put(a->runs, ev->run, r) == 0);
 	if (ev->key.len)
 		BASE_CHECK(base_names_put(a->keys, ev->key, r) == 0);
@@ -139,25 +136,6 @@ static void no_child(struct sim *s, const struct sim_run_seen *r)
 	}
 }
 
-/* Flow b has a lane of two (worker.c). */
-static void check_lanes(struct sim *s)
-{
-	const struct sim_audit *a = &s->audit;
-
-	for (size_t i = 0; i < a->open_count; i++) {
-		const struct sim_run_seen *r = sim_run_seen(s, a->open[i]);
-		unsigned n = 0;
-
-		for (size_t k = 0; r->lane.len && !r->queued && k < a->open_count; k++) {
-			const struct sim_run_seen *o = sim_run_seen(s, a->open[k]);
-
-			n += base_str_eq(o->flow, r->flow) && base_str_eq(o->lane, r->lane) && !o->queued;
-		}
-		if (n > LANE)
-			broken(s, "lane", "more runs than its lane has room for have begun", r->run, n);
-	}
-}
-
 static void run_admitted(struct sim *s, uint64_t run, int64_t time_ms)
 {
 	struct sim_run_seen *r = open_run(s, run, "a run that has ended begins");
@@ -167,7 +145,6 @@ static void run_admitted(struct sim *s, uint64_t run, int64_t time_ms)
 	if (time_ms < r->begin_ms)
 		broken(s, "timer.early", "a run begins before its time", run, 0);
 	r->queued = false;
-	s->audit.lanes_moved |= r->lane.len > 0;
 }
 
 static void run_forgotten(struct sim *s, uint64_t run)
@@ -677,11 +654,10 @@ void sim_disk_appended(void *userdata, const struct log_commit *c)
 		sim_audit_events(s, &rec, &ev);
 		event(s, &rec, &ev);
 		sim_audit_signals(s, &rec, &ev);
+		sim_audit_lanes(s, &rec, &ev);
 	}
 	sim_audit_events_commit(s);
-	if (a->lanes_moved)
-		check_lanes(s);
-	a->lanes_moved = false;
+	sim_audit_lanes_commit(s);
 	if (at != c->block.len || a->seq != c->first_seq + c->count - 1)
 		broken(s, "log.count", "a commit has not the events that it says", 0, 0);
 	sim_shadow(s, c);

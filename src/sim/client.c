@@ -162,12 +162,14 @@ static const char config[] =
 	"\\\"models\\\":{\\\"providers\\\":{\\\"p\\\":{\\\"api\\\":\\\"openai\\\",\\\"url\\\":\\\"https://"
 	"p.example/v1\\\"}},"
 	"\\\"tiers\\\":{\\\"draft\\\":[\\\"p/m\\\"]},"
-	"\\\"prices\\\":{\\\"p/m\\\":{\\\"input\\\":\\\"1 USD\\\",\\\"output\\\":\\\"2 USD\\\"}}}}";
+	"\\\"prices\\\":{\\\"p/m\\\":{\\\"input\\\":\\\"1 USD\\\",\\\"output\\\":\\\"2 USD\\\"}}%s}";
 
 void sim_client_deploy(struct sim *s, unsigned version)
 {
 	struct req *q = req_new(s, "deploy");
+	char limits[96];
 
+	sim_declare_limits(s, version, limits, sizeof(limits));
 	q->token = 0;
 	q->again = true;
 	s->version = version;
@@ -175,7 +177,7 @@ void sim_client_deploy(struct sim *s, unsigned version)
 	q->body = text(s,
 		"{\"files\":{\"aios.yaml\":\"%s\",\"policy.yaml\":\"%s\",\"flows/a.js\":\"sim %u0\","
 		"\"flows/b.js\":\"sim %u1\",\"flows/c.js\":\"sim %u2\"}}",
-		text(s, config, 20 + version % 80), text(s, policy, version % 3 ? 1000 : 60), version,
+		text(s, config, 20 + version % 80, limits), text(s, policy, version % 3 ? 1000 : 60), version,
 		version, version);
 	req_send(s, q);
 }
@@ -491,6 +493,9 @@ static void on_reply(struct sim *s, struct base_str body)
 	run = (uint64_t)base_jv_int(base_jv_get(root, "run"), 0);
 	sim_say(s, "%s %s: %u %.*s", q->op, q->params, f.status, (int)(f.body.len < 120 ? f.body.len : 120),
 		f.body.ptr);
+	if (f.status == 429 && base_str_is(base_jv_str(base_jv_get(root, "code")), "queue_full") &&
+		!sim_queue_was_full(s, strcmp(q->op, "event_publish") == 0))
+		sim_broken(s, SIM_SAFETY, "queue", "%s is refused for a queue that is not full", q->op);
 	if (f.status == 500)
 		sim_broken(s, SIM_SAFETY, "internal", "%s: %.*s", q->op, BASE_STR_ARG(f.body));
 	if (f.status < 300) {
@@ -560,7 +565,9 @@ static void heal_wait(struct sim *s, const struct sim_run_seen *r, const struct 
 	const char *name;
 
 	/* A publication starts flows, which wait too: only for whom no time comes. */
-	if (base_str_is(st->action, "event.wait") && !st->due_ms)
+	if (base_str_is(st->action, "event.wait") && !st->due_ms && sim_queue_was_full(s, true))
+		on_run(s, "run_cancel", r->run, 0); /* what it starts has no room, and waits for this run */
+	else if (base_str_is(st->action, "event.wait") && !st->due_ms)
 		publish(s,
 			memmem(st->detail.ptr, st->detail.len, "\"t1\"", 4) ? "t1"
 			: memmem(st->detail.ptr, st->detail.len, "\"t.", 3) ? "t.b.c"

@@ -76,17 +76,50 @@ static void schedules(struct entries *e, uint64_t dice)
 	}
 }
 
+static void lanes(char flow, uint64_t d, char *ret, size_t size)
+{
+	static const char *const keys[] = {"", "\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",",
+		"\"key\":\"input.p.startsWith('1') ? 1 : 2\","};
+	static const char *const policies[] = {
+		"", ",\"policy\":\"fifo\"", ",\"policy\":\"replace\"", ",\"policy\":\"reject\""};
+	static const char *const rates[] = {"", "", "", ",\"rate\":{\"limit\":\"5/s\"}",
+		",\"rate\":{\"limit\":\"10/m\"}", ",\"rate\":{\"key\":\"size(input.p)\",\"limit\":\"8/s\"}"};
+	size_t at = 0;
+
+	ret[0] = '\0';
+	if (d % 4 || flow == 'b')
+		at = (size_t)snprintf(ret, size, ",\"concurrency\":{%s\"limit\":%u%s}", keys[d / 4 % 3],
+			(unsigned)(1 + d / 12 % 3), policies[d / 36 % 4]);
+	snprintf(ret + at, size - at, "%s,\"priority\":%d", rates[d / 144 % 6], (int)(d / 864 % 7) - 3);
+}
+
+void sim_declare_limits(const struct sim *s, unsigned version, char *ret, size_t size)
+{
+	static const char *const limits[] = {"", "\\\"active\\\":2", "\\\"queue\\\":4",
+		"\\\"active\\\":3,\\\"queue\\\":6", "\\\"queue\\\":20"};
+	const char *l = limits[mix(mix(s->opt->seed) ^ version * 77) % 5];
+
+	if (sim_has(s, SIM_LANES) && l[0])
+		snprintf(ret, size, ",\\\"limits\\\":{%s}", l);
+	else
+		ret[0] = '\0';
+}
+
 void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_t size)
 {
 	uint64_t dice = mix(mix(s->opt->seed) ^ salt);
-	char on[2048] = "";
+	char on[2048] = "", control[512] = "";
 	struct entries e = {on, sizeof(on), 0, 0};
 
 	if (sim_has(s, SIM_EVENTS))
 		events(&e, mix(dice + 1));
 	if (sim_has(s, SIM_SCHEDULES))
 		schedules(&e, mix(dice + 2));
-	snprintf(ret, size, "{\"name\":\"%c\",\"grants\":[\"*\"]%s%s%s%s}", flow,
-		flow == 'b' ? ",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}" : "",
+	if (sim_has(s, SIM_LANES))
+		lanes(flow, mix(dice + 3), control, sizeof(control));
+	else if (flow == 'b')
+		snprintf(control, sizeof(control),
+			",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}");
+	snprintf(ret, size, "{\"name\":\"%c\",\"grants\":[\"*\"]%s%s%s%s}", flow, control,
 		e.count ? ",\"on\":[" : "", on, e.count ? "]" : "");
 }

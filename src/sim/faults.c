@@ -13,6 +13,7 @@ int sim_disk_append(void *userdata, const struct log_commit *c)
 	(void)c;
 	if (s->healed)
 		return 0;
+	s->disk_failed |= fail || s->full_until > s->now;
 	if (s->full_until > s->now)
 		return -ENOSPC;
 	s->fail_sync = 0;

@@ -185,7 +185,8 @@ struct sim_run_seen {
 	struct sim_signal *signals; /* not heard yet */
 	uint64_t previous, next;    /* the generations before and after */
 	int64_t begin_ms, deadline_ms;
-	struct base_str flow, lane;
+	int64_t since_ms, priority; /* since_ms: when it could have begun first */
+	struct base_str flow, lane, rate;
 	uint64_t undone; /* an undo run: where the step stands that it undid last */
 	uint64_t forked_from;
 	uint32_t forked_steps;
@@ -216,9 +217,9 @@ struct sim_audit {
 	struct base_names *schedules;		  /* struct sim_schedule_seen */
 	struct base_idmap *ends,
 		*undone; /* where a step ended: its result; where one stands that was undone */
-	bool lanes_moved;
 	int64_t deny; /* amounts above it are denied; 0: no policy yet */
 	struct sim_events *events;
+	struct sim_lanes *lanes;
 	uint64_t *open; /* runs that have not ended, in the order of their start */
 	size_t open_count, open_size;
 	uint64_t *waiting; /* gates that are not decided */
@@ -230,6 +231,8 @@ enum sim_feature { SIM_EVENTS, SIM_SCHEDULES, SIM_LANES };
 bool sim_has(const struct sim *s, enum sim_feature f);
 /* The spec of flow a, b or c in the version with this number. */
 void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_t size);
+/* The workspace's limits in that version: a member of aios.yaml, quoted for a JSON text, or nothing. */
+void sim_declare_limits(const struct sim *s, unsigned version, char *ret, size_t size);
 
 /* Events between flows (audit_events.c): before the event is taken in; after all of a commit. */
 void sim_audit_events(struct sim *s, const struct core_record *rec, const union core_event_any *ev);
@@ -242,6 +245,12 @@ void sim_audit_schedules(struct sim *s, const struct core_record *rec, const uni
 void sim_schedules_overdue(struct sim *s, int64_t now);
 /* The name of one that is there, or (`going`) that fires by time and is not paused; empty: there are not so many. */
 struct base_str sim_schedule_nth(struct sim *s, unsigned nth, bool going);
+
+/* Flow control (audit_lanes.c): after the event is taken in; after all of a commit. */
+void sim_audit_lanes(struct sim *s, const struct core_record *rec, const union core_event_any *ev);
+void sim_audit_lanes_commit(struct sim *s);
+/* Is or was the queue full, as far as anybody can tell? */
+bool sim_queue_was_full(struct sim *s, bool event);
 
 int sim_audit_init(struct sim *s);
 /* A commit is durable. */
@@ -335,6 +344,7 @@ struct sim {
 	int64_t full_until; /* the disk is full until then */
 	unsigned fail_sync; /* how the next append fails: 0 not, 1 lost, 2 kept */
 	bool fail_snapshot;
+	bool disk_failed;  /* an append did */
 	int64_t off_ms;	   /* how long the machine is off when aiosd dies next */
 	bool folding;	   /* a snapshot is being made */
 	uint64_t views_at; /* what the tables of the views include; survives everything */

@@ -328,6 +328,26 @@ static void test_room(void **state)
 	assert_int_equal(core_seq(h->core), seq);
 }
 
+/* One event starts two flows, and there is room for one of them to wait: neither starts. */
+static void test_room_for_all(void **state)
+{
+	struct house *h = *state;
+	uint64_t seq;
+
+	deploy(h, FLOW("g", "bb", "{\"on\":[{\"event\":\"a\"},{\"event\":\"b\"}]}"));
+	deploy(h, FLOW("k", "cc", "{\"on\":[{\"event\":\"a\"}]}"));
+	house_deploy(h, "{\"config\":{\"limits\":{\"active\":1,\"queue\":2}}}");
+	publish(h, "b", "1", "");
+	publish(h, "b", "1", "");
+	assert_int_equal(h->reply.status, 202);
+	seq = core_seq(h->core);
+	publish(h, "a", "1", "");
+	assert_int_equal(h->reply.status, 429);
+	assert_int_equal(core_seq(h->core), seq);
+	publish(h, "b", "1", "");
+	assert_int_equal(h->reply.status, 202);
+}
+
 /* "Signals with payload, buffered if they come before the wait; wait with timeout branch." */
 static void test_signals_with_payload_buffered_before_the_wait_and_timeout(void **state)
 {
@@ -393,6 +413,7 @@ int main(void)
 		TEST(test_many),
 		TEST(test_room),
 		TEST(test_key_of_a_large_signal),
+		TEST(test_room_for_all),
 		TEST(test_signals_with_payload_buffered_before_the_wait_and_timeout),
 	};
 

@@ -246,9 +246,15 @@ struct chain {
 	unsigned left; /* how much is looked at: beyond, nobody is accused */
 };
 
-static bool chain_from(struct chain *k, uint64_t from);
+/* The runs on the way to here. Who is met again waits for itself: there is no way out through it. */
+struct way {
+	uint64_t run;
+	const struct way *before;
+};
 
-static bool lane_waits(struct chain *k, const struct core_lane *l)
+static bool chain_from(struct chain *k, uint64_t from, const struct way *before);
+
+static bool lane_waits(struct chain *k, const struct core_lane *l, const struct way *before)
 {
 	const struct core_run *h = NULL;
 
@@ -256,25 +262,29 @@ static bool lane_waits(struct chain *k, const struct core_lane *l)
 		return false;
 	/* A place gets free when any of them ends: only if all wait for it is there no way out. */
 	for (uint64_t seq = 0; (h = core_lane_oldest(k->c, l, seq)); seq = core_run_extra(h)->ticket->seq)
-		if (h->id != k->to && !chain_from(k, h->id))
+		if (h->id != k->to && !chain_from(k, h->id, before))
 			return false;
 	return true;
 }
 
-static bool chain_from(struct chain *k, uint64_t from)
+static bool chain_from(struct chain *k, uint64_t from, const struct way *before)
 {
 	const struct core_run *r = core_run_find(k->c, from);
+	const struct way here = {from, before};
 
 	if (!r || r->state == CORE_RUN_ENDED || k->left == 0)
 		return false;
 	k->left--;
+	for (; before; before = before->before)
+		if (before->run == from)
+			return true;
 	if (r->state == CORE_RUN_QUEUED)
-		return lane_waits(k, core_run_extra(r)->ticket->lane);
+		return lane_waits(k, core_run_extra(r)->ticket->lane, &here);
 	for (uint32_t i = 0, open = r->open; i < r->steps && open && k->left; i++) {
 		const struct core_open *o = core_step_open(&r->step[i]);
 
 		open -= o != NULL;
-		if (o && o->child && (o->child == k->to || chain_from(k, o->child)))
+		if (o && o->child && (o->child == k->to || chain_from(k, o->child, &here)))
 			return true;
 	}
 	return false;
@@ -284,7 +294,7 @@ bool core_waits_for(const struct core *c, uint64_t from, uint64_t to)
 {
 	struct chain k = {c, to, CHAIN_MAX};
 
-	return from == to || chain_from(&k, from);
+	return from == to || chain_from(&k, from, NULL);
 }
 
 /* A child that would wait for a place that its own parents hold: they wait for it, for ever. */
@@ -300,7 +310,7 @@ static bool locks_up(struct core_turn *t, const struct core_start *s)
 		h = core_lane_oldest(t->c, l, 0);
 		return h && core_waits_for(t->c, h->id, s->parent->id);
 	}
-	return lane_waits(&k, l);
+	return lane_waits(&k, l, NULL);
 }
 
 bool core_start_check(

@@ -27,16 +27,16 @@ struct sim_lanes {
 	struct base_names *began; /* flow and rate: struct start */
 	int64_t active, queue;	  /* limits, 0: none that counts here */
 	int64_t queued;
-	int64_t full_ms; /* when the queue was full last */
-	int64_t last_ms; /* of the commit before: whose time came since then may not be noticed yet */
+	int64_t full_ms;  /* when the queue was full last */
+	int64_t last_ms;  /* of the commit before: whose time came since then may not be noticed yet */
 	int64_t begun_ms; /* when aiosd began: much may be due at once then */
 	bool moved;
 };
 
 static void broken(struct sim *s, const char *what, uint64_t run, uint64_t with)
 {
-	sim_broken(s, SIM_SAFETY, "lane", "event %llu: %s (run %llu, %llu)",
-		(unsigned long long)s->audit.seq, what, (unsigned long long)run, (unsigned long long)with);
+	sim_broken(s, SIM_SAFETY, "lane", "event %llu: %s (run %llu, %llu)", (unsigned long long)s->audit.seq,
+		what, (unsigned long long)run, (unsigned long long)with);
 }
 
 static struct sim_lanes *lanes_of(struct sim *s)
@@ -201,8 +201,7 @@ static void started(struct sim *s, const struct core_run_started *ev, int64_t ti
 	r->priority = ev->priority;
 	r->rate = sim_dup(s, ev->rate);
 	/* What is restarted waits in the place of what was cancelled for that. */
-	if (ev->queued && l->queue && l->queued >= l->queue &&
-		!(from && from->outcome == CORE_CANCELLED))
+	if (ev->queued && l->queue && l->queued >= l->queue && !(from && from->outcome == CORE_CANCELLED))
 		broken(s, "more runs wait than may wait", r->run, (uint64_t)l->queued);
 	l->queued += ev->queued;
 	if (!ev->queued && !ev->previous && !r->own)

@@ -162,7 +162,7 @@ static const char config[] =
 	"\\\"models\\\":{\\\"providers\\\":{\\\"p\\\":{\\\"api\\\":\\\"openai\\\",\\\"url\\\":\\\"https://"
 	"p.example/v1\\\"}},"
 	"\\\"tiers\\\":{\\\"draft\\\":[\\\"p/m\\\"]},"
-	"\\\"prices\\\":{\\\"p/m\\\":{\\\"input\\\":\\\"1 USD\\\",\\\"output\\\":\\\"2 USD\\\"}}%s}";
+	"\\\"prices\\\":{\\\"p/m\\\":{\\\"input\\\":\\\"1 USD\\\",\\\"output\\\":\\\"2 USD\\\"}}}%s}";
 
 void sim_client_deploy(struct sim *s, unsigned version)
 {

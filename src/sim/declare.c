@@ -76,7 +76,8 @@ static void schedules(struct entries *e, uint64_t dice)
 	}
 }
 
-static void lanes(char flow, uint64_t d, char *ret, size_t size)
+/* `same` is drawn once for a flow: a version that lowers a limit can make a run wait for the place of its own parent. */
+static void lanes(char flow, uint64_t same, uint64_t d, char *ret, size_t size)
 {
 	static const char *const keys[] = {"", "\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",",
 		"\"key\":\"input.p.startsWith('1') ? 1 : 2\","};
@@ -87,9 +88,9 @@ static void lanes(char flow, uint64_t d, char *ret, size_t size)
 	size_t at = 0;
 
 	ret[0] = '\0';
-	if (d % 4 || flow == 'b')
-		at = (size_t)snprintf(ret, size, ",\"concurrency\":{%s\"limit\":%u%s}", keys[d / 4 % 3],
-			(unsigned)(1 + d / 12 % 3), policies[d / 36 % 4]);
+	if (same % 4 || flow == 'b')
+		at = (size_t)snprintf(ret, size, ",\"concurrency\":{%s\"limit\":%u%s}", keys[same / 4 % 3],
+			(unsigned)(1 + same / 12 % 3), policies[d / 36 % 4]);
 	snprintf(ret + at, size - at, "%s,\"priority\":%d", rates[d / 144 % 6], (int)(d / 864 % 7) - 3);
 }
 
@@ -116,7 +117,7 @@ void sim_declare(const struct sim *s, char flow, uint64_t salt, char *ret, size_
 	if (sim_has(s, SIM_SCHEDULES))
 		schedules(&e, mix(dice + 2));
 	if (sim_has(s, SIM_LANES))
-		lanes(flow, mix(dice + 3), control, sizeof(control));
+		lanes(flow, mix(mix(s->opt->seed) + (uint64_t)flow), mix(dice + 3), control, sizeof(control));
 	else if (flow == 'b')
 		snprintf(control, sizeof(control),
 			",\"concurrency\":{\"key\":\"size(input.p) > 4 ? 'x' : 'y'\",\"limit\":2}");

@@ -217,7 +217,7 @@ struct sim_audit {
 	struct base_names *schedules;		  /* struct sim_schedule_seen */
 	struct base_idmap *ends,
 		*undone; /* where a step ended: its result; where one stands that was undone */
-	int64_t deny; /* amounts above it are denied; 0: no policy yet */
+	int64_t deny;	 /* amounts above it are denied; 0: no policy yet */
 	struct sim_events *events;
 	struct sim_lanes *lanes;
 	uint64_t *open; /* runs that have not ended, in the order of their start */

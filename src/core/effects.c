@@ -251,8 +251,10 @@ void core_release(struct core_turn *t, struct core_run *r, uint32_t step)
 
 	if (o->effect->mode == 0 && stale)
 		core_settle_overdue(t, r, step,
-			core_problem(t->arena, is_stopped(r) ? "cancelled" : "timeout",
-				"%.*s was not sent: %s", BASE_STR_ARG(o->action->name),
+			core_problem(t->arena, is_stopped(r) ? "cancelled" : "timeout", "%.*s %s: %s",
+				BASE_STR_ARG(o->action->name),
+				o->effect->uncertain ? "may have happened and is not sent again"
+						     : "was not sent",
 				is_stopped(r) ? "its run has ended" : "its time limit is over"));
 	else if (o->effect->uncertain && class_now(t, &r->step[step]) == CORE_ONCE)
 		core_emit_doubt(t, r, step, evidence_of(t, o, why_doubtful(t, r)));

@@ -374,6 +374,20 @@ static void test_children(void **state)
 	assert_int_equal(state_of(h, parent + 1), CORE_RUN_QUEUED);
 }
 
+/* Two hold a lane, and both call a child that waits for a place in it: the second would leave no way out. */
+static void test_deadlock_of_two(void **state)
+{
+	struct house *h = *state;
+	uint64_t a = start(h, "pair", "{}", ""), b = start(h, "pair", "{}", "");
+
+	house_call(h, a, 0, "run.call", "{\"flow\":\"pair\",\"input\":{}}", "");
+	assert_int_equal(state_of(h, b + 1), CORE_RUN_QUEUED);
+	house_call(h, b, 0, "run.call", "{\"flow\":\"pair\",\"input\":{}}", "");
+	assert_non_null(strstr(house_act(h, CORE_ACT_RESULT, 0)->text, "deadlock"));
+	end(h, b);
+	assert_int_equal(state_of(h, b + 1), CORE_RUN_ACTIVE);
+}
+
 /* A further generation has the place of the one before, whoever waits. */
 static void test_generations(void **state)
 {
@@ -672,6 +686,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_deployed_limit, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_children, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_run_wait, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_deadlock_of_two, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_generations, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_forget, set_up, house_tear_down),
 	};

@@ -428,6 +428,29 @@ static void step_taken(struct sim *s, const struct core_step_taken *ev)
 	order_add(s, r, ev->step);
 }
 
+/* Only what was done is undone, and by a call that was done: the outside says so too. */
+static void check_undone(struct sim *s, const struct core_step_undone *ev, const struct sim_run_seen *undo)
+{
+	const struct sim_run_seen *r = sim_run_seen(s, ev->of_run);
+	const struct sim_step_seen *of, *by;
+	const struct sim_deed *d;
+
+	if (!r || ev->of_step >= r->steps || ev->undo_step >= undo->steps)
+		broken(s, "undo", "a step is undone that is not there", ev->of_run, ev->of_step);
+	of = &r->step[ev->of_step];
+	by = &undo->step[ev->undo_step];
+	if (!of->ended || !of->ok || of->seq != ev->seq || !by->ended || !by->ok)
+		broken(s, "undo", "a step is undone that was not done, or by one that was not", ev->of_run,
+			ev->of_step);
+	d = sim_deed_of(s, of->key);
+	if (of->sent && of->klass >= CORE_IDEMPOTENT && base_str_starts(of->action, BASE_STR("test.")) &&
+		(!d || d->done != 1))
+		broken(s, "undo", "what never happened is undone", ev->of_run, ev->of_step);
+	d = sim_deed_of(s, by->key);
+	if (by->sent && base_str_starts(by->action, BASE_STR("test.")) && (!d || d->done != 1))
+		broken(s, "undo", "what is said to be undone is not", ev->undo, ev->undo_step);
+}
+
 /* Each step is undone once, the last begun first. */
 static void step_undone(struct sim *s, const struct core_step_undone *ev)
 {
@@ -438,6 +461,7 @@ static void step_undone(struct sim *s, const struct core_step_undone *ev)
 			ev->undo_step);
 	if (ev->outcome != CORE_DONE)
 		return;
+	check_undone(s, ev, undo);
 	if (base_idmap_get(s->audit.undone, ev->seq))
 		broken(s, "undo", "a step is undone twice", ev->run, ev->undo_step);
 	if (undo->undone && ev->seq > undo->undone)

@@ -496,7 +496,10 @@ static void on_reply(struct sim *s, struct base_str body)
 	if (f.status == 429 && base_str_is(base_jv_str(base_jv_get(root, "code")), "queue_full") &&
 		!sim_queue_was_full(s, strcmp(q->op, "event_publish") == 0))
 		sim_broken(s, SIM_SAFETY, "queue", "%s is refused for a queue that is not full", q->op);
-	if (strcmp(q->op, "deploy") == 0 && (f.status == 400 || f.status == 422))
+	/* The worker that looked at it may have been killed, or have hung. */
+	if (strcmp(q->op, "deploy") == 0 && (f.status == 400 || f.status == 422) &&
+		!memmem(f.body.ptr, f.body.len, "reads it ended", 14) &&
+		!memmem(f.body.ptr, f.body.len, "does not come back", 18))
 		sim_broken(s, SIM_CRASH, "plan", "what the simulation deploys is refused: %.*s",
 			BASE_STR_ARG(f.body));
 	if (f.status == 500)

@@ -267,7 +267,7 @@ def attack_flow(aios, story):
     for pid in [p for n, p in aios.pids().items() if n.startswith("aios-flow")]:
         os.kill(pid, 9)  # so that they read what they are told
     until(lambda: aios.get(f"/v1/runs/{victim}")["step_count"] == 1, 20, what="the victim")
-    until(lambda: [p["state"] for p in aios.get("/v1/status")["processes"] if p["process"].startswith("aios-flow")] == ["up"] * 2, 20)
+    until(lambda: [p["state"] for p in aios.get("/v1/status")["processes"] if p["process"] in ("aios-flow 1", "aios-flow 2")] == ["up"] * 2, 20)
     evil = aios.run("evil", wait=20)
     assert evil["state"] in ("done", "failed"), evil
     seen = aios.get(f"/v1/runs/{victim}")

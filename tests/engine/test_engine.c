@@ -218,6 +218,7 @@ static void close_engine(struct engine *e)
 	engine_api_done(e);
 	engine_asks_done(e);
 	base_json_free(e->config);
+	engine_reads_forget(e);
 	log_reader_free(e->reader);
 	log_reader_free(e->body_reader);
 	log_close(e->log);

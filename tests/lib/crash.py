@@ -151,11 +151,16 @@ class Crash:
 
     def histogram(self, events):
         """For each kill: in which state the effects in flight stood."""
-        steps = {}
+        steps, by_run = {}, collections.defaultdict(list)
         for e in events:
             key = (e.get("run"), e.get("step"))
             if e["type"] == "step.called" and self.is_effect(e["action"]):
                 steps[key] = {"key": e["key"], "moves": [(e["at"], e["status"])]}
+                by_run[e["run"]].append(steps[key])
+            elif e["type"] == "run.ended":  # what was not sent is dropped without a word
+                for s in by_run.pop(e["run"], []):
+                    if s["moves"][-1][1] < 4:
+                        s["moves"].append((e["at"], 7))
             elif e["type"] in MOVES and key in steps:
                 steps[key]["moves"].append((e["at"], MOVES[e["type"]]))
         replied = self.replies()

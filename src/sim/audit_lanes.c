@@ -97,6 +97,13 @@ static void configured(struct sim *s, const struct core_config_set *ev)
 
 /* --- who begins --- */
 
+/* A deploy can have given one a rate to wait for that the other does not know. */
+static bool same_queue(const struct sim_run_seen *r, const struct sim_run_seen *o)
+{
+	return base_str_eq(o->flow, r->flow) && base_str_eq(o->lane, r->lane) &&
+	       base_str_eq(o->rate, r->rate);
+}
+
 static bool same_lane(const struct sim_run_seen *r, const struct sim_run_seen *o)
 {
 	return base_str_eq(o->flow, r->flow) && base_str_eq(o->lane, r->lane);
@@ -174,8 +181,8 @@ static void check_rate(struct sim *s, const struct sim_run_seen *r, int64_t time
 	*last = (struct start){time_ms, k};
 }
 
-/* `r` has just begun. */
-static void begins(struct sim *s, const struct sim_run_seen *r, int64_t time_ms)
+/* `r` has just begun. A child that begins at once has the place of its parent, which waits for it. */
+static void begins(struct sim *s, const struct sim_run_seen *r, int64_t time_ms, bool at_once)
 {
 	const struct sim_audit *a = &s->audit;
 	const struct control *k = control_of(s, r->flow);
@@ -186,7 +193,8 @@ static void begins(struct sim *s, const struct sim_run_seen *r, int64_t time_ms)
 	for (size_t i = 0; i < a->open_count; i++) {
 		const struct sim_run_seen *o = sim_run_seen(s, a->open[i]);
 
-		if (o->queued && same_lane(r, o) && waits(s, o) && goes_before(o, r))
+		if (o->queued && same_queue(r, o) && waits(s, o) && goes_before(o, r) &&
+			!(at_once && r->parent))
 			broken(s, "a run begins before one that waits in front of it", r->run, o->run);
 	}
 }
@@ -205,7 +213,7 @@ static void started(struct sim *s, const struct core_run_started *ev, int64_t ti
 		broken(s, "more runs wait than may wait", r->run, (uint64_t)l->queued);
 	l->queued += ev->queued;
 	if (!ev->queued && !ev->previous && !r->own)
-		begins(s, r, time_ms);
+		begins(s, r, time_ms, true);
 }
 
 static void admitted(struct sim *s, uint64_t run, int64_t time_ms)
@@ -214,7 +222,7 @@ static void admitted(struct sim *s, uint64_t run, int64_t time_ms)
 	struct sim_lanes *l = lanes_of(s);
 
 	l->queued--;
-	begins(s, r, time_ms);
+	begins(s, r, time_ms, false);
 	if (l->active && awake(s) > l->active)
 		broken(s, "more runs are awake than may be", run, awake(s));
 }

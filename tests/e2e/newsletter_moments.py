@@ -89,13 +89,15 @@ def again(ws):
 
 
 def at_once(ws):
-    """Two runs of one issue, both approved: one of them sends."""
+    """Two runs of one issue: the second waits for its turn, and finds that the issue went out."""
     before = len(ws.mails())
-    both = [begin(ws, issue="27", wait="1s"), begin(ws, issue="27", wait="1s")]
-    for number in both:
-        ws.aios("approve", str(gate_of(ws, number)["gate"]), "--reason", "both")
-    ends = [end_of(ws, number) for number in both]
-    need(sorted(e["state"] for e in ends) == ["done", "failed"], f"one run must win: {[e['state'] for e in ends]}")
+    first, second = begin(ws, issue="27", wait="1s"), begin(ws, issue="27", wait="1s")
+    gate = gate_of(ws, first)
+    need(operator_reads(ws, f"/v1/runs/{second}")["state"] == "queued", "two runs of one issue at a time")
+    ws.aios("approve", str(gate["gate"]), "--reason", "the first")
+    ends = [end_of(ws, number) for number in (first, second)]
+    need([e["state"] for e in ends] == ["done", "failed"], f"one run must win: {[e['state'] for e in ends]}")
+    need(f"went out in run {first}" in json.dumps(ends[1]["value"]), f"the second: {ends[1]['value']}")
     need(len(ws.mails()) == before + 197, f"{len(ws.mails()) - before} mails of one issue")
 
 

@@ -126,21 +126,21 @@ static int fold_commit(void *userdata, const struct log_commit *c)
 	struct core_record rec;
 	size_t at = 0;
 
-	for (uint64_t seq = c->first_seq; core_block_next(c->block, &at, &rec) == 1; seq++) {
-		if (seq > f->until)
-			return 1;
+	if (c->first_seq > f->until)
+		return 1;
+	for (uint64_t seq = c->first_seq; core_block_next(c->block, &at, &rec) == 1; seq++)
 		if (seq > core_seq(f->core))
 			core_apply(f->core, seq, &rec, NULL, NULL);
-	}
 	return 0;
 }
 
+/* Up to the end of the commit that holds `until`: within a decision not every invariant holds. */
 static struct core *fold(struct golden *g, struct core *from, uint64_t until)
 {
 	struct fold f = {from ? from : fresh(), until};
 
 	assert_true(log_each(g->reader, core_seq(f.core) + 1, fold_commit, &f, &g->err) >= 0);
-	assert_int_equal(core_seq(f.core), until);
+	assert_true(core_seq(f.core) >= until);
 	core_check(f.core);
 	return f.core;
 }

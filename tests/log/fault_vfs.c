@@ -36,7 +36,7 @@ struct file {
 };
 
 static struct image images[FILES];
-static unsigned sync_in, write_in;
+static unsigned sync_in, write_in, read_in;
 static bool happened, watching = true;
 static sqlite3_vfs vfs, *below;
 
@@ -119,20 +119,37 @@ void fault_reset(void)
 		free(images[i].data);
 		memset(&images[i], 0, sizeof(images[i]));
 	}
-	sync_in = write_in = 0;
+	sync_in = write_in = read_in = 0;
 	happened = false;
 }
 
-/* What remains of the changes: each there, gone or torn; in order, as far as they are there. */
+/* The disk was in the middle of it: what stands there is neither the old nor the new. */
+static void trash(struct image *m, struct change *c, struct base_prng *p)
+{
+	for (size_t i = 0; i < c->len; i++)
+		c->data[i] = (char)base_prng_next(p);
+	image_apply(m, c, c->len);
+}
+
+/* What remains of the changes: each there, gone, torn or trashed. A disk that writes in another order leaves nothing that
+ * is not among these: of two writes to one place, the later one gone. */
 static void cut(struct image *m, struct base_prng *p)
 {
 	for (struct change *c = m->first; c; c = c->next) {
-		uint64_t fate = base_prng_below(p, 4);
+		uint64_t fate = base_prng_below(p, 5);
+		struct change *copy;
 
-		if (fate == 0)
+		if (fate == 0) {
 			image_apply(m, c, (size_t)base_prng_below(p, c->len / SECTOR + 1) * SECTOR);
-		else if (fate < 3)
+		} else if (fate < 3) {
 			image_apply(m, c, c->len);
+		} else if (fate == 3 && !c->truncate) {
+			copy = malloc(sizeof(*copy) + c->len);
+			assert_non_null(copy);
+			*copy = *c;
+			trash(m, copy, p);
+			free(copy);
+		}
 	}
 }
 
@@ -181,6 +198,12 @@ void fault_write(unsigned n)
 	happened = false;
 }
 
+void fault_read(unsigned n)
+{
+	read_in = n;
+	happened = false;
+}
+
 bool fault_happened(void)
 {
 	return happened;
@@ -207,6 +230,8 @@ static int f_read(sqlite3_file *f, void *to, int n, sqlite3_int64 at)
 {
 	struct file *m = file_of(f);
 
+	if (m->image && due(&read_in))
+		return SQLITE_IOERR_READ;
 	return m->real->pMethods->xRead(m->real, to, n, at);
 }
 

@@ -9,13 +9,14 @@
  */
 void fault_install(void);
 
-/* The n-th sync (or write) from now on fails, once (1: the next); 0: none. */
+/* The n-th sync (or write, or read) from now on fails, once (1: the next); 0: none. */
 void fault_sync(unsigned n);
 void fault_write(unsigned n); /* as on a full disk */
-bool fault_happened(void);    /* since the last of the two */
+void fault_read(unsigned n);
+bool fault_happened(void); /* since the last of these */
 
 /* Writes into `dir` what may be on the disk after a power cut at this moment: of the writes since the last
- * sync of each file, chosen by `seed`, some are there, some are not, some are torn. */
+ * sync of each file, chosen by `seed`, some are there, some are not, some are torn at 512 bytes, some are trashed. */
 void fault_power_cut(const char *dir, uint64_t seed);
 /* Files opened while this is off are not watched. */
 void fault_watch(bool on);

@@ -278,6 +278,79 @@ static void test_faults_while_dropping(void **state)
 	}
 }
 
+/* The n-th read fails: an error or what was written, and the next time all of it. */
+static bool fail_read(struct ctx *x, struct log *l, unsigned n)
+{
+	uint64_t last = log_last_seq(l);
+	struct log_reader *r;
+	struct log_commit c;
+	bool happened;
+
+	fault_read(n);
+	if (log_reader_new(l, &r, &x->err) == 0) {
+		for (uint64_t seq = last; seq > 0; seq -= seq > 7 ? 7 : seq)
+			if (log_read(r, seq, &c, &x->err) == 0)
+				fixture_check(&c, LEN);
+		(void)log_each(r, 1, check_commit, NULL, &x->err);
+		log_reader_free(r);
+	}
+	happened = fault_happened();
+	fault_read(0);
+	assert_int_equal(log_reader_new(l, &r, &x->err), 0);
+	assert_int_equal(log_each(r, 1, check_commit, NULL, &x->err), 0);
+	assert_int_equal(log_last_seq(l), last);
+	log_reader_free(r);
+	return happened;
+}
+
+static void test_failed_reads(void **state)
+{
+	struct ctx *x = *state;
+	unsigned failed = 0;
+	struct log *l;
+
+	assert_int_equal(log_open_sqlite(x->dir, &l, &x->err), 0);
+	for (unsigned i = 0; i < 400; i++) {
+		assert_int_equal(fixture_append(l, 2, LEN, NULL, 0, &x->err), 0);
+		if (i % 50 == 49)
+			log_idle(l);
+	}
+	for (unsigned n = 1; n <= 400; n += n < 60 ? 1 : 11)
+		failed += fail_read(x, l, n);
+	assert_true(failed > 60);
+	log_close(l);
+}
+
+/* The writer cannot read what it needs: that append fails or not, what was acknowledged is there after the next opening. */
+static void test_failed_reads_of_the_writer(void **state)
+{
+	struct ctx *x = *state;
+
+	for (unsigned n = 1; n <= 40; n++) {
+		uint64_t acknowledged = 0;
+		struct log *l;
+		int rc = 0;
+
+		fault_read(n);
+		if (log_open_sqlite(x->dir, &l, &x->err) < 0) {
+			assert_true(fault_happened());
+			fault_read(0);
+			assert_int_equal(log_open_sqlite(x->dir, &l, &x->err), 0);
+		}
+		acknowledged = log_last_seq(l);
+		for (unsigned i = 0; rc == 0 && i < 120; i++) {
+			rc = fixture_append(l, 1, LEN, NULL, 0, &x->err);
+			if (rc == 0)
+				acknowledged = log_last_seq(l);
+			if (i % 30 == 29)
+				log_idle(l);
+		}
+		fault_read(0);
+		log_close(l);
+		assert_true(check_all(x->dir) >= acknowledged);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -286,6 +359,8 @@ int main(void)
 		T(test_failed_sync),
 		T(test_full_disk_at_each_write),
 		T(test_power_cut),
+		T(test_failed_reads),
+		T(test_failed_reads_of_the_writer),
 		T(test_power_cut_while_dropping),
 		T(test_faults_while_dropping),
 	};

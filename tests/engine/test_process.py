@@ -180,6 +180,8 @@ class Up(unittest.TestCase):
     def test_watchdog(self):
         """A worker that does not come back is ended; the run that it was at is tried again, its neighbours are replayed."""
         neighbours = [self.run_many("sleep", wait=0, ms=3000)["run"] for _ in range(6)]
+        until(lambda: all(self.a.get(f"/v1/runs/{run}")["step_count"] == 1 for run in neighbours), 20)
+        time.sleep(0.2)  # each has said that it rests: nobody else can be what the worker hangs at
         os.kill(self.a.pids()["aios-flow 1"], signal.SIGSTOP)  # where the next run goes: both have as many
         hung = self.run_many("steps", wait=20)
         self.assertEqual(hung["state"], "done")

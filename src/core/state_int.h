@@ -355,7 +355,7 @@ struct core_rule { /* derived from policy_set */
 	struct base_str name, on, then, when_text;
 	struct cel_program *when;
 	int64_t expires_ms;
-	bool uses_customer, uses_run, uses_args, simple; /* simple: no condition */
+	bool uses_customer, uses_run, simple; /* simple: no condition */
 };
 
 struct core_schedules;

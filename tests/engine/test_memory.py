@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from aios import Aios, Ledger, Problem  # noqa: E402
 
 FLOW = """import { flow } from "aios";
-export default flow({ name: "work", grants: ["test.*", "memory.*"] }, async (ctx, input) => {
+export default flow({ name: "once_each", grants: ["test.*", "memory.*"] }, async (ctx, input) => {
   for (let i = 0; i < 4; i++)
     await ctx.call(i % 2 ? "test.idempotent" : "test.lookup", { value: `${input.id}:${i}` });
   await ctx.memory.put(`done/${input.id}`, input.id);
@@ -27,7 +27,7 @@ POLICY = "rules:\n  - { on: \"test.*\", then: allow }\n"
 
 
 def one(aios, name, wait):
-    return aios.post(f"/v1/flows/work/runs?wait={wait}", {"input": {"id": name}}, timeout=wait + 10,
+    return aios.post(f"/v1/flows/once_each/runs?wait={wait}", {"input": {"id": name}}, timeout=wait + 10,
                      headers={"Idempotency-Key": name})
 
 
@@ -85,7 +85,7 @@ def main():
     rng = random.Random(args.seed)
     ended = 0
     ledger = None
-    with Aios({"policy.yaml": POLICY, "flows/work.js": FLOW}) as aios:
+    with Aios({"policy.yaml": POLICY, "flows/once_each.js": FLOW}) as aios:
         ledger = Ledger(str(aios.home / "ledger.jsonl"))
         try:
             (aios.dir / "aios.yaml").write_text(f"name: memory\ntest: {{ ledger: \"127.0.0.1:{ledger.port}\" }}\n")

@@ -95,6 +95,21 @@ enum core_cmd_type {
 	CORE_CMD_SCHEDULE_PAUSE, /* name: schedule; base: 1 pause, 0 go on */
 	CORE_CMD_ARCHIVED,	 /* params: {"first_seq","last_seq","file","hash","bytes"} */
 	CORE_CMD_RUNS_REST, /* body: as runs_rested.runs: no worker needs them until a step of theirs ends */
+	CORE_CMD_KEY_ROTATE, /* name: principal; bytes: new public key; base: ms that the old one still holds */
+	CORE_CMD_CREDENTIAL,	  /* name: id; base: 1 removed; body: as credential_added */
+	CORE_CMD_CREDENTIAL_USED, /* name: id; base: its counter; text: the session that it opened */
+	CORE_CMD_SESSION_OPEN,	  /* body: as session_opened; hash: of the token */
+	CORE_CMD_SESSION_CLOSE,	  /* name: id, empty: all; text: reason */
+	CORE_CMD_SIGN_IN_FAILED,  /* name: how; text: address; base: count */
+	CORE_CMD_GATE_DELEGATE,	  /* id: gate; name: to; text: reason */
+	CORE_CMD_GATE_REPORT,	  /* id: gate; step: nth; base: 1 told; body: problem */
+	CORE_CMD_PROPOSAL,	  /* id: gate; name: taken or dropped */
+	CORE_CMD_GUARD_SET,	  /* name: built-in rule; base: 1 on; text: reason */
+	CORE_CMD_CHECKPOINT,	  /* id: seq; hash: root; bytes: signature; key: public key */
+	CORE_CMD_CHECKPOINT_SENT, /* id: seq; name: where; base: 1 ok; body: problem */
+	CORE_CMD_SEEN,		  /* name: who; text: how; body: list as objects_seen.seen */
+	CORE_CMD_VAULT_STATE,	  /* base: 1 locked; text: why */
+	CORE_CMD_CANARY,	  /* name: canary; text: where; body: detail */
 };
 
 /* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */

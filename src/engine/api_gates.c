@@ -100,7 +100,7 @@ void engine_op_page_gate(struct engine *e, struct engine_req *q)
 {
 	char csrf[65];
 
-	engine_auth_csrf(e, q, csrf);
+	engine_web_csrf(e, q, csrf);
 	show_gate(e, q, csrf);
 }
 
@@ -186,7 +186,7 @@ void engine_op_page_decide(struct engine *e, struct engine_req *q)
 
 	if (!doc)
 		return;
-	engine_auth_csrf(e, q, csrf);
+	engine_web_csrf(e, q, csrf);
 	token = base_jv_str(base_jv_get(base_json_root(doc), "csrf"));
 	base_buf_init(&value, 20 << 20);
 	if (!base_str_is(token, csrf)) {
@@ -210,7 +210,7 @@ static void on_costs(
 	char csrf[65];
 
 	(void)sealed;
-	engine_auth_csrf(e, q, csrf);
+	engine_web_csrf(e, q, csrf);
 	base_buf_cstr(&q->reply, ",\"costs\":");
 	base_buf_str(&q->reply, status == 1 ? value : BASE_STR("null"));
 	base_buf_init(&all, 16 << 20);

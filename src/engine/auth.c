@@ -11,7 +11,7 @@
 
 /*
  * Credentials: the peer's uid (local door only: our own user or root is the operator); a bearer token; the
- * cookie of a browser session (32 random bytes).
+ * cookie of a browser session (sessions_web.c).
  *
  * A bearer token is aios_SEED, base64url of an Ed25519 seed whose public half the log knows, or
  * aiosc_CHAIN, base64url of {"k":ROOT,"b":[{"c":CAVEATS,"n":NEXT,"s":SIG}…],"p":SEED}: each block narrows
@@ -20,18 +20,13 @@
  *
  * Invariants
  *
- * K1 No secret of a caller is kept: of cookies and one-time links the hash, of keys nothing.
+ * K1 No secret of a caller is kept: of keys nothing.
  *
  * K2 A key is looked up in the state at every request: a revoked one is refused from the next request on.
  */
 
-enum { SESSIONS_MAX = 64, LINKS_MAX = 16, BLOCKS_MAX = 8, CACHE_MAX = 256 };
-static const int64_t session_ms = 12 * 3600 * 1000, link_ms = 300 * 1000;
+enum { BLOCKS_MAX = 8, CACHE_MAX = 256 };
 
-struct session {
-	char hash[65]; /* empty: free */
-	int64_t until; /* monotonic */
-};
 /* The public half of a seed that came lately: making it costs 20 µs and more. */
 struct known {
 	struct base_hash token;
@@ -39,9 +34,8 @@ struct known {
 	bool used;
 };
 struct engine_auth {
-	struct session sessions[SESSIONS_MAX], links[LINKS_MAX];
 	struct known known[CACHE_MAX];
-	uint8_t csrf_key[32], cache_key[32];
+	uint8_t cache_key[32];
 };
 
 static struct engine_auth *auth(struct engine *e)
@@ -49,7 +43,6 @@ static struct engine_auth *auth(struct engine *e)
 	if (!e->auth) {
 		e->auth = calloc(1, sizeof(*e->auth));
 		BASE_CHECK(e->auth && sodium_init() >= 0);
-		engine_random(e, e->auth->csrf_key, sizeof(e->auth->csrf_key));
 		engine_random(e, e->auth->cache_key, sizeof(e->auth->cache_key));
 	}
 	return e->auth;
@@ -187,91 +180,6 @@ static bool attenuated_key(struct engine *e, struct engine_req *q, struct base_s
 	return ok;
 }
 
-/* --- sessions of browsers --- */
-
-static void hash_token(struct base_str token, char ret[65])
-{
-	struct base_hash h = base_hash_of2(BASE_STR("aios session "), token);
-
-	base_hash_hex(&h, ret);
-}
-
-static struct session *find(struct engine *e, struct session *list, size_t n, const char *hash)
-{
-	for (size_t i = 0; i < n; i++)
-		if (list[i].hash[0] && list[i].until > e->mono && sodium_memcmp(list[i].hash, hash, 64) == 0)
-			return &list[i];
-	return NULL;
-}
-
-/* A new token in `list`: base64url of 32 random bytes. The oldest entry makes room. */
-static void issue(struct engine *e, struct session *list, size_t n, int64_t ms, struct base_buf *ret)
-{
-	struct session *at = &list[0];
-	uint8_t raw[32];
-	size_t from = ret->len;
-
-	for (size_t i = 0; i < n; i++)
-		if (!list[i].hash[0] || list[i].until < at->until)
-			at = &list[i];
-	engine_random(e, raw, sizeof(raw));
-	base_b64url_put(ret, (struct base_str){(const char *)raw, sizeof(raw)});
-	hash_token(base_str_sub(base_buf_view(ret), from, ret->len), at->hash);
-	at->until = e->mono + ms;
-	sodium_memzero(raw, sizeof(raw));
-}
-
-void engine_op_session_open(struct engine *e, struct engine_req *q)
-{
-	struct base_buf url;
-	struct base_jw w;
-
-	/* Whoever opens the link is the operator: no grant makes a key that. */
-	if (!base_str_is(q->by.id, "operator")) {
-		engine_reply_problem(e, q, 403, "denied", "only the operator can sign a browser in");
-		return;
-	}
-	base_buf_init(&url, 512);
-	base_buf_printf(&url, "http://127.0.0.1:%u/sign-in?token=", e->port);
-	issue(e, auth(e)->links, LINKS_MAX, link_ms, &url);
-	w = base_jw_of(&q->reply);
-	base_jw_obj(&w);
-	base_jw_mstr(&w, "url", base_buf_view(&url));
-	base_jw_mint(&w, "expires_s", link_ms / 1000);
-	base_jw_end_obj(&w);
-	base_buf_done(&url);
-	engine_reply_built(e, q, 201);
-}
-
-void engine_op_sign_in(struct engine *e, struct engine_req *q)
-{
-	struct engine_auth *a = auth(e);
-	struct session *link;
-	char hash[65];
-
-	hash_token(engine_param(q, "token"), hash);
-	link = find(e, a->links, LINKS_MAX, hash);
-	if (!link) {
-		engine_reply_problem(e, q, 403, "expired",
-			"this link was used or is too old: `aios open` makes a new one");
-		return;
-	}
-	memset(link, 0, sizeof(*link));
-	base_buf_cstr(&q->headers, "Location: /\nSet-Cookie: aios_session=");
-	issue(e, a->sessions, SESSIONS_MAX, session_ms, &q->headers);
-	base_buf_printf(
-		&q->headers, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d\n", (int)(session_ms / 1000));
-	engine_reply(e, q, 303, BASE_STR_NONE);
-}
-
-void engine_auth_csrf(struct engine *e, const struct engine_req *q, char ret[65])
-{
-	struct base_hash h = base_hash_of2((struct base_str){(const char *)auth(e)->csrf_key, 32},
-		q->credential == 3 ? base_str_of(q->session) : BASE_STR("local"));
-
-	base_hash_hex(&h, ret);
-}
-
 /* --- who asks --- */
 
 static void be_operator(struct engine_req *q)
@@ -298,8 +206,7 @@ int engine_authenticate(struct engine *e, struct engine_req *q, const struct wir
 			return plain_key(e, q, base_str_sub(token, 5, token.len)) ? 0 : 401;
 		return 401;
 	case 3:
-		hash_token(token, q->session);
-		if (!find(e, auth(e)->sessions, SESSIONS_MAX, q->session))
+		if (!engine_web_session(e, q, token))
 			return 401;
 		be_operator(q);
 		return 0;

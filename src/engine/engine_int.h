@@ -520,8 +520,11 @@ void engine_waiter_drop(struct engine *e, struct engine_req *q);
 /* Who asks: fills q->by. 0, or a status (401, 403) to refuse with. */
 int engine_authenticate(struct engine *e, struct engine_req *q, const struct wire_door_request *in);
 void engine_auth_done(struct engine *e);
+/* sessions_web.c: is this the cookie of a session that is open? Fills q->session. */
+bool engine_web_session(struct engine *e, struct engine_req *q, struct base_str token);
 /* The token that a page's form must carry, hex. */
-void engine_auth_csrf(struct engine *e, const struct engine_req *q, char ret[65]);
+void engine_web_csrf(struct engine *e, const struct engine_req *q, char ret[65]);
+void engine_web_done(struct engine *e);
 
 typedef void (*engine_op_fn)(struct engine *e, struct engine_req *q);
 engine_op_fn engine_op(enum wire_op op); /* NULL: answered by the door */
@@ -569,7 +572,7 @@ void engine_op_key_create(struct engine *e, struct engine_req *q);
 void engine_op_key_revoke(struct engine *e, struct engine_req *q);
 void engine_op_vault(struct engine *e, struct engine_req *q);
 void engine_op_views_rebuild(struct engine *e, struct engine_req *q);
-/* auth.c */
+/* sessions_web.c */
 void engine_op_session_open(struct engine *e, struct engine_req *q);
 void engine_op_sign_in(struct engine *e, struct engine_req *q);
 /* verify.c */
@@ -661,6 +664,7 @@ struct engine_options {
 struct engine_sessions;
 struct engine_held;
 struct engine_auth;
+struct engine_web;
 struct engine_streams;
 
 /* A commit that was read from the log. */
@@ -739,6 +743,7 @@ struct engine {
 	size_t views_record; /* of the commit behind views_sent: whose bodies are sent next */
 
 	struct engine_auth *auth;
+	struct engine_web *web;
 	struct engine_streams *streams;
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;

@@ -191,6 +191,7 @@ static void close_all(struct engine *e)
 	engine_api_done(e);
 	engine_agains_done(e);
 	engine_auth_done(e);
+	engine_web_done(e);
 	engine_streams_done(e);
 	engine_asks_done(e);
 	engine_flows_done(e);

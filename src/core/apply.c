@@ -60,6 +60,14 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_ZONE_SET:
 		core_apply_schedule(a, type, e);
 		break;
+	case CORE_EV_CREDENTIAL_ADDED:
+	case CORE_EV_CREDENTIAL_REMOVED:
+	case CORE_EV_CREDENTIAL_USED:
+	case CORE_EV_SESSION_OPENED:
+	case CORE_EV_SESSION_CLOSED:
+	case CORE_EV_SIGN_IN_FAILED:
+		core_apply_sign_in(a, type, e);
+		break;
 	default:
 		core_apply_company(a, type, e);
 		break;
@@ -193,6 +201,8 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		c->epoch = e->engine_started.epoch;
 		if (e->engine_started.restored)
 			core_apply_restored(a, e->engine_started.lost_ms);
+		if (e->engine_started.restored)
+			core_sessions_restored(a);
 		core_set_str(c, &c->interpreter, e->engine_started.interpreter);
 		break;
 	case CORE_EV_CONFIG_SET:

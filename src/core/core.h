@@ -96,9 +96,11 @@ enum core_cmd_type {
 	CORE_CMD_ARCHIVED,	 /* params: {"first_seq","last_seq","file","hash","bytes"} */
 	CORE_CMD_RUNS_REST, /* body: as runs_rested.runs: no worker needs them until a step of theirs ends */
 	CORE_CMD_KEY_ROTATE, /* name: principal; bytes: new public key; base: ms that the old one still holds */
-	CORE_CMD_CREDENTIAL,	  /* name: id; base: 1 removed; body: as credential_added */
+	CORE_CMD_CREDENTIAL, /* name: id; base: 1 removed; text: reason; body: {"kind","name","credential_id","public_key"
+				(base64url),"alg"} */
 	CORE_CMD_CREDENTIAL_USED, /* name: id; base: its counter; text: the session that it opened */
-	CORE_CMD_SESSION_OPEN,	  /* body: as session_opened; hash: of the token */
+	CORE_CMD_SESSION_OPEN, /* body: {"id","how","address","agent","until_ms","credential"}; hash: of the token; key:
+				  the session that goes on with it (then body may be empty) */
 	CORE_CMD_SESSION_CLOSE,	  /* name: id, empty: all; text: reason */
 	CORE_CMD_SIGN_IN_FAILED,  /* name: how; text: address; base: count */
 	CORE_CMD_GATE_DELEGATE,	  /* id: gate; name: to; text: reason */
@@ -202,6 +204,7 @@ enum core_act_type {
 	CORE_ACT_GATE_CLOSED, /* id */
 	CORE_ACT_CANCEL,      /* run, step, attempt: stop an attempt in flight */
 	CORE_ACT_CONFIG,      /* configuration changed */
+	CORE_ACT_SESSIONS,    /* browser sessions were closed: look at what is open for them */
 };
 
 struct core_act {
@@ -331,6 +334,41 @@ size_t core_zone_names(const struct core *c, struct base_str *ret, size_t max);
 bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
 size_t core_fact_list(
 	const struct core *c, struct base_str prefix, struct base_str after, uint64_t *ret_seqs, size_t max);
+
+/* --- signing in (sign_in.c) --- */
+
+enum {
+	CORE_CREDENTIALS_MAX = 32,
+	CORE_SESSIONS_MAX = 64,
+	CORE_FAILURES_MAX = 256,	 /* addresses whose failures are remembered */
+	CORE_SESSION_OVERLAP_MS = 60000, /* how long the token before still counts after a rotation */
+};
+/* Views are valid until the next apply. */
+struct core_session_info {
+	struct base_str id, how, address, agent, credential;
+	int64_t opened_ms, token_ms, until_ms; /* token_ms: when its token was made */
+	bool old;			       /* found by the token before */
+};
+struct core_credential_info {
+	struct base_str id, kind, name, credential_id, public_key;
+	int64_t alg, sign_count, added_ms, used_ms, refused_ms;
+};
+/* The open session of this token (its hash). */
+bool core_session_find(
+	const struct core *c, const struct base_hash *token, int64_t now_ms, struct core_session_info *ret);
+/* By the name that it has here, or by the one that its authenticator gave. */
+bool core_credential_get(const struct core *c, struct base_str id, struct core_credential_info *ret);
+bool core_passkey_find(const struct core *c, struct base_str credential_id, struct core_credential_info *ret);
+/* Calls fn for each passkey. */
+void core_passkeys(const struct core *c, void (*fn)(void *userdata, const struct core_credential_info *info),
+	void *userdata);
+/* Failed attempts as the log has them: how many at `now_ms`, where one is forgiven each CORE_FORGIVE_MS, and when the last
+ * was. `address` empty: from anywhere. */
+enum { CORE_FORGIVE_MS = 600000, CORE_FORGIVE_ALL_MS = 60000 };
+uint32_t core_sign_in_failures(const struct core *c, struct base_str how, struct base_str address,
+	int64_t now_ms, int64_t *ret_last_ms);
+/* {"credentials":[…],"sessions":[…],"failures":[…]}; `current`: the session of who asks, or empty. */
+int core_sign_in_json(const struct core *c, int64_t now_ms, struct base_str current, struct base_buf *ret);
 
 /* --- snapshots --- */
 

@@ -212,6 +212,19 @@ int core_outcome_read(const struct core *c, struct base_jv from, bool by_custome
 	struct core_outcome_recorded *ev, struct base_err *err) __attribute__((warn_unused_result));
 void core_decide_key(struct core_turn *t);
 
+/* --- sign_in.c, sign_in_state.c --- */
+void core_decide_credential(struct core_turn *t);
+void core_decide_credential_used(struct core_turn *t);
+void core_decide_session_open(struct core_turn *t);
+void core_decide_session_close(struct core_turn *t);
+void core_decide_sign_in_failed(struct core_turn *t);
+void core_apply_sign_in(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* Whoever restores an old log does not bring closed sessions back. */
+void core_sessions_restored(struct core_apply *a);
+void core_sign_in_put(const struct core *c, struct base_buf *b);
+void core_sign_in_get(struct core *c, struct base_reader *r);
+void core_sign_in_check(const struct core *c); /* L1 to L4 */
+
 /* What a fork takes over of another run; run 0: it is none. */
 struct core_fork {
 	uint64_t run;

@@ -219,6 +219,11 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_RUN_FORGET] = core_decide_run_forget,
 		[CORE_CMD_PUBLISH] = core_decide_publish,
 		[CORE_CMD_SCHEDULE_PAUSE] = core_decide_schedule_pause,
+		[CORE_CMD_CREDENTIAL] = core_decide_credential,
+		[CORE_CMD_CREDENTIAL_USED] = core_decide_credential_used,
+		[CORE_CMD_SESSION_OPEN] = core_decide_session_open,
+		[CORE_CMD_SESSION_CLOSE] = core_decide_session_close,
+		[CORE_CMD_SIGN_IN_FAILED] = core_decide_sign_in_failed,
 	};
 	unsigned type = t->cmd->type;
 

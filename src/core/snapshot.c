@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 11 };
+enum { FORMAT = 12 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -455,6 +455,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	core_schedules_put(c, ret);
 	n = sorted_ids(c->deliveries, a, &ids);
 	core_deliveries_put(c, ids, n, ret);
+	core_sign_in_put(c, ret);
 	base_arena_free(a);
 	return base_buf_failed(ret);
 }
@@ -514,6 +515,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 		get_crashes(c, &r);
 	core_schedules_get(c, &r);
 	core_deliveries_get(c, &r);
+	core_sign_in_get(c, &r);
 	if (base_reader_end(&r) < 0)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);

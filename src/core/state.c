@@ -28,7 +28,8 @@ static int new_maps(struct core *c)
 	struct base_names **names[] = {&c->actions, &c->principals, &c->flows, &c->agents, &c->connectors,
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
 		&c->action_index, &c->words, &c->lanes, &c->buckets, &c->waiting, &c->holders, &c->ready,
-		&c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers};
+		&c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers, &c->credentials,
+		&c->web_sessions, &c->failures};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
@@ -98,7 +99,7 @@ void core_free(struct core *c)
 	struct base_names *names[] = {c->actions, c->principals, c->flows, c->agents, c->connectors, c->facts,
 		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index,
 		c->words, c->lanes, c->buckets, c->waiting, c->holders, c->ready, c->blocked, c->due,
-		c->idle_buckets, c->waits, c->answers};
+		c->idle_buckets, c->waits, c->answers, c->credentials, c->web_sessions, c->failures};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		base_names_free(names[i]);
 	base_idmap_free(c->ended);
@@ -346,6 +347,7 @@ void core_check(const struct core *c)
 	core_admit_check(c);
 	core_schedules_check(c); /* S11 */
 	core_events_check(c);
+	core_sign_in_check(c);
 }
 
 uint64_t core_seq(const struct core *c)

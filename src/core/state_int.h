@@ -358,6 +358,25 @@ struct core_rule { /* derived from policy_set */
 	bool uses_customer, uses_run, simple; /* simple: no condition */
 };
 
+struct core_credential {
+	struct base_str id, kind, name, credential_id, public_key;
+	int64_t alg, sign_count, added_ms, used_ms, refused_ms;
+};
+
+/* A browser session: found by the hash of its token. */
+struct core_web_session {
+	struct base_str id, how, address, agent, credential;
+	struct base_hash token, old;
+	int64_t opened_ms, token_ms, until_ms;
+	int64_t old_until_ms; /* 0: there is no token before */
+};
+
+/* Attempts to sign in that failed: less one for each CORE_FORGIVE_MS. */
+struct core_failures {
+	uint32_t count;
+	int64_t last_ms;
+};
+
 struct core_schedules;
 struct core {
 	struct base_slab *slab;
@@ -374,8 +393,10 @@ struct core {
 	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
 		*outcome_keys;
 	struct base_names *effect_keys;
-	struct base_names *versions; /* by hash bytes */
-	struct base_names *words;    /* to struct core_word */
+	struct base_names *credentials, *web_sessions; /* sign_in.c: by id */
+	struct base_names *failures;		       /* by HOW, blank, ADDRESS; HOW alone: all of them */
+	struct base_names *versions;		       /* by hash bytes */
+	struct base_names *words;		       /* to struct core_word */
 	struct base_idmap *runs, *gates;
 	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */

@@ -186,6 +186,7 @@ int cli_follow(struct cli *c, int64_t run, bool through_gates);
 void cli_put_undone(struct cli *c, struct base_jv undone);
 void cli_put_rollbacks(struct cli *c, struct base_jv run);
 int cmd_approve(struct cli *c);
+int cmd_audit(struct cli *c);
 int cmd_backtest(struct cli *c);
 int cmd_cancel(struct cli *c);
 int cmd_rollback(struct cli *c);

@@ -216,10 +216,26 @@ static const struct cli_command commands[] = {
 			{"customer", "ID", "who"}, {"experiment", "NAME", "where a run does not say it"},
 			{"key", "KEY", "counted only once"}),
 		false, false, cmd_outcome},
+	{"audit", "", 0, 0, "Who did, was allowed, approved and saw what, when, why and at what cost",
+		"--kind: did, allowed, denied, asked, approved, saw, configured, signed-in. --action takes a "
+		"pattern "
+		"such as\n"
+		"\"mail.*\". --since and --until take a time (2026-11-22, 2026-11-22T14:00) or how long ago: "
+		"90m, "
+		"2d.",
+		OPTIONS({"who", "PRINCIPAL", "operator, key/NAME, flow/NAME, agent/NAME"},
+			{"action", "ACTION", "this action, API operation or kind of event"},
+			{"object", "OBJECT",
+				"done to this, or this seen: a fact, a key, a flow, an effect's key"},
+			{"run", "RUN", "of this run"}, {"gate", "GATE", "about this gate"},
+			{"customer", "ID", "for this customer"}, {"kind", "KIND", "only of this kind"},
+			{"since", "TIME", "then or later"}, {"until", "TIME", "before"}, LIMIT,
+			{"before", "ID", "older than this (as the last answer says)"}),
+		false, false, cmd_audit, .heading = "the log"},
 	{"log tail", "", 0, 0, "The latest events", NULL,
 		OPTIONS({"follow", NULL, "and those to come (also -f)"}, LIMIT,
 			{"after", "SEQ", "behind this position"}),
-		false, false, cmd_log_tail, .heading = "the log"},
+		false, false, cmd_log_tail},
 	{"log search", "[TEXT]", 0, 1, "Find events in the log and its archive, by text or by run",
 		"Also of runs that are past their retention. Bodies over 64 KiB are stored apart and not "
 		"searched.",

@@ -68,6 +68,10 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_SIGN_IN_FAILED:
 		core_apply_sign_in(a, type, e);
 		break;
+	case CORE_EV_CHECKPOINT_SIGNED:
+	case CORE_EV_CHECKPOINT_SENT:
+		core_apply_audit(a, type, e);
+		break;
 	default:
 		core_apply_company(a, type, e);
 		break;

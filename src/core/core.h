@@ -107,7 +107,8 @@ enum core_cmd_type {
 	CORE_CMD_GATE_REPORT,	  /* id: gate; step: nth; base: 1 told; body: problem */
 	CORE_CMD_PROPOSAL,	  /* id: gate; name: taken or dropped */
 	CORE_CMD_GUARD_SET,	  /* name: built-in rule; base: 1 on; text: reason */
-	CORE_CMD_CHECKPOINT,	  /* id: seq; hash: root; bytes: signature; key: public key */
+	CORE_CMD_CHECKPOINT, /* id: seq; hash: chain; bytes: signature; key: public key; name: log; base: ms
+				     that was signed */
 	CORE_CMD_CHECKPOINT_SENT, /* id: seq; name: where; base: 1 ok; body: problem */
 	CORE_CMD_SEEN,		  /* name: who; text: how; body: list as objects_seen.seen */
 	CORE_CMD_VAULT_STATE,	  /* base: 1 locked; text: why */
@@ -243,6 +244,16 @@ bool core_admit_is_due(const struct core *c);
 
 /* Runs that a restore holds until a person resumes them: how many; the ids of at most max of them. */
 size_t core_restored_held(const struct core *c, uint64_t *ret, size_t max);
+/* Signed checkpoints: the newest, and what came behind it that is not about checkpoints themselves. */
+struct core_checkpoint_info {
+	uint64_t seq; /* it covers the events up to here, 0: there is none */
+	uint64_t at;  /* position of its checkpoint_signed */
+	int64_t at_ms;
+	uint64_t since; /* events */
+};
+void core_checkpoint_get(const struct core *c, struct core_checkpoint_info *ret);
+/* The newest checkpoint that a place has, 0: none; whether the last attempt to send one there failed. */
+uint64_t core_place_get(const struct core *c, struct base_str name, bool *ret_failed);
 /* The last event that the log says is in the archive, 0: none. */
 uint64_t core_archived(const struct core *c);
 

@@ -497,6 +497,14 @@ struct core_apply {
 };
 void core_act(const struct core_apply *a, const struct core_act *act);
 void core_apply_company(struct core_apply *a, unsigned type, const union core_event_any *e);
+/* audit.c */
+void core_decide_log_checkpoint(struct core_turn *t);
+void core_decide_log_checkpoint_sent(struct core_turn *t);
+void core_decide_seen(struct core_turn *t);
+void core_apply_audit(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_audit_put(const struct core *c, struct base_buf *b);
+void core_audit_get(struct core *c, struct base_reader *r);
+void core_check_audit(const struct core *c);
 void core_apply_run(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_step(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_schedule(struct core_apply *a, unsigned type, const union core_event_any *e);

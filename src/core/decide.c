@@ -224,6 +224,9 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_SESSION_OPEN] = core_decide_session_open,
 		[CORE_CMD_SESSION_CLOSE] = core_decide_session_close,
 		[CORE_CMD_SIGN_IN_FAILED] = core_decide_sign_in_failed,
+		[CORE_CMD_CHECKPOINT] = core_decide_log_checkpoint,
+		[CORE_CMD_CHECKPOINT_SENT] = core_decide_log_checkpoint_sent,
+		[CORE_CMD_SEEN] = core_decide_seen,
 	};
 	unsigned type = t->cmd->type;
 

@@ -331,6 +331,7 @@ void core_check(const struct core *c)
 	}
 	BASE_CHECK(reserved == c->reserved); /* S4 */
 	core_undo_check(c);
+	core_check_audit(c);
 	cursor = 0;
 	while (base_idmap_next(c->crashes, &cursor, &id, &value)) /* S9 */
 		BASE_CHECK(core_run_find(c, id) && ((const struct core_crashes *)value)->count > 0);

@@ -378,6 +378,22 @@ struct core_failures {
 };
 
 struct core_schedules;
+/* Signed checkpoints of the log, and where they are (audit.c). */
+enum { CORE_PLACES_MAX = 16 };
+struct core_place {
+	struct base_str name;
+	uint64_t seq; /* the newest checkpoint that it has, 0: none */
+	int64_t tried_ms;
+	bool failed; /* the last attempt */
+};
+struct core_audit {
+	uint64_t seq, at; /* the newest covers the events up to `seq`; position of its event; 0: none */
+	int64_t at_ms;
+	uint64_t own; /* events behind `seq` that are about checkpoints */
+	struct core_place place[CORE_PLACES_MAX];
+	unsigned place_count;
+};
+
 struct core {
 	struct base_slab *slab;
 	struct base_arena *scratch; /* for apply and answers; reset at each use */
@@ -429,4 +445,5 @@ struct core {
 	struct core_rule *rules;
 	uint32_t rule_count;
 	bool policy_uses_customer, policy_uses_run;
+	struct core_audit audit;
 };

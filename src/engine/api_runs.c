@@ -461,6 +461,7 @@ void engine_op_views(struct engine *e, struct engine_req *q)
 		[WIRE_OP_VIEWS_DUMP] = "dump",
 		[WIRE_OP_FACT] = "history",
 		[WIRE_OP_GATES] = "gates",
+		[WIRE_OP_AUDIT] = "audit",
 	};
 	struct base_jv_iter it = {0};
 	struct base_str key;

@@ -24,7 +24,7 @@ static const struct {
 	{"flows", "SELECT * FROM flows ORDER BY flow, seq"},
 	{"signals", "SELECT * FROM signals ORDER BY seq"},
 	{"logs", "SELECT * FROM logs ORDER BY seq"},
-	{"audit", "SELECT * FROM audit ORDER BY seq"},
+	{"audit", "SELECT * FROM audit ORDER BY id"},
 };
 
 /* Type and length before each value: no two rows look alike. */

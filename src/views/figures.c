@@ -1,4 +1,4 @@
-/* Answers: costs, outcomes, and who did or was denied what. */
+/* Answers: costs, outcomes, and who was denied what. */
 #include <errno.h>
 
 #include "views/views_int.h"
@@ -206,14 +206,6 @@ int views_ask_denied(struct views_ask *a)
 		"SELECT seq, at, principal, action, object, reason, nullif(run,0) AS run, step FROM denied"
 		" WHERE seq < ?1 AND at >= ?2 AND (?4 = '' OR principal = ?4) ORDER BY seq DESC LIMIT ?3",
 		"principal");
-}
-
-int views_ask_audit(struct views_ask *a)
-{
-	return put_log(a,
-		"SELECT seq, at, type, by_ AS \"by\", object, text FROM audit"
-		" WHERE seq < ?1 AND at >= ?2 AND (?4 = '' OR type = ?4) ORDER BY seq DESC LIMIT ?3",
-		"type");
 }
 
 int views_ask_flows(struct views_ask *a)

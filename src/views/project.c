@@ -86,56 +86,18 @@ static struct base_str preview_called(const struct base_blob *b)
 	return base_blob_is_inline(b) && base_str_starts(b->data, dry) ? b->data : preview_blob(b);
 }
 
-static void audit(const struct at *at, const char *type, struct base_str by, struct base_str object,
-	struct base_str text)
-{
-	views_run(at->v, "INSERT INTO audit VALUES(?1,?2,?3,?4,?5,?6)", "iissss", at->seq, at->time_ms,
-		base_str_of(type), by, object, text);
-}
-
-static struct base_str decimal(struct base_buf *b, uint64_t v)
-{
-	base_buf_clear(b);
-	base_buf_u64(b, v);
-	return base_buf_view(b);
-}
-
-/* audit about a run or a gate, whose number is the object. */
-static void audit_id(
-	const struct at *at, const char *type, struct base_str by, uint64_t id, struct base_str text)
-{
-	struct base_buf b;
-
-	base_buf_init(&b, 64);
-	audit(at, type, by, decimal(&b, id), text);
-	base_buf_done(&b);
-}
-
 /* --- the company --- */
 
 static void flow_deployed(const struct at *at, const struct core_flow_deployed *e)
 {
-	char hex[65];
-
 	views_run(at->v, "INSERT INTO flows VALUES(?1,?2,?3,?4,?5,?6,?7)", "shisnni", e->flow, &e->version,
 		at->time_ms, e->by, e->spec, e->grants, at->seq);
-	base_hash_hex(&e->version, hex);
-	audit(at, "flow.deployed", e->by, e->flow, base_str_of(hex));
-}
-
-static void agent_deployed(const struct at *at, const struct core_agent_deployed *e)
-{
-	char hex[65];
-
-	base_hash_hex(&e->version, hex);
-	audit(at, "agent.deployed", e->by, e->agent, base_str_of(hex));
 }
 
 static void access_denied(const struct at *at, const struct core_access_denied *e)
 {
 	views_run(at->v, "INSERT INTO denied VALUES(?1,?2,?3,?4,?5,?6,0,NULL)", "iissss", at->seq,
 		at->time_ms, e->principal, e->action, e->object, e->reason);
-	audit(at, "access.denied", e->principal, e->action, e->reason);
 }
 
 /* --- runs --- */
@@ -168,8 +130,6 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
 		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation, (int64_t)e->labels,
 		e->trigger);
-	if (!e->parent)
-		audit_id(at, "run.started", e->by, e->run, e->flow);
 }
 
 static void run_ended(const struct at *at, const struct core_run_ended *e)
@@ -197,22 +157,18 @@ static void run_ended(const struct at *at, const struct core_run_ended *e)
 		"('approve','parked','undo')"
 		" OR (?2 AND kind IN ('policy','budget','retry')))",
 		"ii", (int64_t)e->run, (int64_t)stop);
-	if (e->outcome == CORE_CANCELLED)
-		audit_id(at, "run.cancelled", e->by, e->run, BASE_STR_NONE);
 }
 
 static void run_parked(const struct at *at, const struct core_run_parked *e)
 {
 	views_run(at->v, "UPDATE runs SET state='parked', why=?2, detail=?3 WHERE run=?1", "isn",
 		(int64_t)e->run, e->why, preview(e->detail));
-	audit_id(at, "run.parked", BASE_STR_NONE, e->run, e->why);
 }
 
 static void run_paused(const struct at *at, const struct core_run_paused *e)
 {
 	views_run(at->v, "UPDATE runs SET state='paused', why=?2 WHERE run=?1", "is", (int64_t)e->run,
 		e->reason);
-	audit_id(at, "run.paused", e->by, e->run, e->reason);
 }
 
 static void run_resumed(const struct at *at, const struct core_run_resumed *e)
@@ -223,7 +179,6 @@ static void run_resumed(const struct at *at, const struct core_run_resumed *e)
 		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND kind IN "
 		"('parked','undo')",
 		"i", (int64_t)e->run);
-	audit_id(at, "run.resumed", e->by, e->run, BASE_STR_NONE);
 }
 
 /* Its retention is over: what is shown of it goes. Figures (charges, outcomes), memory and the log keep what they have. */
@@ -244,7 +199,6 @@ static void run_moved(const struct at *at, const struct core_run_moved *e)
 
 	views_run(at->v, "UPDATE runs SET version=?2 WHERE run=?1", "ih", (int64_t)e->run, &e->version);
 	base_hash_hex(&e->version, hex);
-	audit_id(at, "run.moved", e->by, e->run, base_str_of(hex));
 }
 
 /* --- rollbacks --- */
@@ -265,7 +219,6 @@ static void rollback_started(const struct at *at, const struct core_rollback_sta
 			"UPDATE gates SET state='closed' WHERE run=?1 AND state='open'"
 			" AND kind IN ('approve','parked','policy','budget')",
 			"i", (int64_t)e->run);
-		audit_id(at, "run.rollback", e->by, e->run, e->name);
 	}
 	views_run(at->v,
 		"UPDATE gates SET state='closed' WHERE run=?1 AND state='open' AND EXISTS (SELECT 1 FROM "
@@ -318,11 +271,11 @@ static void insert_step(const struct at *at, const struct core_step_called *e, c
 		"INSERT OR REPLACE INTO "
 		"steps(run,step,action,class,status,attempts,key,rule,route,customer,labels,args,"
 		" args_hash,result,problem,cost,reserved,gate,approval,called_ms,ended_ms,due_ms,seq,seq_"
-		"ended,usage)"
+		"ended,usage,policy)"
 		" VALUES(?1,?2,?3,?4,?5,0,?6,?7,?8,?9,?22,?10,?11,?12,?13,?23,?14,nullif(?15,0),nullif(?16,0"
 		"),?17,"
-		" nullif(?18,0),nullif(?19,0),?20,nullif(?21,0),?24)",
-		"iisssssnsnhnniiiiiiiiiin", (int64_t)e->run, (int64_t)e->step, e->action,
+		" nullif(?18,0),nullif(?19,0),?20,nullif(?21,0),?24,nullif(?25,0))",
+		"iisssssnsnhnniiiiiiiiiini", (int64_t)e->run, (int64_t)e->step, e->action,
 		base_str_of(class_name(e->klass)),
 		base_str_of(status_name(done ? CORE_STEP_DONE : e->status)), e->key, e->rule, e->route,
 		e->customer, preview_blob(&e->args), &e->args_hash,
@@ -339,7 +292,7 @@ static void insert_step(const struct at *at, const struct core_step_called *e, c
 		: ended ? at->seq
 			: (int64_t)0,
 		(int64_t)(done ? done->event->labels : 0), done ? done->event->cost : (int64_t)0,
-		done ? preview(done->event->usage) : BASE_STR_NONE);
+		done ? preview(done->event->usage) : BASE_STR_NONE, (int64_t)e->policy);
 }
 
 void views_insert_called(struct views *v, const struct views_called *called, const struct views_done *done)
@@ -490,7 +443,6 @@ static void gate_decided(const struct at *at, const struct core_gate_decided *e)
 		" seq_decided=?8 WHERE gate=?1",
 		"isssiiii", (int64_t)e->gate, e->answer, e->by, e->reason, at->time_ms, e->waited_ms,
 		(int64_t)edited, at->seq);
-	audit_id(at, "gate.decided", e->by, e->gate, e->answer);
 }
 
 static void signal_sent(const struct at *at, const struct core_signal_sent *e)
@@ -587,51 +539,10 @@ static void run_logged(const struct at *at, const struct core_run_logged *e)
 
 static void company(const struct at *at, unsigned type, const union core_event_any *e)
 {
-	struct base_buf b;
-
-	switch (type) {
-	case CORE_EV_ENGINE_STARTED:
-		base_buf_init(&b, 64);
-		audit(at, "engine.started", BASE_STR_NONE, decimal(&b, e->engine_started.epoch),
-			e->engine_started.version);
-		base_buf_done(&b);
-		break;
-	case CORE_EV_CONFIG_SET:
-		audit(at, "config.set", e->config_set.by, BASE_STR_NONE, BASE_STR_NONE);
-		break;
-	case CORE_EV_POLICY_SET:
-		audit(at, "policy.set", e->policy_set.by, BASE_STR_NONE, BASE_STR_NONE);
-		break;
-	case CORE_EV_PRINCIPAL_ADDED:
-		audit(at, "principal.added", e->principal_added.by, e->principal_added.id,
-			preview(e->principal_added.grants));
-		break;
-	case CORE_EV_PRINCIPAL_REVOKED:
-		audit(at, "principal.revoked", e->principal_revoked.by, e->principal_revoked.id,
-			e->principal_revoked.reason);
-		break;
-	case CORE_EV_FLOW_DEPLOYED:
+	if (type == CORE_EV_FLOW_DEPLOYED)
 		flow_deployed(at, &e->flow_deployed);
-		break;
-	case CORE_EV_AGENT_DEPLOYED:
-		agent_deployed(at, &e->agent_deployed);
-		break;
-	case CORE_EV_ACCESS_DENIED:
+	else if (type == CORE_EV_ACCESS_DENIED)
 		access_denied(at, &e->access_denied);
-		break;
-	case CORE_EV_FROZEN:
-		audit(at, "frozen", e->frozen.by, BASE_STR_NONE, e->frozen.reason);
-		break;
-	case CORE_EV_THAWED:
-		audit(at, "thawed", e->thawed.by, BASE_STR_NONE, e->thawed.reason);
-		break;
-	case CORE_EV_SECRET_CHANGED:
-		audit(at, e->secret_changed.removed ? "secret.removed" : "secret.set", e->secret_changed.by,
-			e->secret_changed.name, e->secret_changed.host);
-		break;
-	default:
-		break;
-	}
 }
 
 static void work(const struct at *at, unsigned type, const union core_event_any *e, struct base_str body)
@@ -761,5 +672,6 @@ int views_project(struct views *v, uint64_t seq, const struct core_record *rec)
 		work(&at, rec->type, &e, rec->body);
 	else
 		rest(&at, rec->type, &e);
+	views_audit(v, at.seq, at.time_ms, rec->type, &e, rec->body);
 	return 0;
 }

@@ -25,8 +25,10 @@ const char views_schema[] =
 	"problem TEXT,"
 	" evidence TEXT, usage TEXT, cost INTEGER, reserved INTEGER, gate INTEGER, approval INTEGER, "
 	"called_ms INTEGER,"
-	" sent_ms INTEGER, ended_ms INTEGER, due_ms INTEGER, seq INTEGER, seq_ended INTEGER, taken INTEGER,"
+	" sent_ms INTEGER, ended_ms INTEGER, due_ms INTEGER, seq INTEGER, seq_ended INTEGER, taken INTEGER, "
+	"policy INTEGER,"
 	" PRIMARY KEY(run, step)) WITHOUT ROWID;"
+	"CREATE INDEX steps_audit ON steps(seq * 1024);"
 	"CREATE TABLE rollbacks(undo INTEGER PRIMARY KEY, run INTEGER, step INTEGER, to_ INTEGER, name TEXT, "
 	"ends INTEGER,"
 	" by_ TEXT, reason TEXT, at INTEGER, seq INTEGER);"
@@ -74,5 +76,7 @@ const char views_schema[] =
 	"CREATE INDEX signals_run ON signals(run, seq);"
 	"CREATE TABLE logs(seq INTEGER PRIMARY KEY, at INTEGER, run INTEGER, level TEXT, text TEXT);"
 	"CREATE INDEX logs_run ON logs(run, seq);"
-	"CREATE TABLE audit(seq INTEGER PRIMARY KEY, at INTEGER, type TEXT, by_ TEXT, object TEXT, text "
-	"TEXT);";
+	"CREATE TABLE audit(id INTEGER PRIMARY KEY, at INTEGER, kind TEXT, type TEXT, by_ TEXT, action TEXT, "
+	"object TEXT,"
+	" run INTEGER, step INTEGER, gate INTEGER, how TEXT, text TEXT);"
+	"CREATE INDEX audit_run ON audit(run, id) WHERE run > 0;";

@@ -100,7 +100,11 @@ void views_text_remove(struct views *v, struct base_str kind, struct base_str ke
 /* The string values of a JSON document, a line each. */
 void views_strings(struct base_jv value, struct base_buf *ret);
 
-/* Answers (query.c, figures.c, text.c, dump.c). */
+/* What an event says of who did, was allowed, approved or saw something (audit.c). `body`: that e was decoded from. */
+void views_audit(struct views *v, int64_t seq, int64_t time_ms, unsigned type, const union core_event_any *e,
+	struct base_str body);
+
+/* Answers (query.c, figures.c, text.c, dump.c, audit.c). */
 struct views_ask {
 	struct views *v;
 	struct base_jv params;

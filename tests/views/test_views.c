@@ -317,7 +317,9 @@ static void test_audit_and_denied(void **state)
 	has_len(d, "items", 1);
 	is_str(d, "items/0/by", "operator");
 	is_str(d, "items/0/object", "1");
-	is_str(d, "items/0/text", "edit");
+	is_str(d, "items/0/text", "edit: a better title");
+	is_str(d, "items/0/kind", "approved");
+	is_int(d, "items/0/run", 1);
 	base_json_free(d);
 	d = ask(x, "flows", "{}");
 	has_len(d, "items", 1);
@@ -325,6 +327,102 @@ static void test_audit_and_denied(void **state)
 	is_int(d, "items/0/active", 0);
 	is_int(d, "items/0/cost", 1047);
 	base_json_free(d);
+}
+
+static size_t count(struct ctx *x, const char *params)
+{
+	struct base_json *d = ask(x, "audit", params);
+	size_t n = base_jv_len(at(d, "items"));
+
+	base_json_free(d);
+	return n;
+}
+
+#define MORE(c, name, ...)                                                                                   \
+	do {                                                                                                 \
+		core_##name##_emit(&(c)->events, (c)->now += 10, &(struct core_##name){__VA_ARGS__});        \
+		company_mark(c);                                                                             \
+	} while (0)
+
+static void more_for_the_audit(struct company *c)
+{
+	MORE(c, objects_seen, .by = BASE_STR("key/anna"), .how = BASE_STR("key"),
+		.seen = BASE_STR("[{\"op\":\"api.run\",\"object\":\"1\",\"run\":1,\"n\":3},"
+				 "{\"op\":\"api.fact\",\"object\":\"voice/main\",\"n\":1}]"));
+	MORE(c, session_opened, .id = BASE_STR("s1"), .how = BASE_STR("passkey"),
+		.address = BASE_STR("192.0.2.7"), .agent = BASE_STR("Mozilla"));
+	MORE(c, sign_in_failed, .how = BASE_STR("password"), .address = BASE_STR("192.0.2.8"), .count = 12);
+	MORE(c, key_rotated, .id = BASE_STR("key/ci"), .by = BASE_STR("operator"));
+	MORE(c, guard_set, .rule = BASE_STR("untrusted-private"), .by = BASE_STR("operator"),
+		.reason = BASE_STR("a test"));
+	MORE(c, gate_voted, .gate = 2, .by = BASE_STR("key/anna"), .answer = BASE_STR("deny"),
+		.reason = BASE_STR("no"), .how = BASE_STR("api"));
+	MORE(c, checkpoint_sent, .seq = 3, .where = BASE_STR("disk"),
+		.problem = BASE_STR("{\"message\":\"not mounted\"}"));
+}
+
+static void test_audit_rows(void **state)
+{
+	struct ctx *x = *state;
+	struct base_json *d;
+	int64_t next;
+
+	more_for_the_audit(&x->c);
+	feed(x);
+	/* Saw: one row for each thing of a list, newest first. */
+	d = ask(x, "audit", "{\"kind\":\"saw\"}");
+	has_len(d, "items", 2);
+	is_str(d, "items/0/action", "api.fact");
+	is_str(d, "items/0/object", "voice/main");
+	is_str(d, "items/1/by", "key/anna");
+	is_str(d, "items/1/text", "3 times");
+	is_int(d, "items/1/run", 1);
+	base_json_free(d);
+	/* A list can be cut within an event and goes on behind the cut. */
+	d = ask(x, "audit", "{\"kind\":\"saw\",\"limit\":1}");
+	next = base_jv_int(at(d, "next"), 0);
+	assert_true(next > 0);
+	base_json_free(d);
+	{
+		char params[96];
+
+		snprintf(params, sizeof(params), "{\"kind\":\"saw\",\"limit\":1,\"before\":%lld}",
+			(long long)next);
+		d = ask(x, "audit", params);
+		has_len(d, "items", 1);
+		is_str(d, "items/0/object", "1");
+		is_null(d, "next");
+		base_json_free(d);
+	}
+	/* Did, with the rule, who approved, for whom and at what cost. */
+	d = ask(x, "audit", "{\"action\":\"mail.*\"}");
+	has_len(d, "items", 1);
+	is_str(d, "items/0/kind", "did");
+	is_str(d, "items/0/by", "flow/newsletter");
+	is_str(d, "items/0/rule", "mail");
+	is_str(d, "items/0/approved_by", "operator");
+	is_str(d, "items/0/customer", "bob");
+	is_int(d, "items/0/cost", 40);
+	is_int(d, "items/0/gate", 1);
+	base_json_free(d);
+	/* Denied: a flow's step, the API, a decision, a sign-in. */
+	d = ask(x, "audit", "{\"kind\":\"denied\"}");
+	has_len(d, "items", 4);
+	is_str(d, "items/0/type", "gate.voted");
+	is_str(d, "items/0/text", "deny: no");
+	is_str(d, "items/1/type", "sign.in_failed");
+	base_json_free(d);
+	assert_int_equal(count(x, "{\"kind\":\"denied\",\"run\":1}"), 2);
+	assert_int_equal(count(x, "{\"kind\":\"allowed\",\"action\":\"http.post\"}"), 0);
+	assert_int_equal(count(x, "{\"kind\":\"signed-in\"}"), 1);
+	assert_int_equal(count(x, "{\"kind\":\"approved\",\"gate\":\"1\"}"), 1);
+	assert_int_equal(count(x, "{\"who\":\"key/anna\"}"), 3);
+	assert_int_equal(count(x, "{\"object\":\"key/ci\"}"), 1);
+	assert_int_equal(count(x, "{\"who\":\"nobody\"}"), 0);
+	assert_int_equal(count(x, "{\"customer\":\"bob\"}"), 1);
+	assert_int_equal(count(x, "{\"until\":1}"), 0);
+	assert_int_equal(count(x, "{\"who\":\"' OR 1=1 --\"}"), 0);
+	assert_int_equal(count(x, "{\"action\":\"%.*\"}"), 0);
 }
 
 /* --- search --- */
@@ -534,6 +632,7 @@ int main(void)
 		T(test_history),
 		T(test_learning),
 		T(test_audit_and_denied),
+		T(test_audit_rows),
 		T(test_search),
 		T(test_search_takes_any_text),
 		T(test_bodies),

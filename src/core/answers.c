@@ -27,12 +27,15 @@ static void put_gate(const struct core *c, struct base_jw *w, const struct core_
 	if (g->allows.len)
 		base_jw_mraw(w, "allows", g->allows);
 	base_jw_mcstr(w, "state", g->decided ? "decided" : "open");
+	core_gate_put_more(w, g);
 	base_jw_end_obj(w);
 }
 
-int core_gates_json(const struct core *c, struct base_buf *ret)
+/* by NULL: all of them; else those that `by` may decide. */
+static int put_gates(const struct core *c, const struct core_caller *by, int64_t now_ms, struct base_buf *ret)
 {
 	struct base_jw w = base_jw_of(ret);
+	const char *why;
 
 	base_jw_obj(&w);
 	base_jw_key(&w, "gates");
@@ -43,12 +46,42 @@ int core_gates_json(const struct core *c, struct base_buf *ret)
 		if (!g)
 			continue;
 		left--;
-		if (!g->decided)
+		if (!g->decided && (!by || core_gate_may(c, g, by, BASE_STR("approve"), now_ms, &why)))
 			put_gate(c, &w, g);
 	}
 	base_jw_end_arr(&w);
 	base_jw_end_obj(&w);
 	return base_buf_failed(ret);
+}
+
+int core_gates_json(const struct core *c, struct base_buf *ret)
+{
+	return put_gates(c, NULL, 0, ret);
+}
+
+int core_gates_of_json(
+	const struct core *c, const struct core_caller *by, int64_t now_ms, struct base_buf *ret)
+{
+	return put_gates(c, by, now_ms, ret);
+}
+
+bool core_gate_may_decide(const struct core *c, uint64_t gate, const struct core_caller *by,
+	struct base_str answer, int64_t now_ms)
+{
+	const struct core_gate *g = core_gate_find(c, gate);
+	const char *why;
+
+	return g && !g->decided && core_gate_may(c, g, by, answer, now_ms, &why);
+}
+
+bool core_gate_has_vote(const struct core *c, uint64_t gate, struct base_str who)
+{
+	const struct core_gate *g = core_gate_find(c, gate);
+
+	for (const struct core_vote *v = g ? g->votes : NULL; v; v = v->next)
+		if (base_str_eq(v->by, who))
+			return true;
+	return false;
 }
 
 int core_gate_json(const struct core *c, uint64_t gate, struct base_buf *ret)

@@ -40,6 +40,11 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 		break;
 	case CORE_EV_GATE_OPENED:
 	case CORE_EV_GATE_DECIDED:
+	case CORE_EV_GATE_VOTED:
+	case CORE_EV_GATE_DELEGATED:
+	case CORE_EV_GATE_ESCALATED:
+	case CORE_EV_GATE_ANNOUNCED:
+	case CORE_EV_GATE_REPORTED:
 		core_apply_gate(a, type, e);
 		break;
 	case CORE_EV_FACT_PUT:
@@ -212,6 +217,7 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 	case CORE_EV_CONFIG_SET:
 		core_set_str(c, &c->config, e->config_set.config);
 		core_config_load(c);
+		core_gates_rearm(c);
 		core_act(a, &(struct core_act){.type = CORE_ACT_CONFIG});
 		break;
 	case CORE_EV_POLICY_SET:
@@ -222,11 +228,13 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		add_principal(c, e->principal_added.id, e->principal_added.kind, e->principal_added.name,
 			e->principal_added.public_key, e->principal_added.grants, e->principal_added.by,
 			e->principal_added.expires_ms);
+		core_votes_forget(c, e->principal_added.id);
 		break;
 	case CORE_EV_PRINCIPAL_REVOKED:
 		p = base_names_get(c->principals, e->principal_revoked.id);
 		if (p)
 			p->revoked = true;
+		core_votes_forget(c, e->principal_revoked.id);
 		break;
 	case CORE_EV_FLOW_DEPLOYED:
 		apply_flow(a, &e->flow_deployed);

@@ -27,6 +27,10 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	g->expires_ms = e->expires_ms;
 	g->cost = e->cost;
 	g->edit = e->edit != 0;
+	g->terms_text = base_slab_dup(c->slab, e->terms);
+	g->terms = core_terms_of(c, e->terms);
+	g->sources = base_slab_dup(c->slab, e->sources);
+	g->labels = e->labels;
 	BASE_CHECK(base_idmap_put(c->gates, g->id, g) == 0);
 	r->has_gates = true;
 	if (core_step_open(s)) {
@@ -39,8 +43,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	} else {
 		core_run_extend(c, r)->park_gate = g->id;
 	}
-	if (g->expires_ms)
-		core_timer_add(c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
+	core_gate_tell(a, g, "opened");
 	core_act(a,
 		&(struct core_act){
 			.type = CORE_ACT_GATE, .id = g->id, .run = g->run, .step = g->step, .seq = a->seq});
@@ -127,8 +130,19 @@ void core_gate_close(struct core_apply *a, uint64_t gate)
 
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e)
 {
-	if (type == CORE_EV_GATE_OPENED)
+	switch (type) {
+	case CORE_EV_GATE_OPENED:
 		apply_opened(a, &e->gate_opened);
-	else
+		break;
+	case CORE_EV_GATE_DECIDED:
 		apply_decided(a, &e->gate_decided);
+		break;
+	case CORE_EV_GATE_ANNOUNCED:
+	case CORE_EV_GATE_REPORTED:
+		core_apply_telling(a, type, e);
+		break;
+	default:
+		core_apply_voting(a, type, e);
+		break;
+	}
 }

@@ -98,6 +98,8 @@ int core_config_check(struct base_str json, struct base_err *err)
 		r = check_prices(base_jv_get(models, "prices"), err);
 	if (r == 0)
 		r = check_rates(base_jv_get(root, "rates"), err);
+	if (r == 0)
+		r = core_notify_check(root, err);
 	base_json_free(doc);
 	return r;
 }

@@ -72,7 +72,8 @@ enum core_cmd_type {
 				   now */
 	CORE_CMD_EFFECT_RESULT, /* run, step, attempt, outcome, body: value, params: usage, retry_after_ms */
 	CORE_CMD_GATE_DECIDE,	/* id: gate; name: answer; body: value (edit, happened); hash: shown; text:
-				   reason */
+				   reason; key: how (shell, api, console, link, passkey); bytes: the proof of a
+				   passkey that was verified, or empty */
 	CORE_CMD_SIGNAL,	/* run; name; body: payload */
 	CORE_CMD_FACT_PUT,	/* name: key; body: value (empty: remove); base: version or -1 for any; text:
 				   source */
@@ -206,6 +207,7 @@ enum core_act_type {
 	CORE_ACT_CANCEL,      /* run, step, attempt: stop an attempt in flight */
 	CORE_ACT_CONFIG,      /* configuration changed */
 	CORE_ACT_SESSIONS,    /* browser sessions were closed: look at what is open for them */
+	CORE_ACT_TELL,	      /* id: gate, step: nth announcement; after the commit */
 };
 
 struct core_act {
@@ -321,6 +323,25 @@ int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates *
 int core_gate_json(const struct core *c, uint64_t gate,
 	struct base_buf *ret);				     /* its head; show is in the log at seq_shown */
 uint64_t core_gate_seq(const struct core *c, uint64_t gate); /* position of gate_opened */
+/* The open gates that `by` may decide now. */
+int core_gates_of_json(
+	const struct core *c, const struct core_caller *by, int64_t now_ms, struct base_buf *ret);
+/* May `by` answer this open gate so, now? A link asks before it shows anything. */
+bool core_gate_may_decide(const struct core *c, uint64_t gate, const struct core_caller *by,
+	struct base_str answer, int64_t now_ms);
+/* Has `who` voted at it? */
+bool core_gate_has_vote(const struct core *c, uint64_t gate, struct base_str who);
+/* One announcement of an open gate: views until the next apply. */
+struct core_telling {
+	struct base_str channel, to, why, kind, title, rule, flow;
+	int64_t cost, expires_ms;
+	uint64_t run;
+	uint8_t labels; /* of what it shows: 1 untrusted, 2 private */
+	bool sign;	/* is decided with a signature */
+	bool known;	/* the configuration still has the channel */
+};
+/* False: the gate is decided, or its channel has told it anew since. */
+bool core_tell_get(const struct core *c, uint64_t gate, uint32_t nth, struct core_telling *ret);
 int core_flows_json(const struct core *c, struct base_buf *ret);
 /* {"queued","queue_max","awake","active_max","more","lanes":[{flow,lane,active,limit,waiting,delayed,next,since_ms}]}: at
  * most `max` lanes, of this flow or (empty) of all. */

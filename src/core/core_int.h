@@ -96,10 +96,64 @@ enum core_timer_kind {
 	CORE_TIMER_DELIVERY = 10,
 	CORE_TIMER_DEADLINE = 8,
 	CORE_TIMER_UNDO = 9,
+	CORE_TIMER_TELL = 11,
 };
 void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint32_t sub, int64_t when);
 /* The earliest timer that is not stale. */
 bool core_timer_next(struct core *c, struct base_heap_item *ret);
+
+/* --- gate_terms.c --- */
+/* "terms" of gate_opened: what the rule or the flow asks for, and what the configuration adds. */
+struct core_gate_open;
+struct base_str core_terms_for(struct core_turn *t, const struct core_gate_open *g);
+/* Parsed, in the slab. */
+struct core_terms core_terms_of(struct core *c, struct base_str text);
+void core_terms_free(struct core *c, struct core_terms *x);
+/* Of ctx.approve or of a rule: -EINVAL with what is wrong. */
+int core_terms_check(struct base_jv terms, struct base_err *err) __attribute__((warn_unused_result));
+/* May `who` decide it by its terms, escalations and delegations? Says nothing of keys that are revoked. */
+bool core_gate_names(const struct core_gate *g, struct base_str who);
+/* Did `who` set the run, or one that it belongs to, going? */
+bool core_run_asked_by(const struct core *c, const struct core_run *r, struct base_str who);
+
+/* --- gate_votes.c --- */
+enum core_ballot {
+	CORE_BALLOT_REFUSED, /* and said why */
+	CORE_BALLOT_VOTED,   /* one of several: others must decide too */
+	CORE_BALLOT_DECIDES,
+};
+enum core_ballot core_gate_vote(
+	struct core_turn *t, struct core_gate *g, struct base_str answer, struct base_str value);
+void core_decide_delegate(struct core_turn *t);
+/* May whoever asks give one of the answers at this gate now? Else *ret_why says why not (static text). */
+bool core_gate_may(const struct core *c, const struct core_gate *g, const struct core_caller *by,
+	struct base_str answer, int64_t now_ms, const char **ret_why);
+void core_votes_forget(struct core *c, struct base_str who); /* its key is revoked, or another */
+void core_gate_forget_people(struct core *c, struct core_gate *g);
+/* G3 to G6. */
+void core_gate_check(const struct core *c, const struct core_gate *g);
+
+/* --- notify.c --- */
+/* The members `notify` and `gates` of a configuration. -EINVAL with what is wrong. */
+int core_notify_check(struct base_jv root, struct base_err *err) __attribute__((warn_unused_result));
+
+/* --- gate_tell.c --- */
+/* When it is to be announced, or is put to others; 0: neither. */
+int64_t core_gate_due(const struct core *c, const struct core_gate *g);
+void core_gate_arm(struct core *c, const struct core_gate *g); /* its timers */
+void core_gates_rearm(struct core *c);			       /* the channels have changed */
+void core_decide_tell(struct core_turn *t, uint64_t gate);
+void core_decide_report(struct core_turn *t);
+/* What is to be announced is, at this time or after the quiet hours. */
+struct core_apply;
+void core_gate_tell(const struct core_apply *a, struct core_gate *g, const char *why);
+/* Members of its JSON: who may decide, votes, escalations, announcements, where its data came from. */
+void core_gate_put_more(struct base_jw *w, const struct core_gate *g);
+/* What was announced and not reported is to be sent again. */
+void core_tell_resume(struct core *c, core_act_fn fn, void *userdata);
+/* snapshot_gate.c */
+void core_gate_put(struct base_buf *b, const struct core_gate *g);
+void core_gate_get(struct core *c, struct base_reader *r);
 
 /* --- fork.c --- */
 /* Is this what the recorded step asked for? */
@@ -425,6 +479,9 @@ struct core_gate_open {
 	struct base_str title, show, allows, rule, on_expiry;
 	bool edit;
 	int64_t cost, expires_ms;
+	struct base_str terms, sources; /* JSON or empty */
+	uint8_t labels;
+	uint64_t policy; /* position of the policy_set whose rule opened it, 0: none */
 };
 uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
 
@@ -510,6 +567,8 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 void core_apply_schedule(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_event(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_gate(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_voting(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_apply_telling(struct core_apply *a, unsigned type, const union core_event_any *e);
 void core_apply_rested(struct core_apply *a, const struct core_runs_rested *e);
 void core_apply_memory(struct core_apply *a, unsigned type, const union core_event_any *e);
 /* The gate that holds an open step goes with the step. */

@@ -584,6 +584,10 @@ void core_decide_tick(struct core_turn *t)
 		core_decide_gate(t);
 		return;
 	}
+	if (item.kind == CORE_TIMER_TELL) {
+		core_decide_tell(t, item.id);
+		return;
+	}
 	if (item.kind == CORE_TIMER_DEADLINE) {
 		core_decide_deadline(t, &item);
 		return;

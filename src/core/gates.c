@@ -8,6 +8,7 @@ enum { SHOWN_TEXT_MAX = 400, FIXED_VALUES_MAX = 4096 };
 uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g)
 {
 	struct base_str show = g->show.len ? g->show : BASE_STR("null");
+	const struct core_run *r = core_run_find(t->c, g->run);
 	struct core_gate_opened ev = {.gate = t->next_gate++,
 		.run = g->run,
 		.step = g->step,
@@ -20,7 +21,11 @@ uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g)
 		.rule = g->rule,
 		.cost = g->cost,
 		.expires_ms = g->expires_ms,
-		.on_expiry = g->on_expiry};
+		.on_expiry = g->on_expiry,
+		.terms = core_terms_for(t, g),
+		.labels = g->labels | (r ? r->labels : 0),
+		.sources = g->sources,
+		.policy = g->policy};
 
 	core_gate_opened_emit(t->block, t->cmd->now_ms, &ev);
 	return ev.gate;
@@ -157,7 +162,9 @@ static void emit_decided(struct core_turn *t, const struct decision *d, struct b
 			.shown = d->gate->shown,
 			.value = core_blob(t, d->value),
 			.waited_ms = t->cmd->now_ms - d->gate->opened_ms,
-			.fixed = fixed});
+			.fixed = fixed,
+			.how = base_str_is(d->by, "time") ? BASE_STR("expiry") : t->cmd->key,
+			.proof = t->cmd->bytes});
 }
 
 static struct base_str asked_result(struct core_turn *t, const struct decision *d, struct base_str value)
@@ -173,6 +180,14 @@ static struct base_str asked_result(struct core_turn *t, const struct decision *
 	base_jw_mstr(&w, "by", d->by);
 	base_jw_mstr(&w, "reason", d->reason);
 	base_jw_mraw(&w, "value", value);
+	if (d->gate->votes) {
+		base_jw_key(&w, "voted");
+		base_jw_arr(&w);
+		for (const struct core_vote *v = d->gate->votes; v; v = v->next)
+			if (!base_str_eq(v->by, d->by) && base_str_eq(v->answer, d->answer))
+				base_jw_str(&w, v->by);
+		base_jw_end_arr(&w);
+	}
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
 }
@@ -299,19 +314,6 @@ static bool answer_fits(struct core_turn *t, struct base_str kind, struct base_s
 	return false;
 }
 
-static bool may_decide(struct core_turn *t, const struct core_gate *g)
-{
-	const struct core_run *r = core_run_find(t->c, g->run);
-
-	if (base_str_is(t->cmd->by.id, "operator") ||
-		!(r && (base_str_eq(core_word_text(r->by), t->cmd->by.id) ||
-			       base_str_eq(core_word_text(r->origin), t->cmd->by.id))))
-		return true;
-	core_refuse(t, 403, "denied", "%.*s started this run: somebody else must decide its gates",
-		BASE_STR_ARG(t->cmd->by.id));
-	return false;
-}
-
 static void expire(struct core_turn *t)
 {
 	struct base_heap_item item;
@@ -375,7 +377,7 @@ void core_decide_gate(struct core_turn *t)
 			(unsigned long long)cmd->id);
 		return;
 	}
-	if (!may_decide(t, d.gate) || canonical_value(t, &d) < 0)
+	if (canonical_value(t, &d) < 0 || core_gate_vote(t, d.gate, d.answer, d.value) != CORE_BALLOT_DECIDES)
 		return;
 	d.run = core_run_find(t->c, d.gate->run);
 	d.step = core_step_find(d.run, d.gate->step);

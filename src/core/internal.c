@@ -184,8 +184,14 @@ static void gate_ask(struct core_turn *t, const struct core_call *call)
 		.rule = BASE_STR("the flow asks"),
 		.edit = base_jv_bool(base_jv_get(call->args, "edit"), false),
 		.on_expiry = on_expiry.len ? on_expiry : BASE_STR("deny"),
-		.expires_ms = expires > 0 ? t->cmd->now_ms + expires : 0};
+		.expires_ms = expires > 0 ? t->cmd->now_ms + expires : 0,
+		.terms = arg_text(t, call, "terms")};
+	struct base_err err;
 
+	if (core_terms_check(base_jv_get(call->args, "terms"), &err) < 0) {
+		core_emit_called_failed(t, call, core_problem(t->arena, "invalid", "%s", err.text));
+		return;
+	}
 	if (is_dry(call)) {
 		core_emit_called_done(t, call,
 			base_arena_printf(t->arena,

@@ -19,7 +19,7 @@ static int two_digits(struct base_str s, size_t at)
 }
 
 /* "07:30" as minutes, -1. */
-static int minutes_of(struct base_str s)
+int core_minutes_of(struct base_str s)
 {
 	int h = two_digits(s, 0), m = two_digits(s, 3);
 
@@ -50,7 +50,7 @@ static int read_at(struct base_str s, struct core_plan *p, struct base_err *err)
 		return base_err_set(err, -EINVAL, "at: there is no day %.*s", 10, s.ptr);
 	p->at_is_utc = rest.len > 0;
 	if (rest.len > 0 && !base_str_is(rest, "Z")) {
-		west = minutes_of(base_str_sub(rest, 1, rest.len));
+		west = core_minutes_of(base_str_sub(rest, 1, rest.len));
 		if ((rest.ptr[0] != '+' && rest.ptr[0] != '-') || west < 0)
 			return base_err_set(err, -EINVAL,
 				"at: behind the time stands nothing, Z, or an offset such as +01:00");
@@ -81,8 +81,8 @@ static int read_quiet(struct base_jv v, struct core_plan *p, struct base_err *er
 	if (base_jv_kind(v) == BASE_JSON_NONE)
 		return 0;
 	(void)base_str_cut(base_jv_str(v), '-', &from, &to);
-	p->quiet_from = minutes_of(from);
-	p->quiet_to = minutes_of(to);
+	p->quiet_from = core_minutes_of(from);
+	p->quiet_to = core_minutes_of(to);
 	p->quiet = true;
 	if (p->quiet_from < 0 || p->quiet_to < 0 || p->quiet_from == p->quiet_to)
 		return base_err_set(
@@ -244,21 +244,19 @@ static int64_t bare_next(
 	}
 }
 
-/* What is due in the quiet hours is due at their end. */
-static int64_t after_quiet(const struct core_plan *p, const struct core_zone *z, int64_t due_ms)
+int64_t core_quiet_end(int from, int to, const struct core_zone *z, int64_t due_ms)
 {
 	int64_t s = core_floor_div(due_ms, 1000), local = s + core_zone_offset(z, s);
 	int64_t days = core_floor_div(local, DAY_S), end;
 	int minute = (int)((local - days * DAY_S) / 60);
-	bool over_midnight = p->quiet_from > p->quiet_to;
-	bool in = over_midnight ? minute >= p->quiet_from || minute < p->quiet_to
-				: minute >= p->quiet_from && minute < p->quiet_to;
+	bool over_midnight = from > to;
+	bool in = over_midnight ? minute >= from || minute < to : minute >= from && minute < to;
 
 	if (!in)
 		return due_ms;
-	if (over_midnight && minute >= p->quiet_from)
+	if (over_midnight && minute >= from)
 		days++;
-	end = core_zone_instant(z, days * DAY_S + p->quiet_to * 60, s) * 1000;
+	end = core_zone_instant(z, days * DAY_S + to * 60, s) * 1000;
 	return end > due_ms ? end : due_ms;
 }
 
@@ -267,5 +265,5 @@ int64_t core_plan_next(
 {
 	int64_t due = bare_next(p, z, anchor_ms, after_ms);
 
-	return due > 0 && p->quiet ? after_quiet(p, z, due) : due > 0 ? due : 0;
+	return due > 0 && p->quiet ? core_quiet_end(p->quiet_from, p->quiet_to, z, due) : due > 0 ? due : 0;
 }

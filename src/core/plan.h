@@ -35,3 +35,7 @@ int core_plan_read(struct base_jv entry, struct core_plan *ret, struct base_str 
 /* The first time after `after_ms` at which it is due, 0: never. `anchor_ms` is what intervals are counted from. */
 int64_t core_plan_next(
 	const struct core_plan *p, const struct core_zone *z, int64_t anchor_ms, int64_t after_ms);
+/* What is due at due_ms is, within quiet hours (minutes of the day; from > to: over midnight), due at their end. */
+int64_t core_quiet_end(int from, int to, const struct core_zone *z, int64_t due_ms);
+/* "07:30" as minutes of the day; -1: it is none. */
+int core_minutes_of(struct base_str s);

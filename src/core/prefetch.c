@@ -128,7 +128,8 @@ static void want_for_tick(const struct core *c, int64_t now_ms, struct wants *w)
 	}
 	if (item.kind == CORE_TIMER_DELIVERY)
 		want(w, core_delivery_seq(c, item.id));
-	if (item.kind == CORE_TIMER_SCHEDULE || item.kind == CORE_TIMER_DELIVERY)
+	if (item.kind == CORE_TIMER_SCHEDULE || item.kind == CORE_TIMER_DELIVERY ||
+		item.kind == CORE_TIMER_TELL)
 		return;
 	s = core_step_find(core_run_find(c, item.id), item.sub);
 	if (!s || (s->status != CORE_STEP_HELD && s->status != CORE_STEP_SENT))

@@ -67,4 +67,5 @@ void core_resume(struct core *c, core_act_fn fn, void *userdata)
 			core_act(&a, &(struct core_act){
 					     .type = CORE_ACT_RUN_LOAD, .run = id, .mode = r->open > 0});
 	}
+	core_tell_resume(c, fn, userdata);
 }

@@ -211,8 +211,8 @@ void core_apply_let_go(struct core_apply *a, struct core_run *r)
 	while (r->has_gates && base_idmap_next(a->c->gates, &cursor, &id, &value)) {
 		const struct core_gate *g = value;
 
-		if (g->run == r->id && !g->decided && g->expires_ms)
-			core_timer_add(a->c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
+		if (g->run == r->id)
+			core_gate_arm(a->c, g);
 	}
 }
 

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 13 };
+enum { FORMAT = 14 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -283,58 +283,7 @@ static void *get_experiment(struct core *c, struct base_str key, struct base_rea
 	return x;
 }
 
-/* --- gates --- */
-
-static void put_gate(struct base_buf *b, const struct core_gate *g)
-{
-	base_put_u64(b, g->id);
-	base_put_u64(b, g->run);
-	base_put_u64(b, g->seq);
-	base_put_u64(b, g->step);
-	base_put_str(b, g->kind);
-	base_put_str(b, g->title);
-	base_put_str(b, g->rule);
-	base_put_str(b, g->on_expiry);
-	base_put_str(b, g->allows);
-	base_put_hash(b, &g->shown);
-	base_put_i64(b, g->opened_ms);
-	base_put_i64(b, g->expires_ms);
-	base_put_i64(b, g->cost);
-	base_put_u64(b, (uint64_t)g->edit | (uint64_t)g->decided << 1);
-	base_put_str(b, g->action);
-	base_put_str(b, g->fixed);
-	base_put_u64(b, g->left);
-}
-
-static void get_gate(struct core *c, struct base_reader *r)
-{
-	struct core_gate *g = base_slab_alloc(c->slab, sizeof(*g));
-	uint64_t flags;
-
-	g->id = u(r);
-	g->run = u(r);
-	g->seq = u(r);
-	g->step = (uint32_t)base_get_uint(r, UINT32_MAX);
-	g->kind = text(c, r);
-	g->title = text(c, r);
-	g->rule = text(c, r);
-	g->on_expiry = text(c, r);
-	g->allows = text(c, r);
-	base_get_hash(r, &g->shown);
-	g->opened_ms = base_get_i64(r);
-	g->expires_ms = base_get_i64(r);
-	g->cost = base_get_i64(r);
-	flags = u(r);
-	g->edit = flags & 1;
-	g->decided = (flags & 2) != 0;
-	g->action = text(c, r);
-	g->fixed = text(c, r);
-	g->left = u(r);
-	if (!r->failed && base_idmap_put(c->gates, g->id, g) < 0)
-		r->failed = 1;
-	if (!g->decided && g->expires_ms)
-		core_timer_add(c, CORE_TIMER_GATE, g->id, 0, g->expires_ms);
-}
+/* --- crashes --- */
 
 static void put_crashes(struct base_buf *b, uint64_t run, const struct core_crashes *k)
 {
@@ -443,7 +392,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	n = sorted_ids(c->gates, a, &ids);
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
-		put_gate(ret, core_gate_find(c, ids[i]));
+		core_gate_put(ret, core_gate_find(c, ids[i]));
 	n = sorted_ids(c->undos, a, &ids);
 	base_put_u64(ret, n);
 	for (size_t i = 0; i < n; i++)
@@ -507,7 +456,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	core_get_runs(c, &r);
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
-		get_gate(c, &r);
+		core_gate_get(c, &r);
 	n = u(&r);
 	for (uint64_t i = 0; i < n && !r.failed; i++)
 		core_undo_get(c, &r);
@@ -522,6 +471,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);
 	core_policy_load(c);
+	core_gates_rearm(c);
 	core_admit_restored(c);
 	core_check(c);
 	return 0;

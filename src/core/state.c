@@ -165,9 +165,10 @@ uint32_t core_action_intern(struct core *c, struct base_str name)
 
 void core_gate_forget(struct core *c, struct core_gate *g)
 {
-	struct base_str *texts[] = {
-		&g->kind, &g->title, &g->rule, &g->on_expiry, &g->allows, &g->action, &g->fixed};
+	struct base_str *texts[] = {&g->kind, &g->title, &g->rule, &g->on_expiry, &g->allows, &g->action,
+		&g->fixed, &g->terms_text, &g->sources, &g->tell_why};
 
+	core_gate_forget_people(c, g);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		base_slab_str_release(c->slab, *texts[i]);
 	base_idmap_remove(c->gates, g->id);
@@ -232,6 +233,10 @@ static bool timer_is_live(const struct core *c, const struct base_heap_item *t)
 		g = core_gate_find(c, t->id);
 		return g && !g->decided && g->expires_ms == t->when &&
 		       !core_is_held(core_run_find(c, g->run));
+	}
+	if (t->kind == CORE_TIMER_TELL) {
+		g = core_gate_find(c, t->id);
+		return g && core_gate_due(c, g) == t->when;
 	}
 	if (t->kind == CORE_TIMER_DEADLINE)
 		return core_deadline_is_live(c, t);
@@ -344,6 +349,7 @@ void core_check(const struct core *c)
 		BASE_CHECK(g->id == id && id < c->next_gate);
 		BASE_CHECK(g->decided ||
 			   (r && (core_step_open(s) || core_run_extra(r)->park_gate == id))); /* S5 */
+		core_gate_check(c, g);
 	}
 	core_admit_check(c);
 	core_schedules_check(c); /* S11 */

@@ -305,6 +305,47 @@ struct core_run {
 	struct core_run_extra *extra;
 };
 
+/* Nobody answered for so long: others may decide too. */
+struct core_stage {
+	int64_t after_ms; /* since the gate opened */
+	struct core_patterns to;
+};
+
+/* Who may decide a gate and how: derived from the JSON in its gate_opened (gate_terms.c). */
+struct core_terms {
+	struct core_patterns approvers, announce;
+	struct core_stage *stage;
+	uint32_t stage_count, need, denials;
+	int64_t remind_ms;
+	bool no_operator, sign, urgent, quiet;
+	int quiet_from, quiet_to;
+	struct base_str quiet_tz;
+};
+
+/* One of several answers that a gate needs (gate_votes.c): the last of each voter counts. */
+struct core_vote {
+	struct core_vote *next;
+	struct base_str by, answer;
+	int64_t at_ms;
+};
+
+/* Who may decide besides those whom the terms name, and who handed it over. */
+struct core_asked {
+	struct core_asked *next;
+	struct base_str who, by;
+	bool gone; /* gave it away: may not decide any more */
+};
+
+/* The last announcement of a gate by one channel (gate_tell.c). */
+enum { CORE_TOLD_SENT, CORE_TOLD_DONE, CORE_TOLD_FAILED };
+struct core_told {
+	struct core_told *next;
+	struct base_str channel, why, problem;
+	uint32_t nth;
+	uint8_t state;
+	int64_t at_ms;
+};
+
 struct core_gate {
 	uint64_t id, run, seq;
 	uint32_t step;
@@ -315,6 +356,16 @@ struct core_gate {
 	/* after an approval: what it allows */
 	struct base_str action, fixed;
 	uint64_t left;
+	/* who decides, and how they are told */
+	struct base_str terms_text, sources;
+	struct core_terms terms;
+	struct core_vote *votes;
+	struct core_asked *asked;
+	struct core_told *told;
+	uint8_t labels;
+	uint32_t announced, escalated, reminded; /* how often */
+	int64_t tell_ms;			 /* when it is announced next, 0: not */
+	struct base_str tell_why;
 };
 
 struct core_fact {

@@ -115,9 +115,11 @@ static void by_gate(struct why *y, struct reason *r, uint64_t id, const char *wh
 	else
 		base_buf_printf(&r->wakes, "aios approve %llu, or aios deny %llu", (unsigned long long)id,
 			(unsigned long long)id);
-	base_buf_printf(&r->wakes,
-		": by the operator, or a key that may and is not %.*s, who started the run",
-		BASE_STR_ARG(core_word_text(y->run->origin)));
+	if (g->terms.approvers.count || g->terms.need > 1 || g->asked)
+		base_buf_printf(&r->wakes, ": %u must agree of those who may decide (aios gates %llu)",
+			g->terms.need, (unsigned long long)id);
+	else
+		base_buf_cstr(&r->wakes, ": by the operator");
 }
 
 static const char *state_word(const struct core_run *r)

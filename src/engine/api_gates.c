@@ -113,7 +113,9 @@ void engine_op_gates(struct engine *e, struct engine_req *q)
 		return;
 	}
 	base_buf_init(&all, 16 << 20);
-	if (core_gates_json(e->core, &all) < 0) {
+	if ((base_str_is(engine_param(q, "mine"), "1")
+			    ? core_gates_of_json(e->core, &q->by, engine_wall_ms(), &all)
+			    : core_gates_json(e->core, &all)) < 0) {
 		engine_reply_problem(e, q, 500, "internal", "out of memory");
 	} else {
 		base_buf_cstr(&q->reply, "{\"items\":");
@@ -128,6 +130,7 @@ void engine_op_gates(struct engine *e, struct engine_req *q)
 static bool read_decision(struct engine *e, struct engine_req *q, struct base_jv root, struct core_cmd *cmd,
 	struct base_buf *value)
 {
+	static const char *const how[] = {"", "shell", "api", "console"};
 	struct base_str answer = base_jv_str(base_jv_get(root, "answer")),
 			shown = base_jv_str(base_jv_get(root, "shown"));
 	struct base_jv v = base_jv_get(root, "value");
@@ -138,6 +141,7 @@ static bool read_decision(struct engine *e, struct engine_req *q, struct base_jv
 		base_jv_write(v, value);
 	cmd->id = engine_param_u64(q, "gate", 0);
 	cmd->body = base_buf_view(value);
+	cmd->key = base_str_of(how[q->credential < 4 ? q->credential : 0]);
 	cmd->text = base_jv_str(base_jv_get(root, "reason"));
 	cmd->name = answer;
 	if (q->op == WIRE_OP_GATE_APPROVE)

@@ -272,6 +272,12 @@ static void decide(struct engine *e, struct engine_req *q, const struct deploy *
 	if (base_json_parse(deployment, &doc, NULL) == 0)
 		while (base_jv_next(base_jv_get(base_json_root(doc), "flows"), &it, &none, &v))
 			engine_zones_add_spec(&zones, base_jv_get(v, "spec"));
+	if (doc) /* the quiet hours of announcements */
+		engine_zones_add(&zones,
+			base_jv_str(base_jv_get(
+				base_jv_get(base_jv_get(base_jv_get(base_json_root(doc), "config"), "notify"),
+					"quiet"),
+				"tz")));
 	cmd.params.len = (size_t)snprintf(params, sizeof(params), "{\"check\":%s,\"whole\":%s}",
 		d->check ? "true" : "false", d->whole ? "true" : "false");
 	cmd.zones = zones.file;

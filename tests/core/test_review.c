@@ -130,7 +130,10 @@ static void test_starter_of_the_line(void **state)
 	house_call(h, child, 0, "file.write", "{\"path\":\"x\",\"text\":\"A\"}", "");
 	decide_as(h, "key/ci", house_act(h, CORE_ACT_GATE, 0)->id, "approve", "");
 	assert_int_equal(h->reply.status, 403);
+	/* Nobody is named: the operator alone. */
 	decide_as(h, "key/other", gate, "approve", "");
+	assert_int_equal(h->reply.status, 403);
+	decide_as(h, "operator", gate, "approve", "");
 	assert_int_equal(h->reply.status, 200);
 }
 

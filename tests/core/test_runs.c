@@ -160,7 +160,7 @@ static void test_limits_of_waits(void **state)
 	pass(h, 1);
 	expect_problem(h, "timeout");
 	house_call(h, run, 1, "gate.ask", "{\"show\":1,\"title\":\"ok?\"}", "{\"timeout\":1000}");
-	WHY(h, run, "\"kind\":\"gate\"", "ok?", "aios approve", "not operator");
+	WHY(h, run, "\"kind\":\"gate\"", "ok?", "aios approve", "by the operator");
 	pass(h, SECOND);
 	expect_problem(h, "timeout");
 	assert_non_null(house_act(h, CORE_ACT_GATE_CLOSED, 0));

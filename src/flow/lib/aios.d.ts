@@ -277,6 +277,29 @@ declare module "aios" {
 		 * equal what was approved. A list of names: any value in what was approved; an object: JSON pointers into it.
 		 */
 		allows?: { action: string; count: number; fixed: string[] | { [arg: string]: string | string[] } };
+		/**
+		 * Who may decide besides the operator: keys ("key/anna", "key/*") that are granted api.gate_approve. Nobody decides
+		 * what they asked for themselves, but for the operator.
+		 */
+		approvers?: string | string[];
+		/** How many of them must approve (1). The operator is one of them; one denial ends it, see `denials`. */
+		need?: number;
+		/** How many must deny it (1). */
+		denials?: number;
+		/** false: only the approvers decide, not the operator. */
+		operator?: boolean;
+		/** Nobody has answered for so long: these may decide too, and are told. */
+		escalate?: { after: Duration; to: string | string[] }[];
+		/** It is announced again in this interval, at most thirty times. At least a minute. */
+		remind?: Duration;
+		/** Names of channels (aios.yaml: notify.channels) instead of all. */
+		announce?: string | string[];
+		/** Its own quiet hours, "22:00-07:00" or { from, to, tz } with a time zone that is known here; false: none. */
+		quiet?: false | string | { from: string; to: string; tz?: string };
+		/** It is announced in the quiet hours too. */
+		urgent?: boolean;
+		/** It is approved with a signature: a passkey, or the operator's own shell. */
+		sign?: boolean;
 	}
 	export interface Approved<T = any> {
 		answer: "approve" | "edit" | "expired";

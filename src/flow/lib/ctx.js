@@ -87,9 +87,21 @@ const session = (id) => ({
 // A wait with a time limit of its own.
 const limited = (timeout) => timeout === undefined ? undefined : { timeout };
 
-async function approve({ title, show, edit, expires, onExpiry, allows, timeout }) {
+const names = (v) => typeof v === "string" ? [v] : v;
+
+// Who may decide, how many must agree, who is told and when; undefined where the question says nothing of it.
+function terms({ approvers, need, denials, operator, escalate, remind, announce, quiet, urgent, sign }) {
+	const said = {
+		approvers: names(approvers), need, denials, operator, announce: names(announce), quiet, urgent, sign,
+		escalate: escalate?.map(({ after, to }) => ({ after_ms: duration(after, "escalate: after"), to: names(to) })),
+		remind_ms: optional(remind, "remind"),
+	};
+	return Object.values(said).some((v) => v !== undefined) ? said : undefined;
+}
+
+async function approve({ title, show, edit, expires, onExpiry, allows, timeout, ...who }) {
 	const answer = await call("gate.ask", {
-		title, show, edit, allows, on_expiry: onExpiry, expires_ms: optional(expires, "expires"),
+		title, show, edit, allows, on_expiry: onExpiry, expires_ms: optional(expires, "expires"), terms: terms(who),
 	}, limited(timeout));
 	const passes = answer.answer === "approve" || answer.answer === "edit" ||
 		(answer.answer === "expired" && (onExpiry === "approve" || onExpiry === "value"));

@@ -13,7 +13,8 @@
 
 static const char *const key_columns[] = {
 	"KEY=id,name", "KIND=kind", "MAY=grants", "EXPIRES=expires_ms", "REVOKED=revoked", NULL};
-static const char *const secret_columns[] = {"NAME=name", "HOST=host", "SET=created_ms", NULL};
+static const char *const secret_columns[] = {
+	"NAME=name", "HOST=host", "ACTIONS=actions", "SET=created_ms", NULL};
 
 static int show(struct cli *c, const char *path)
 {
@@ -416,6 +417,8 @@ static int seal(struct cli *c, const uint8_t *key, struct base_buf *body)
 	w = base_jw_of(body);
 	base_jw_obj(&w);
 	base_jw_mcstr(&w, "host", cli_opt(c, "host"));
+	if (cli_opt(c, "action"))
+		base_jw_mcstr(&w, "actions", cli_opt(c, "action"));
 	base_jw_mstr(&w, "sealed", base_buf_view(&text));
 	base_jw_end_obj(&w);
 	base_buf_done(&text);

@@ -278,8 +278,11 @@ static const struct cli_command commands[] = {
 	{"secrets set", "NAME", 1, 1, "Put a secret into the vault, for one host",
 		"Reads it from stdin, or asks for it without showing it. It is sealed to the vault's key "
 		"before it leaves.",
-		OPTIONS({"host", "HOST", "the only host that it is released for"}), false, false,
-		cmd_secrets_set},
+		OPTIONS({"host", "HOSTS", "the only hosts that it is released for, comma-separated"},
+			{"action", "PATTERNS",
+				"the only actions that may use it, such as mail.*; without: what aios.yaml "
+				"uses it for"}),
+		false, false, cmd_secrets_set},
 	{"secrets list", "", 0, 0, "Names and hosts of secrets", NULL, NULL, false, false, cmd_secrets_list},
 	{"secrets remove", "NAME", 1, 1, "Remove a secret", NULL, NULL, false, false, cmd_secrets_remove},
 	{"version", "", 0, 0, "Versions", NULL, NULL, false, true, cmd_version, .heading = "this program"},

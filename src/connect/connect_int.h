@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "wire/conn.h"
 #include "wire/outcome.h"
+#include "wire/secret.h"
 
 /* What the files of this folder share. One thread, one loop; a call is one attempt at one effect. */
 
@@ -64,7 +65,8 @@ struct connect_call {
 	void (*on_cut)(
 		struct connect_call *call); /* it is cut short: says in `left` what may have happened */
 	void (*on_free)(struct connect_call *call); /* frees what of state is not in the arena; may be NULL */
-	struct base_str secret_host, secret_value;  /* wiped at the end */
+	void *secret_memory;	   /* locked, wiped at the end; NULL: the call came without */
+	struct wire_secret secret; /* views into it */
 };
 
 /* An attempt's end. Texts are copied before connect_finish returns. */

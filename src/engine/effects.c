@@ -415,6 +415,7 @@ static void to_connect(struct engine *e, struct engine_call *c)
 			    .call = c->id,
 			    .name = name,
 			    .host = host,
+			    .action = c->action,
 			    .recipient = {p->public_key, p->has_key ? sizeof(p->public_key) : 0}});
 	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_RELEASE, req, &b, 10000, on_secret, boxed(c->id));
 	base_buf_done(&b);

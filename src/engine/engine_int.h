@@ -412,6 +412,10 @@ void engine_views_ask(
 	struct engine *e, const char *query, struct base_str params, engine_ask_fn fn, void *userdata);
 /* API keys of model providers in the environment go into the vault. */
 void engine_vault_adopt(struct engine *e);
+/* Asks for a signature of the vault's Ed25519 key over "aios/1/" domain, a zero byte, data. fn: status 1: `sealed` is the
+ * signature (64 bytes), value {"public_key"}; 0: value is a problem, "vault_locked" among them; else no answer. */
+void engine_vault_sign(
+	struct engine *e, const char *domain, struct base_str data, engine_ask_fn fn, void *userdata);
 
 /* --- time zones (zones.c) --- */
 

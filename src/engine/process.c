@@ -1,11 +1,14 @@
 #include "engine/engine_int.h"
 
 #include <errno.h>
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/check.h"
 
@@ -343,11 +346,32 @@ static const char *argument(const struct engine *e, const struct engine_proc *p)
 	}
 }
 
+/* What aios-vault cannot find out behind its own walls: the keyring of the user (from a user namespace of its own it
+ * would see another one), and where systemd has put the credential. */
+struct vault_arguments {
+	char keyring[24], credential[4096];
+};
+
+static void vault_arguments(struct vault_arguments *v, const char **argv)
+{
+	long keyring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 1);
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+
+	snprintf(v->keyring, sizeof(v->keyring), "%ld", keyring > 0 ? keyring : 0);
+	argv[0] = v->keyring;
+	if (!folder || folder[0] != '/')
+		return;
+	if ((size_t)snprintf(v->credential, sizeof(v->credential), "%s/aios-vault", folder) <
+		sizeof(v->credential))
+		argv[1] = v->credential;
+}
+
 /* Spawns; the setup frame comes with engine_proc_start. */
 static void start(struct engine *e, struct engine_proc *p)
 {
 	char path[4096];
-	const char *argv[] = {p->exe, argument(e, p), NULL};
+	struct vault_arguments vault;
+	const char *argv[] = {p->exe, argument(e, p), NULL, NULL, NULL};
 	struct engine_spawn s = {.exe = path, .argv = argv, .listen_fd = p->listen_fd};
 	struct base_err err = {0};
 	int fd, rc;
@@ -360,6 +384,8 @@ static void start(struct engine *e, struct engine_proc *p)
 	s.nice = p->kind == ENGINE_FOLD								 ? 10
 		 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE || p->kind == ENGINE_TRIAL ? 5
 												 : 0;
+	if (p->kind == ENGINE_VAULT)
+		vault_arguments(&vault, argv + 2);
 	snprintf(path, sizeof(path), "%s/%s", e->paths.bin, p->exe);
 	rc = engine_spawn(&s, &p->pid, &p->pidfd, &fd, &err);
 	if (rc < 0) {

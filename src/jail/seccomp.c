@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <linux/keyctl.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -299,6 +300,18 @@ static int add_threads(scmp_filter_ctx ctx)
 	return rc < 0 ? rc : add_rule(ctx, SCMP_ACT_ALLOW, "prctl", 1, &name);
 }
 
+/* The one key that may rest in the user's keyring: found, read, put there, taken out. */
+static int add_keyring(scmp_filter_ctx ctx)
+{
+	static const int wanted[] = {KEYCTL_SEARCH, KEYCTL_READ, KEYCTL_SETPERM, KEYCTL_LINK, KEYCTL_UNLINK};
+	int rc = add_rule(ctx, SCMP_ACT_ALLOW, "add_key", 0, NULL);
+	for (size_t i = 0; rc == 0 && i < sizeof(wanted) / sizeof(*wanted); i++) {
+		const struct scmp_arg_cmp arg = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)wanted[i]);
+		rc = add_rule(ctx, SCMP_ACT_ALLOW, "keyctl", 1, &arg);
+	}
+	return rc;
+}
+
 static int add_lists(scmp_filter_ctx ctx, enum jail_profile profile)
 {
 	int rc = 0;
@@ -339,6 +352,8 @@ int jail_seccomp(enum jail_profile profile, struct base_err *err)
 		rc = add_fcntl(ctx, profile);
 	if (rc == 0)
 		rc = add_ioctl(ctx, profile);
+	if (rc == 0 && profile == JAIL_VAULT)
+		rc = add_keyring(ctx);
 	if (rc == 0 && profile == JAIL_NET)
 		rc = add_sockets(ctx);
 	if (rc == 0 && profile == JAIL_NET)

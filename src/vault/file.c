@@ -1,283 +1,220 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "vault/vault_int.h"
 
 /*
- * DIR/secrets: magic, nonce, then the book encrypted with XChaCha20-Poly1305 (IETF); the magic, which holds
- * the version of the form, is authenticated with it.
+ * DIR/secrets, little endian:
+ *
+ *	magic "AIOSVLT2"; u8 kind of key and seven zero bytes; u64 opslimit, u64 memlimit; salt (16); id of the vault (16);
+ *	public half of the signing key (32)
+ *	nonce (24) and the data key (32 + 16), encrypted with the key-encryption key; all before is authenticated
+ *	nonce (24) and the book, encrypted with the data key; all before is authenticated
+ *
+ * both with XChaCha20-Poly1305 (IETF). The form before it, AIOSVLT1: magic, nonce, the book encrypted with the key
+ * file itself; it is read and written anew.
  */
-static const char magic[8] = {'A', 'I', 'O', 'S', 'V', 'L', 'T', '1'};
+static const char magic[8] = {'A', 'I', 'O', 'S', 'V', 'L', 'T', '2'};
+static const char magic_first[8] = {'A', 'I', 'O', 'S', 'V', 'L', 'T', '1'};
 
 enum {
 	NONCE = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
 	TAG = crypto_aead_xchacha20poly1305_ietf_ABYTES,
-	HEAD = sizeof(magic) + NONCE,
+	HEAD = 8 + 8 + 16 + VAULT_SALT + VAULT_ID + VAULT_SIGN_PUBLIC,
+	WRAP = NONCE + VAULT_KEY + TAG,
+	BODY = HEAD + WRAP, /* where its nonce stands */
+	FIRST_BODY = 8 + NONCE,
+	/* What a file may ask for: more would be a way to stop the vault, less a weaker key than any that aios makes. */
+	OPS_MAX = 64,
 };
 
-static int path_of(const char *dir, const char *name, char ret[PATH_MAX], struct base_err *err)
-{
-	int n = snprintf(ret, PATH_MAX, "%s/%s", dir, name);
+static const uint64_t mem_max = (uint64_t)1 << 30;
 
-	if (n < 0 || n >= PATH_MAX)
-		return base_err_set(err, -ENAMETOOLONG, "the vault's folder has too long a name");
+static uint64_t get64(const uint8_t *p)
+{
+	uint64_t v = 0;
+
+	for (int i = 7; i >= 0; i--)
+		v = v << 8 | p[i];
+	return v;
+}
+
+static void put64(uint8_t *p, uint64_t v)
+{
+	for (int i = 0; i < 8; i++, v >>= 8)
+		p[i] = (uint8_t)v;
+}
+
+static void head_put(const struct vault_head *h, uint8_t *p)
+{
+	memcpy(p, magic, sizeof(magic));
+	memset(p + 8, 0, 8);
+	p[8] = h->kind;
+	put64(p + 16, h->opslimit);
+	put64(p + 24, h->memlimit);
+	memcpy(p + 32, h->salt, VAULT_SALT);
+	memcpy(p + 48, h->id, VAULT_ID);
+	memcpy(p + 64, h->sign_public, VAULT_SIGN_PUBLIC);
+}
+
+static int head_get(const uint8_t *p, struct vault_head *ret)
+{
+	struct vault_head h = {.kind = p[8], .opslimit = get64(p + 16), .memlimit = get64(p + 24)};
+	bool passphrase = h.kind == VAULT_PASSPHRASE || h.kind == VAULT_KEYRING;
+
+	if (h.kind < VAULT_FILE || h.kind > VAULT_CREDENTIAL)
+		return -EBADMSG;
+	for (int i = 9; i < 16; i++)
+		if (p[i])
+			return -EBADMSG;
+	if (passphrase ? h.opslimit < crypto_pwhash_OPSLIMIT_MODERATE || h.opslimit > OPS_MAX ||
+				 h.memlimit < crypto_pwhash_MEMLIMIT_MODERATE || h.memlimit > mem_max
+		       : h.opslimit || h.memlimit)
+		return -EBADMSG;
+	memcpy(h.salt, p + 32, VAULT_SALT);
+	memcpy(h.id, p + 48, VAULT_ID);
+	memcpy(h.sign_public, p + 64, VAULT_SIGN_PUBLIC);
+	*ret = h;
 	return 0;
 }
 
-static int failed(struct base_err *err, const char *what, const char *path)
+int vault_file_decode(uint8_t *bytes, size_t len, struct vault_file *ret)
 {
-	int code = -errno;
+	struct vault_file f = {.bytes = bytes, .len = len};
 
-	return base_err_set(err, code, "cannot %s %s: %s", what, path, strerror(-code));
-}
-
-static int read_all(int fd, void *ret, size_t len)
-{
-	uint8_t *p = ret;
-
-	while (len) {
-		ssize_t n = read(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		p += n;
-		len -= (size_t)n;
+	if (len >= FIRST_BODY + TAG && memcmp(bytes, magic_first, sizeof(magic_first)) == 0) {
+		f.first_form = true;
+		f.head.kind = VAULT_FILE;
+	} else if (len < BODY + NONCE + TAG || memcmp(bytes, magic, sizeof(magic)) != 0 ||
+		   head_get(bytes, &f.head) < 0) {
+		return -EBADMSG;
 	}
+	*ret = f;
 	return 0;
 }
 
-static int write_all(int fd, const void *data, size_t len)
+int vault_file_load(const char *dir, struct vault_file *ret, struct base_err *err)
 {
-	const uint8_t *p = data;
+	uint8_t *bytes;
+	size_t len;
+	int r = vault_read(dir, "secrets", 0, VAULT_PLAIN_MAX + BODY + NONCE + TAG, false, &bytes, &len, err);
 
-	while (len) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static int sync_dir(const char *dir, struct base_err *err)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-	if (fd < 0)
-		return failed(err, "open", dir);
-	if (fsync(fd) < 0)
-		r = failed(err, "sync", dir);
-	close(fd);
-	return r;
-}
-
-/* The new content under a name of its own, synced, then given the true name, then the folder synced: at every
- * moment the true name is the old file or the new one. keep: an existing file of the true name is an error.
- */
-static int replace(
-	const char *dir, const char *name, const void *data, size_t len, bool keep, struct base_err *err)
-{
-	char path[PATH_MAX], temp[PATH_MAX], temp_name[64];
-	int fd, r;
-
-	snprintf(temp_name, sizeof(temp_name), "%s.new", name);
-	r = path_of(dir, name, path, err);
-	r = r < 0 ? r : path_of(dir, temp_name, temp, err);
 	if (r < 0)
 		return r;
-	if (unlink(temp) < 0 && errno != ENOENT)
-		return failed(err, "remove", temp);
-	fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return failed(err, "make", temp);
-	r = write_all(fd, data, len);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	if (close(fd) < 0 && r == 0)
-		r = -errno;
+	r = vault_file_decode(bytes, len, ret);
 	if (r < 0) {
-		unlink(temp);
-		return base_err_set(err, r, "cannot write %s: %s", temp, strerror(-r));
+		free(bytes);
+		base_err_set(err, r,
+			"%s/secrets is not a vault, or was changed from outside: restore it from a backup, "
+			"or "
+			"remove it and set the secrets again",
+			dir);
 	}
-	if (keep && access(path, F_OK) == 0)
-		return base_err_set(err, -EEXIST, "%s has appeared meanwhile", path);
-	if (rename(temp, path) < 0)
-		return failed(err, "rename to", path);
-	return sync_dir(dir, err);
-}
-
-static int check_key_file(int fd, const char *path, struct base_err *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return failed(err, "look at", path);
-	if (!S_ISREG(st.st_mode))
-		return base_err_set(err, -EACCES, "the vault's key %s is not a regular file", path);
-	if (st.st_uid != geteuid() && geteuid() != 0)
-		return base_err_set(
-			err, -EACCES, "the vault's key %s belongs to another user: chown it to yours", path);
-	if ((st.st_mode & 07777) != 0600)
-		return base_err_set(err, -EACCES,
-			"the vault's key %s has mode %04o, so others may have read it: run chmod 600 on it, "
-			"and replace "
-			"the secrets if somebody else uses this machine",
-			path, (unsigned)(st.st_mode & 07777));
-	if (st.st_size != VAULT_KEY)
-		return base_err_set(
-			err, -EBADMSG, "the vault's key %s is damaged: restore it from a backup", path);
-	return 0;
-}
-
-static int read_key(const char *path, uint8_t key[VAULT_KEY], struct base_err *err)
-{
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r;
-
-	if (fd < 0)
-		return failed(err, "open the vault's key", path);
-	r = check_key_file(fd, path, err);
-	if (r == 0 && read_all(fd, key, VAULT_KEY) < 0)
-		r = base_err_set(err, -EIO, "cannot read the vault's key %s", path);
-	close(fd);
 	return r;
 }
 
-int vault_key_open(const char *dir, bool fresh, uint8_t key[VAULT_KEY], struct base_err *err)
+void vault_file_free(struct vault_file *f)
 {
-	char path[PATH_MAX];
-	struct stat st;
-	int r = path_of(dir, "key", path, err);
-
-	if (r < 0)
-		return r;
-	if (lstat(path, &st) == 0)
-		return read_key(path, key, err);
-	if (errno != ENOENT)
-		return failed(err, "look at", path);
-	if (!fresh)
-		return base_err_set(err, -ENOENT,
-			"the vault's key %s is missing: restore it from a backup, or remove the file "
-			"\"secrets\" beside it "
-			"and set the secrets again",
-			path);
-	randombytes_buf(key, VAULT_KEY);
-	return replace(dir, "key", key, VAULT_KEY, true, err);
+	free(f->bytes);
+	*f = (struct vault_file){0};
 }
 
-int vault_file_exists(const char *dir, struct base_err *err)
+/* len: of what is encrypted, its tag included; ad: what is authenticated with it, from the file's start. */
+static int decrypt(const struct vault_file *f, size_t nonce, size_t len, size_t ad,
+	const uint8_t key[VAULT_KEY], uint8_t *ret)
 {
-	char path[PATH_MAX];
-	struct stat st;
-	int r = path_of(dir, "secrets", path, err);
+	unsigned long long got;
 
-	if (r < 0)
-		return r;
-	if (lstat(path, &st) == 0)
-		return 1;
-	return errno == ENOENT ? 0 : failed(err, "look at", path);
+	return crypto_aead_xchacha20poly1305_ietf_decrypt(ret, &got, NULL, f->bytes + nonce + NONCE, len,
+		       f->bytes, ad, f->bytes + nonce, key) != 0
+		       ? -EBADMSG
+		       : 0;
 }
 
-static int check_book(const struct vault_book *b)
+static int open_first(const struct vault_file *f, const uint8_t kek[VAULT_KEY], uint8_t data_key[VAULT_KEY],
+	struct vault_book *ret)
 {
-	struct vault_entry e;
-	size_t at = 0;
+	size_t len = f->len - FIRST_BODY - TAG;
+	uint8_t *plain = sodium_malloc(len ? len : 1), *seed = sodium_malloc(VAULT_SEED);
+	int r = plain && seed ? decrypt(f, 8, len + TAG, 8, kek, plain) : -ENOMEM;
+
+	if (r == 0) {
+		randombytes_buf(data_key, VAULT_KEY);
+		randombytes_buf(seed, VAULT_SEED);
+		r = vault_book_convert(plain, len, seed, ret);
+	}
+	sodium_free(plain);
+	sodium_free(seed);
+	return r;
+}
+
+/* The seed must be that of the public half which the head shows. */
+static int check_sign(const struct vault_file *f, const struct vault_book *b)
+{
+	uint8_t public_key[crypto_sign_PUBLICKEYBYTES], *secret = sodium_malloc(crypto_sign_SECRETKEYBYTES);
 	int r;
 
-	while ((r = vault_book_next(b, &at, &e)) > 0)
-		;
-	return r;
-}
-
-static int decrypt(const uint8_t *file, size_t len, const uint8_t key[VAULT_KEY], struct vault_book *ret)
-{
-	struct vault_book b = {.len = len - HEAD - TAG};
-	unsigned long long got;
-	int r = 0;
-
-	if (memcmp(file, magic, sizeof(magic)) != 0)
-		return -EBADMSG;
-	b.ptr = sodium_malloc(b.len ? b.len : 1);
-	if (!b.ptr)
+	if (!secret)
 		return -ENOMEM;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(b.ptr, &got, NULL, file + HEAD, len - HEAD,
-		    (const uint8_t *)magic, sizeof(magic), file + sizeof(magic), key) != 0)
-		r = -EBADMSG;
-	if (r == 0)
-		r = check_book(&b);
-	if (r < 0)
-		vault_book_free(&b);
-	else
-		*ret = b;
+	crypto_sign_seed_keypair(public_key, secret, vault_book_seed(b));
+	r = memcmp(public_key, f->head.sign_public, sizeof(public_key)) == 0 ? 0 : -EBADMSG;
+	sodium_free(secret);
 	return r;
 }
 
-int vault_file_read(
-	const char *dir, const uint8_t key[VAULT_KEY], struct vault_book *ret, struct base_err *err)
+int vault_file_open(const struct vault_file *f, const uint8_t kek[VAULT_KEY], uint8_t ret_data_key[VAULT_KEY],
+	struct vault_book *ret)
 {
-	char path[PATH_MAX];
-	struct stat st;
-	uint8_t *file = NULL;
-	size_t len = 0;
-	int fd, r = path_of(dir, "secrets", path, err);
+	struct vault_book b = {.len = 0};
+	uint8_t *key;
+	int r;
 
-	if (r < 0)
-		return r;
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return failed(err, "open", path);
-	if (fstat(fd, &st) < 0)
-		r = failed(err, "look at", path);
-	else if (st.st_size < HEAD + TAG)
-		r = -EBADMSG;
-	else if (st.st_size > HEAD + TAG + VAULT_PLAIN_MAX)
-		r = base_err_set(err, -EFBIG, "%s is larger than a vault can be", path);
+	if (f->first_form)
+		return open_first(f, kek, ret_data_key, ret);
+	key = sodium_malloc(VAULT_KEY);
+	b.len = f->len - BODY - NONCE - TAG;
+	b.ptr = sodium_malloc(b.len ? b.len : 1);
+	r = key && b.ptr ? decrypt(f, HEAD, VAULT_KEY + TAG, HEAD, kek, key) : -ENOMEM;
+	if (r == 0)
+		r = decrypt(f, BODY, b.len + TAG, BODY, key, b.ptr);
+	if (r == 0)
+		r = vault_book_check(&b);
+	if (r == 0)
+		r = check_sign(f, &b);
 	if (r == 0) {
-		len = (size_t)st.st_size;
-		file = malloc(len);
-		r = file ? read_all(fd, file, len) : -ENOMEM;
+		memcpy(ret_data_key, key, VAULT_KEY);
+		*ret = b;
+	} else {
+		vault_book_free(&b);
 	}
-	close(fd);
-	if (r == 0)
-		r = decrypt(file, len, key, ret);
-	free(file);
-	if (r == -EBADMSG)
-		return base_err_set(err, r,
-			"%s was changed from outside, or belongs to another key: restore it (and the key "
-			"beside it) from a "
-			"backup, or remove it and set the secrets again",
-			path);
-	if (r == -ENOMEM)
-		return base_err_set(err, r, "out of memory");
+	sodium_free(key);
 	return r;
 }
 
-int vault_file_write(
-	const char *dir, const uint8_t key[VAULT_KEY], const struct vault_book *b, struct base_err *err)
+static void encrypt(uint8_t *file, size_t nonce, const uint8_t *plain, size_t len, size_t ad,
+	const uint8_t key[VAULT_KEY])
 {
-	uint8_t *file = malloc(HEAD + TAG + b->len);
-	const uint8_t nothing = 0;
+	randombytes_buf(file + nonce, NONCE);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(
+		file + nonce + NONCE, NULL, plain, len, file, ad, NULL, file + nonce, key);
+}
+
+int vault_file_write(const char *dir, const struct vault_head *head, const uint8_t kek[VAULT_KEY],
+	const uint8_t data_key[VAULT_KEY], const struct vault_book *b, struct base_err *err)
+{
+	size_t len = BODY + NONCE + TAG + b->len;
+	uint8_t *file = malloc(len);
 	int r;
 
 	if (!file)
 		return base_err_set(err, -ENOMEM, "out of memory");
-	memcpy(file, magic, sizeof(magic));
-	randombytes_buf(file + sizeof(magic), NONCE);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(file + HEAD, NULL, b->len ? b->ptr : &nothing, b->len,
-		(const uint8_t *)magic, sizeof(magic), NULL, file + sizeof(magic), key);
-	r = replace(dir, "secrets", file, HEAD + TAG + b->len, false, err);
+	head_put(head, file);
+	encrypt(file, HEAD, data_key, VAULT_KEY, HEAD, kek);
+	encrypt(file, BODY, b->ptr, b->len, BODY, data_key);
+	r = vault_replace(dir, "secrets", file, len, err);
 	free(file);
 	return r;
 }

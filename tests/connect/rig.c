@@ -20,6 +20,7 @@
 #include "wire/conn.h"
 #include "wire/frames.h"
 #include "wire/outcome.h"
+#include "wire/secret.h"
 
 enum { PATIENCE_MS = 60000 };
 
@@ -217,14 +218,23 @@ void rig_result_done(struct rig_result *x)
 	base_buf_done(&x->raw);
 }
 
-struct base_str rig_seal(struct rig *r, uint64_t call, const char *host, const char *value)
+struct base_str rig_seal(
+	struct rig *r, uint64_t call, const char *action, const char *host, const char *value)
 {
-	const char *plain = fmt(
-		"{\"call\":%llu,\"host\":\"%s\",\"value\":\"%s\"}", (unsigned long long)call, host, value);
-	size_t len = strlen(plain);
-	unsigned char *sealed = malloc(len + crypto_box_SEALBYTES);
+	struct base_buf plain;
+	unsigned char *sealed;
+	size_t len;
 
-	assert_int_equal(crypto_box_seal(sealed, (const unsigned char *)plain, len, r->public_key), 0);
+	base_buf_init(&plain, 1 << 18);
+	wire_secret_put(&plain, &(struct wire_secret){.call = call,
+					.host = base_str_of(host),
+					.action = base_str_of(action),
+					.name = BASE_STR("of-the-test"),
+					.value = base_str_of(value)});
+	len = plain.len;
+	sealed = malloc(len + crypto_box_SEALBYTES);
+	assert_int_equal(crypto_box_seal(sealed, (const unsigned char *)plain.ptr, len, r->public_key), 0);
+	base_buf_done(&plain);
 	return (struct base_str){(const char *)sealed, len + crypto_box_SEALBYTES};
 }
 

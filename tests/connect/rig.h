@@ -49,9 +49,10 @@ uint64_t rig_take(struct rig *r, struct rig_result *ret);
 /* Both. */
 void rig_do(struct rig *r, const struct rig_effect *e, struct rig_result *ret);
 void rig_result_done(struct rig_result *x);
-/* {"call","host","value"} sealed to this aios-connect, malloc'ed. The call is the next one that rig_send
+/* A struct wire_secret sealed to this aios-connect, malloc'ed. The call is the next one that rig_send
  * makes. */
-struct base_str rig_seal(struct rig *r, uint64_t call, const char *host, const char *value);
+struct base_str rig_seal(
+	struct rig *r, uint64_t call, const char *action, const char *host, const char *value);
 
 /* A string or number of the result's value, by key. */
 const char *rig_text(const struct rig_result *x, const char *key);

@@ -405,7 +405,7 @@ static void smtp_asks_for_the_secret_of_its_host(void **state)
 			"127.0.0.1", "127.0.0.1", "other.example.org", "127.0.0.1"};
 		static const char *const values[] = {"s3cret", "wrong", "s3cret", "s3cret"};
 		uint64_t call = r->calls + 1 + (i == 3); /* the last: released for another call */
-		struct base_str sealed = rig_seal(r, call, hosts[i], values[i]);
+		struct base_str sealed = rig_seal(r, call, "mail.send", hosts[i], values[i]);
 
 		rig_do(r,
 			&(struct rig_effect){.action = "mail.send",
@@ -467,7 +467,8 @@ static void a_true_mail_server_takes_it_over_tls(void **state)
 
 		standin_start(&s, "smtp.mjs", argv);
 		for (int trusted = 0; trusted < 2; trusted++) {
-			struct base_str sealed = rig_seal(r, r->calls + 1, "127.0.0.1", "s3cret");
+			struct base_str sealed =
+				rig_seal(r, r->calls + 1, "mail.send", "127.0.0.1", "s3cret");
 			struct rig_result x;
 
 			rig_do(r,

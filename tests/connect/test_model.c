@@ -68,8 +68,8 @@ struct ask {
 
 static void ask(struct stage *s, const struct ask *a, struct rig_result *ret)
 {
-	struct base_str sealed =
-		rig_seal(&s->r, s->r.calls + 1, a->host ? a->host : "127.0.0.1", a->key ? a->key : "sk-test");
+	struct base_str sealed = rig_seal(&s->r, s->r.calls + 1, "model.generate",
+		a->host ? a->host : "127.0.0.1", a->key ? a->key : "sk-test");
 	const struct rig_effect e = {
 		.action = "model.generate",
 		.args = fmt("{\"model\":\"x\",\"max_tokens\":500,%s}", a->args),

@@ -215,7 +215,7 @@ def with_key(ledger):
     with Aios(workspace(ledger)) as a:
         a.start()
         a.deploy()
-        a.cli("secrets", "set", "token", "--host", "api.example.org", input="s3cret\n")
+        a.cli("secrets", "set", "token", "--host", "api.example.org", "--action", "model.*", input="s3cret\n")
         made(a, a.home / "plain")
         made(a, a.home / "keyed", "--with-key")
         assert not (a.home / "plain/vault/key").exists() and (a.home / "keyed/vault/key").exists()

@@ -256,7 +256,7 @@ def secrets(op):
     assert op.json("secrets", "list")["items"] == []
     op.aios("secrets", "remove", "anthropic", code=1)
     op.aios("secrets", "set", "x", stdin="v", code=2)
-    op.aios("secrets", "set", "x", "--host", "h.example", stdin="", code=1)
+    op.aios("secrets", "set", "x", "--host", "h.example", "--action", "mail.*", stdin="", code=1)
 
 
 def page(op):

@@ -21,6 +21,7 @@
 #include "wire/conn.h"
 #include "wire/frames.h"
 #include "wire/outcome.h"
+#include "wire/secret.h"
 
 /* The real aios-vault in its sandbox, over a folder of each test's own. */
 static const char canary[] = "canary-5f1d0a-do-not-write-me-down";
@@ -65,7 +66,8 @@ static void path_of(const struct vault *v, const char *name, char ret[128])
 
 static int clean(void **state)
 {
-	static const char *const names[] = {"key", "secrets", "key.new", "secrets.new"};
+	static const char *const names[] = {
+		"key", "secrets", "key.new", "secrets.new", "key.next", "key.next.new"};
 	struct vault *v = *state;
 	char path[128];
 
@@ -74,7 +76,7 @@ static int clean(void **state)
 		kill(v->pid, SIGKILL);
 		waitpid(v->pid, NULL, 0);
 	}
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		path_of(v, names[i], path);
 		unlink(path);
 	}
@@ -168,7 +170,10 @@ static void expect(struct got *g, const char *code)
 
 static void set(struct vault *v, const char *name, const char *host, const char *value, const char *code)
 {
-	struct wire_vault_set f = {.req = ++v->req, .name = base_str_of(name), .host = base_str_of(host)};
+	struct wire_vault_set f = {.req = ++v->req,
+		.name = base_str_of(name),
+		.host = base_str_of(host),
+		.actions = BASE_STR("mail.*, model.generate")};
 	uint8_t sealed[4096 + crypto_box_SEALBYTES];
 	struct got g;
 
@@ -196,7 +201,7 @@ static void list(struct vault *v, const char *want)
 				host = base_jv_str(base_jv_get(one, "host"));
 
 		assert_true(base_jv_int(base_jv_get(one, "created_ms"), 0) > 1500000000000);
-		assert_int_equal(base_jv_len(one), 3);
+		assert_int_equal(base_jv_len(one), 4);
 		snprintf(have + strlen(have), sizeof(have) - strlen(have), "%.*s@%.*s;", BASE_STR_ARG(name),
 			BASE_STR_ARG(host));
 	}
@@ -217,10 +222,13 @@ static void drop(struct vault *v, const char *name, const char *code)
 /* value: what the release must hold, or NULL with the code of its refusal. */
 static void release(struct vault *v, const char *name, const char *host, const char *value, const char *code)
 {
-	struct wire_vault_release f = {
-		.req = ++v->req, .call = 77, .name = base_str_of(name), .host = base_str_of(host)};
+	struct wire_vault_release f = {.req = ++v->req,
+		.call = 77,
+		.name = base_str_of(name),
+		.host = base_str_of(host),
+		.action = BASE_STR("mail.send")};
+	struct wire_secret out;
 	uint8_t plain[8192];
-	struct base_json *doc;
 	struct got g;
 
 	f.recipient = (struct base_str){(const char *)v->my_public, 32};
@@ -233,13 +241,14 @@ static void release(struct vault *v, const char *name, const char *host, const c
 	}
 	assert_int_equal(crypto_box_seal_open(plain, g.sealed, g.sealed_len, v->my_public, v->my_secret), 0);
 	assert_int_equal(
-		base_json_parse(
-			(struct base_str){(char *)plain, g.sealed_len - crypto_box_SEALBYTES}, &doc, NULL),
+		wire_secret_get((struct base_str){(char *)plain, g.sealed_len - crypto_box_SEALBYTES}, &out),
 		0);
-	assert_int_equal(base_jv_int(base_jv_get(base_json_root(doc), "call"), 0), 77);
-	assert_true(base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "host")), host));
-	assert_true(base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "value")), value));
-	base_json_free(doc);
+	assert_int_equal(out.call, 77);
+	assert_true(base_str_is(out.host, host));
+	assert_true(base_str_is(out.action, "mail.send"));
+	assert_true(base_str_is(out.name, name));
+	assert_true(base_str_is(out.value, value));
+	assert_int_equal(out.old.len, 0);
 }
 
 static void test_secrets(void **state)
@@ -349,6 +358,7 @@ static void test_damage(void **state)
 	flip(v, "key", 3);
 	closed(v);
 	flip(v, "key", 3);
+	works(v);
 	path_of(v, "key", path);
 	path_of(v, "key.new", other);
 	assert_int_equal(rename(path, other), 0);
@@ -437,7 +447,7 @@ static void test_kill(void **state)
 	for (round = 0; round < 25; round++) {
 		char name[32];
 		uint8_t sealed[sizeof(value) + crypto_box_SEALBYTES];
-		struct wire_vault_set f = {.req = ++v->req, .host = BASE_STR("h")};
+		struct wire_vault_set f = {.req = ++v->req, .host = BASE_STR("h"), .actions = BASE_STR("*")};
 
 		memset(value, 'a' + (int)(round % 26), sizeof(value) - 1);
 		value[sizeof(value) - 1] = 0;
@@ -459,7 +469,12 @@ static void test_kill(void **state)
 		start(v);
 		assert_int_equal(v->key_len, 32);
 		for (unsigned i = 0; i <= round; i++) {
-			struct wire_vault_release rel = {.req = ++v->req, .call = 1, .host = BASE_STR("h")};
+			struct wire_vault_release rel = {.req = ++v->req,
+				.call = 1,
+				.host = BASE_STR("h"),
+				.action = BASE_STR("mail.x")};
+			struct wire_secret out = {0};
+			uint8_t plain[8192];
 			struct got g;
 			size_t len;
 
@@ -469,8 +484,14 @@ static void test_kill(void **state)
 			wire_vault_release_put(wire_conn_begin(v->c, WIRE_VAULT_RELEASE), &rel);
 			reply(v, &g);
 			expect(&g, NULL);
-			len = g.sealed_len - crypto_box_SEALBYTES -
-			      strlen("{\"call\":1,\"host\":\"h\",\"value\":\"\"}");
+			assert_int_equal(crypto_box_seal_open(
+						 plain, g.sealed, g.sealed_len, v->my_public, v->my_secret),
+				0);
+			assert_int_equal(wire_secret_get((struct base_str){(char *)plain,
+								 g.sealed_len - crypto_box_SEALBYTES},
+						 &out),
+				0);
+			len = out.value.len;
 			assert_true(len == 3 || len == sizeof(value) - 1);
 		}
 		release(v, "smtp", "mail.example.org", canary, NULL);

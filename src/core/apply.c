@@ -222,7 +222,8 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		break;
 	case CORE_EV_POLICY_SET:
 		core_set_str(c, &c->policy, e->policy_set.policy);
-		core_policy_load(c);
+		c->policy_seq = a->seq;
+		core_policy_load(c, true);
 		break;
 	case CORE_EV_PRINCIPAL_ADDED:
 		add_principal(c, e->principal_added.id, e->principal_added.kind, e->principal_added.name,

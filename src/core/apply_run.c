@@ -201,6 +201,8 @@ void core_run_drop_steps(struct core_apply *a, struct core_run *r, bool stop)
 	for (uint32_t i = 0; i < r->steps && r->open; i++) {
 		if (!is_dropped(a->c, r, &r->step[i], stop))
 			continue;
+		if (r->step[i].open->effect && !r->step[i].open->effect->uncertain)
+			core_counts_release(a->c, r->step[i].open->effect);
 		core_open_drop(a->c, r, i, CORE_STEP_FAILED, a->seq);
 		core_undo_step_end(a, &r->step[i], false);
 	}

@@ -239,6 +239,8 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	BASE_CHECK(action); /* an open step is of a known action; the catalogue never loses one */
 	o = core_open_add(c, r, e->step, e->status);
 	fill_open(c, o, action, e);
+	if (o->effect)
+		core_counts_apply(a, o->effect, e->counts);
 	core_undo_called(a, r, e->step, e);
 	core_apply_doubtful(a, r, e->step);
 	if (action->handler == CORE_H_RUN_WAIT)
@@ -378,6 +380,9 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 	default:
 		problem = base_blob_of(e->step_failed.problem);
 		r = core_run_find(a->c, e->step_failed.run);
+		if (e->step_failed.sure)
+			core_counts_release(
+				a->c, core_step_open(core_step_find(r, e->step_failed.step))->effect);
 		apply_end(a, r, e->step_failed.step, false, &problem, e->step_failed.cost, 0);
 		return;
 	}

@@ -318,6 +318,23 @@ int core_class_of(const struct core *c, struct base_str action);
 /* Where the modules of a version stand in the log (flow_deployed), 0: unknown. */
 uint64_t core_version_seq(const struct core *c, const struct base_hash *version);
 
+/* What is wrong with a policy, and where: a JSON Pointer into it, and the place in the text that stands there (an
+ * expression): both count from 1, 0: the value as a whole. */
+struct core_fault {
+	char at[256];
+	size_t line, column;
+	struct base_err err; /* without the place */
+};
+/* A policy (JSON of policy.yaml) is checked, and the tests that it carries are run. -EINVAL. */
+int core_policy_check(struct base_str json, struct core_fault *fault, unsigned *ret_tests)
+	__attribute__((warn_unused_result));
+/* Several files into one, in this order: rules and tests one behind the other, counters together; canonical. -EINVAL: a
+ * counter stands in two of them, or a file is no policy; *ret_file says which. */
+int core_policy_join(const struct base_str *json, size_t count, struct base_buf *ret, size_t *ret_file,
+	struct core_fault *fault) __attribute__((warn_unused_result));
+/* Which of the files a place in the joined policy is in; `at` is made to lead to it there. */
+size_t core_policy_file_of(const struct base_str *json, size_t count, char *at, size_t size);
+
 /* JSON answers for the API, made from the state alone. 0, -ENOENT, -ENOMEM. */
 int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates */
 int core_gate_json(const struct core *c, uint64_t gate,

@@ -185,9 +185,6 @@ int64_t core_duration_member(struct base_jv object, const char *name);
 /* --- config.c: what is derived from configuration and policy --- */
 void core_config_load(struct core *c);
 int core_config_check(struct base_str json, struct base_err *err);
-void core_policy_load(struct core *c);
-int core_policy_check(struct base_str json, struct base_err *err);
-void core_rules_free(struct core *c);
 /* "50/s", "100/m", "1000/h". -EINVAL. */
 int core_rate_of(struct base_str s, int64_t *ret_interval_us, int64_t *ret_burst)
 	__attribute__((warn_unused_result));
@@ -200,12 +197,21 @@ int core_settings_check(const char *which, const char *file, struct base_jv valu
 /* The configuration with the built-in providers and prices of what it names, canonical. */
 struct base_str core_settings_complete(struct base_jv config, struct base_arena *arena);
 
-/* --- policy.c --- */
+/* --- policy.c, policy_*.c (policy_int.h) --- */
 enum core_verdict { CORE_ALLOW, CORE_GATE, CORE_DENY };
 struct core_judged {
 	enum core_verdict verdict;
-	struct base_str rule;
-	int64_t expires_ms; /* gate: how long it stays open; 0 for ever */
+	struct base_str rule; /* its name, or what decided instead */
+	struct base_str why;  /* for a person, where the name does not say it; or empty */
+	/* gate */
+	int64_t expires_ms; /* how long it stays open; 0 for ever */
+	struct base_str
+		terms; /* canonical JSON: approvers, need, escalate, remind_ms, announce, quiet, sign; or empty */
+	struct base_str on_expiry; /* deny, approve */
+	/* for step_called */
+	uint64_t policy;	/* position of the policy_set whose rules were asked, 0: none were */
+	struct base_str judged; /* JSON: what they read beside the arguments; or empty */
+	struct base_str counts; /* JSON: what the call adds to counters; or empty */
 };
 struct core_question {
 	const struct core_run *run;
@@ -214,12 +220,37 @@ struct core_question {
 	struct base_str customer;      /* id */
 	struct base_str customer_fact; /* JSON or empty */
 	int64_t cost;
+	int64_t now_ms;
+	int64_t confidence; /* thousandths, bound to the arguments (verify.c); 0: none */
+	bool released; /* judged before: its limits held then, and its own counts are not held against it */
+	struct base_str counts; /* released: what it counted */
 };
-/* Grants first, then rules: deny over gate over allow; nothing matches: deny. */
+/* Grants first, then rules: deny over gate over allow; nothing matches: deny. Then limits, which are only stricter. */
 struct core_judged core_judge(const struct core *c, const struct core_question *q, struct base_arena *arena);
 bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action);
+/* Why core_run_may says no: "it has no grant for it …" or "its starter may not …". */
+const char *core_run_may_not(const struct core *c, const struct core_run *r, struct base_str action);
+/* The grants of a run, for one that it starts: JSON as run_started.grants. A child acts with the intersection. */
+struct base_str core_run_limits(
+	const struct core *c, const struct core_run *r, bool own, struct base_arena *arena);
+/* --- verify.c --- */
+struct core_call;
+/* What a call's `confidence` is worth for it, in thousandths: 0 unless it names a verification of this run whose value
+ * stands in the arguments. */
+int64_t core_confidence_of(struct core_turn *t, const struct core_call *call);
+
 /* Position of the customer's fact if the policy needs it, else 0. */
 uint64_t core_customer_seq(const struct core *c, struct base_str customer);
+/* Derived from c->policy. `set`: by its event, so that what is not counted any more is forgotten. */
+void core_policy_load(struct core *c, bool set);
+void core_policy_unload(struct core *c);
+/* In apply: what a step counts is counted, and taken back where it surely did not happen. */
+void core_counts_apply(struct core_apply *a, struct core_effect *x, struct base_str counts);
+void core_counts_release(struct core *c, struct core_effect *x);
+void core_counts_put(const struct core *c, struct base_buf *b);
+void core_counts_get(struct core *c, struct base_reader *r);
+/* N1 to N3. */
+void core_counts_check(const struct core *c);
 
 /* --- money.c --- */
 uint32_t core_month_of(int64_t time_ms);
@@ -445,6 +476,8 @@ struct core_call {
 	struct base_hash args_hash;
 	struct base_str customer;
 	struct base_str rule;
+	uint64_t policy; /* what rules were asked, and what they read: as in step_called */
+	struct base_str judged;
 };
 void core_decide_internal(struct core_turn *t, const struct core_call *call);
 /* step_called that is finished at once. */

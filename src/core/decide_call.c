@@ -26,6 +26,8 @@ static struct core_step_called called(const struct core_call *call, struct base_
 		.args_hash = call->args_hash,
 		.opts = call->opts_text,
 		.rule = call->rule,
+		.policy = call->policy,
+		.judged = call->judged,
 		.customer = call->customer};
 }
 
@@ -220,8 +222,9 @@ static struct base_str shown_call(struct core_turn *t, const struct core_call *c
 	return core_buf_to_arena(t->arena, &b);
 }
 
+/* j: the rule that opens it, NULL: none does. */
 static void emit_gated(struct core_turn *t, const struct core_call *call, struct core_step_called *ev,
-	const char *kind, struct base_str title, int64_t cost, int64_t expires_ms)
+	const char *kind, struct base_str title, int64_t cost, const struct core_judged *j)
 {
 	struct core_gate_open g = {.run = call->run->id,
 		.step = call->step,
@@ -230,8 +233,10 @@ static void emit_gated(struct core_turn *t, const struct core_call *call, struct
 		.show = shown_call(t, call),
 		.rule = ev->rule,
 		.cost = cost,
-		.on_expiry = BASE_STR("deny"),
-		.expires_ms = expires_ms ? t->cmd->now_ms + expires_ms : 0};
+		.on_expiry = j && j->on_expiry.len ? j->on_expiry : BASE_STR("deny"),
+		.terms = j ? j->terms : BASE_STR_NONE,
+		.policy = j ? j->policy : 0,
+		.expires_ms = j && j->expires_ms ? t->cmd->now_ms + j->expires_ms : 0};
 
 	ev->status = CORE_STEP_GATED;
 	ev->gate = t->next_gate;
@@ -255,7 +260,7 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, cons
 		emit_gated(t, call, ev, "budget",
 			base_arena_printf(
 				t->arena, "%.*s: %.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(lacking)),
-			route->reserve, 0);
+			route->reserve, NULL);
 		return;
 	}
 	slot = core_slot(k, t->cmd->now_ms);
@@ -319,7 +324,9 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 		.action = call->action,
 		.args = call->args,
 		.customer = call->customer,
-		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
+		.customer_fact = fact ? fact->blob : BASE_STR_NONE,
+		.now_ms = t->cmd->now_ms,
+		.confidence = core_confidence_of(t, call)};
 	struct base_str own_key = base_jv_str(base_jv_get(call->opts, "key")), problem;
 	struct core_route route = {.reserve = 0};
 	struct core_step_called ev;
@@ -336,7 +343,10 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 	}
 	j = core_judge(t->c, &q, t->arena);
 	call->rule = j.rule;
+	call->policy = j.policy;
+	call->judged = j.judged;
 	ev = called(call, t->cmd->name);
+	ev.counts = j.counts;
 	ev.klass = (uint8_t)core_action_class(t->c, call->action);
 	ev.key = core_effect_key(call->run, call->step, t->arena);
 	if (own_key.len) {
@@ -346,9 +356,9 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 	}
 	if (j.verdict == CORE_DENY) {
 		core_emit_called_failed(t, call,
-			core_problem(t->arena, "denied", "%.*s may not do %.*s (%.*s)",
+			core_problem(t->arena, "denied", "%.*s may not do %.*s (%.*s%s%.*s)",
 				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name),
-				BASE_STR_ARG(j.rule)));
+				BASE_STR_ARG(j.rule), j.why.len ? ": " : "", BASE_STR_ARG(j.why)));
 		return;
 	}
 	if (answered_dry(t, call, &route))
@@ -362,9 +372,10 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 		ev.approval = approval;
 	} else if (j.verdict == CORE_GATE) {
 		emit_gated(t, call, &ev, "policy",
-			base_arena_printf(t->arena, "%.*s wants to do %.*s",
-				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name)),
-			0, j.expires_ms);
+			base_arena_printf(t->arena, "%.*s wants to do %.*s%s%.*s",
+				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name),
+				j.why.len ? ": " : "", BASE_STR_ARG(j.why)),
+			0, &j);
 		return;
 	}
 	send_or_hold(t, call, &route, &ev);
@@ -386,10 +397,9 @@ static void decide_known(struct core_turn *t, struct core_call *call)
 	if (!call->action->always && !core_run_may(t->c, call->run, t->cmd->name)) {
 		call->rule = BASE_STR("no grant");
 		core_emit_called_failed(t, call,
-			core_problem(t->arena, "denied",
-				"%.*s may not do %.*s: it has no grant for it (add it to `grants` and "
-				"deploy)",
-				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name)));
+			core_problem(t->arena, "denied", "%.*s may not do %.*s: %s",
+				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name),
+				core_run_may_not(t->c, call->run, t->cmd->name)));
 		return;
 	}
 	call->rule = BASE_STR("grant");

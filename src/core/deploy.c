@@ -173,9 +173,12 @@ static int deploy_settings(struct deployment *d, struct base_jv root)
 		}
 	}
 	if (base_jv_kind(policy) == BASE_JSON_OBJ) {
+		struct core_fault fault;
+
 		text = written(t, policy);
-		if (core_policy_check(text, &err) < 0) {
-			core_refuse(t, 422, "invalid", "%s", err.text);
+		if (core_policy_check(text, &fault, NULL) < 0) {
+			core_refuse(
+				t, 422, "invalid", "policy.yaml: at \"%s\": %s", fault.at, fault.err.text);
 			return -1;
 		}
 		if (!base_str_eq(text, t->c->policy)) {

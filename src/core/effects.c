@@ -42,11 +42,34 @@ void core_emit_step_done(struct core_turn *t, uint64_t run, uint32_t step, struc
 	core_undo_settle(t, run, step, true, BASE_STR_NONE);
 }
 
+/* A step that fails now surely did not happen: it was never sent, or what it was sent to says so. */
+static bool surely_not(const struct core_turn *t, uint64_t run, uint32_t step)
+{
+	const struct core_step *s = core_step_find(core_run_find(t->c, run), step);
+	const struct core_open *o = core_step_open(s);
+	bool answered = t->cmd->type == CORE_CMD_EFFECT_RESULT && t->cmd->run == run && t->cmd->step == step;
+
+	if (!o || !o->effect)
+		return false;
+	if (s->status == CORE_STEP_GATED || s->status == CORE_STEP_HELD)
+		return !o->effect->uncertain;
+	if (s->status != CORE_STEP_SENT || !answered)
+		return false;
+	if (o->effect->mode == 1) /* asked whether it happened */
+		return t->cmd->outcome == CORE_WIRE_NOT_FOUND;
+	return !o->effect->uncertain &&
+	       (t->cmd->outcome == CORE_WIRE_FAILED || t->cmd->outcome == CORE_WIRE_RETRY);
+}
+
 void core_emit_step_failed(
 	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost)
 {
 	core_step_failed_emit(t->block, t->cmd->now_ms,
-		&(struct core_step_failed){.run = run, .step = step, .problem = problem, .cost = cost});
+		&(struct core_step_failed){.run = run,
+			.step = step,
+			.problem = problem,
+			.cost = cost,
+			.sure = surely_not(t, run, step)});
 	core_undo_settle(t, run, step, false, problem);
 }
 
@@ -148,6 +171,19 @@ static struct judged_call recall(struct core_turn *t, const struct core_step *s)
 	return j;
 }
 
+/* What it was given then: the value that it is bound to is in the arguments, which are the same. */
+static int64_t judged_confidence(struct base_str judged)
+{
+	struct base_json *doc;
+	int64_t n;
+
+	if (judged.len == 0 || base_json_parse(judged, &doc, NULL) < 0)
+		return 0;
+	n = base_jv_int(base_jv_get(base_json_root(doc), "confidence"), 0);
+	base_json_free(doc);
+	return n;
+}
+
 /* Grants and policy once more: what was allowed when it was asked may be denied when it would leave. */
 static bool still_allowed(
 	struct core_turn *t, struct core_run *r, const struct core_open *o, struct judged_call *call)
@@ -158,7 +194,11 @@ static bool still_allowed(
 		.action = o->action,
 		.args = base_json_root(call->args),
 		.customer = o->effect->customer,
-		.customer_fact = fact ? fact->blob : BASE_STR_NONE};
+		.customer_fact = fact ? fact->blob : BASE_STR_NONE,
+		.now_ms = t->cmd->now_ms,
+		.confidence = judged_confidence(call->ev.judged),
+		.released = true,
+		.counts = o->effect->counts};
 	struct core_judged j = core_judge(t->c, &q, t->arena);
 
 	if (j.verdict == CORE_ALLOW ||

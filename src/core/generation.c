@@ -61,6 +61,7 @@ void core_decide_again(struct core_turn *t, const struct core_call *call)
 		.priority = x->priority,
 		.has_priority = true,
 		.lane = core_lane_key(r),
+		.limits = core_run_limits(t->c, r, false, t->arena),
 		.checked = true};
 
 	if (!may_go_on(t, call))

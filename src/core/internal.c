@@ -300,6 +300,7 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	s.begin_ms = delay > 0 ? t->cmd->now_ms + delay : 0;
 	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)))
 		return;
+	s.limits = core_run_limits(t->c, call->run, true, t->arena);
 	s.input = arg_text(t, call, "input");
 	if (waits) {
 		if (!core_start_check(t, &s, &problem, &status)) {
@@ -340,34 +341,6 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	(void)core_emit_run_started(t, &s);
 }
 
-static void put_patterns(struct base_jw *w, const struct core_patterns *p)
-{
-	base_jw_arr(w);
-	for (uint32_t i = 0; i < p->count; i++)
-		base_jw_str(w, p->item[i]);
-	base_jw_end_arr(w);
-}
-
-/* An agent's run acts with the intersection of its own grants and its starter's: the starter's go along as
- * limits. */
-static struct base_str limits_of(struct core_turn *t, const struct core_run *r)
-{
-	const struct core_principal *p = base_names_get(t->c->principals, core_word_text(r->as));
-	const struct core_run_extra *x = core_run_extra(r);
-	struct core_patterns none = {NULL, 0};
-	struct base_buf b;
-	struct base_jw w;
-
-	base_buf_init(&b, 64 << 20);
-	w = base_jw_of(&b);
-	base_jw_arr(&w);
-	put_patterns(&w, p ? &p->grants : &none);
-	for (uint32_t i = 0; i < x->limit_count; i++)
-		put_patterns(&w, &x->limits[i]);
-	base_jw_end_arr(&w);
-	return core_buf_to_arena(t->arena, &b);
-}
-
 static void agent_run(struct core_turn *t, const struct core_call *call)
 {
 	const struct core_agent *agent = base_names_get(t->c->agents, arg_str(call, "agent"));
@@ -391,7 +364,7 @@ static void agent_run(struct core_turn *t, const struct core_call *call)
 		return;
 	}
 	s.input = base_arena_dup(t->arena, call->args_text);
-	s.limits = limits_of(t, call->run);
+	s.limits = core_run_limits(t->c, call->run, true, t->arena);
 	if (!core_start_check(t, &s, &problem, &status)) {
 		core_emit_called_failed(t, call, problem);
 		return;

@@ -1,19 +1,78 @@
 /* Who may do what: grants, then rules. Deny wins over gate, gate over allow; nothing matches: deny. */
 #include <string.h>
 
-#include "core/core_int.h"
+#include "base/check.h"
+#include "core/policy_int.h"
+
+static bool own_grants(const struct core *c, const struct core_run *r, struct base_str action)
+{
+	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
+
+	return p && !p->revoked && core_patterns_match(&p->grants, action);
+}
 
 bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action)
 {
-	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
 	const struct core_run_extra *x = core_run_extra(r);
 
-	if (!p || p->revoked || !core_patterns_match(&p->grants, action))
+	if (!own_grants(c, r, action))
 		return false;
 	for (uint32_t i = 0; i < x->limit_count; i++)
 		if (!core_patterns_match(&x->limits[i], action))
 			return false;
 	return true;
+}
+
+const char *core_run_may_not(const struct core *c, const struct core_run *r, struct base_str action)
+{
+	if (own_grants(c, r, action))
+		return "its starter may not: a run that is started by another acts with what both are "
+		       "granted (add it to "
+		       "the `grants` of the one that starts it, and deploy)";
+	return "it has no grant for it (add it to `grants` and deploy)";
+}
+
+static bool same_patterns(const struct core_patterns *a, const struct core_patterns *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (!base_str_eq(a->item[i], b->item[i]))
+			return false;
+	return true;
+}
+
+static void put_patterns(struct base_jw *w, const struct core_patterns *p)
+{
+	base_jw_arr(w);
+	for (uint32_t i = 0; i < p->count; i++)
+		base_jw_str(w, p->item[i]);
+	base_jw_end_arr(w);
+}
+
+struct base_str core_run_limits(
+	const struct core *c, const struct core_run *r, bool own, struct base_arena *arena)
+{
+	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
+	const struct core_run_extra *x = core_run_extra(r);
+	struct core_patterns none = {NULL, 0};
+	const struct core_patterns *grants = p && !p->revoked ? &p->grants : &none;
+	struct base_buf b;
+	struct base_jw w;
+
+	if (!own && !x->limit_count)
+		return BASE_STR_NONE;
+	base_buf_init(&b, 64 << 20);
+	w = base_jw_of(&b);
+	base_jw_arr(&w);
+	if (own)
+		put_patterns(&w, grants);
+	for (uint32_t i = 0; i < x->limit_count;
+		i++) /* one that starts itself again and again has each list once */
+		if (!own || !same_patterns(&x->limits[i], grants))
+			put_patterns(&w, &x->limits[i]);
+	base_jw_end_arr(&w);
+	return core_buf_to_arena(arena, &b);
 }
 
 static bool caveats_allow(struct base_str caveats, struct base_str action, int64_t now_ms)
@@ -72,125 +131,309 @@ struct base_str core_principal_by_key(const struct core *c, struct base_str publ
 	return BASE_STR_NONE;
 }
 
-uint64_t core_customer_seq(const struct core *c, struct base_str customer)
+static const struct core_fact *customer_fact(const struct core *c, struct base_str customer)
 {
 	char key[600];
 	const struct core_fact *f;
 
-	if (!c->policy_uses_customer || customer.len == 0 || customer.len + c->customers.len > sizeof(key))
-		return 0;
+	if (customer.len == 0 || customer.len + c->customers.len > sizeof(key))
+		return NULL;
 	memcpy(key, c->customers.ptr, c->customers.len);
 	memcpy(key + c->customers.len, customer.ptr, customer.len);
 	f = base_names_get(c->facts, (struct base_str){key, customer.len + c->customers.len});
-	return f && !f->removed ? f->seq : 0;
+	return f && !f->removed ? f : NULL;
 }
 
-/* What CEL sees; documents live until the judgement is over. */
-struct scene {
-	struct base_json *customer, *run;
-	struct cel_binding vars[6];
-	unsigned count;
-};
-
-static void bind(struct scene *s, const char *name, struct cel_value v)
+uint64_t core_customer_seq(const struct core *c, struct base_str customer)
 {
-	s->vars[s->count++] = (struct cel_binding){base_str_of(name), v};
+	const struct core_fact *f;
+
+	if (!c->rules || !(c->rules->reads & CORE_READS_CUSTOMER))
+		return 0;
+	f = customer_fact(c, customer);
+	return f ? f->seq : 0;
 }
 
-static void bind_run(struct scene *s, const struct core_run *r, struct base_arena *arena)
-{
-	const struct core_flow *flow = r->flow;
-	struct base_buf b;
-	struct base_jw w;
-
-	/* An undo is judged as a call of the flow whose step it takes back. */
-	if (!flow && (r->flags & CORE_RUN_UNDO) && !core_run_extra(r)->agent)
-		flow = core_run_payer(r);
-	base_buf_init(&b, 4096);
-	w = base_jw_of(&b);
-	base_jw_obj(&w);
-	base_jw_mstr(&w, "flow", flow ? flow->name : BASE_STR("aios:agent"));
-	base_jw_mstr(&w, "agent", core_word_text(core_run_extra(r)->agent));
-	base_jw_mint(&w, "id", (int64_t)r->id);
-	base_jw_end_obj(&w);
-	if (base_json_parse(base_buf_view(&b), &s->run, NULL) == 0)
-		bind(s, "run", cel_json(base_json_root(s->run), arena));
-	base_buf_done(&b);
-}
-
-/* What no rule mentions is not made. */
-static void scene_init(
-	struct scene *s, const struct core *c, const struct core_question *q, struct base_arena *arena)
-{
-	struct base_str customer = q->customer_fact.len ? q->customer_fact : BASE_STR("{}");
-
-	*s = (struct scene){0};
-	bind(s, "principal", cel_string(core_word_text(q->run->as)));
-	bind(s, "action", cel_string(q->action->name));
-	bind(s, "args", cel_json(q->args, arena));
-	bind(s, "cost", cel_int(q->cost));
-	if (c->policy_uses_customer && (base_json_parse(customer, &s->customer, NULL) == 0 ||
-					       base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0))
-		bind(s, "customer", cel_json(base_json_root(s->customer), arena));
-	if (c->policy_uses_run)
-		bind_run(s, q->run, arena);
-}
-
-static void scene_done(struct scene *s)
-{
-	base_json_free(s->customer);
-	base_json_free(s->run);
-}
+/* --- rules --- */
 
 /* A condition that fails to evaluate counts as a match for deny and gate, as none for allow. */
-static bool rule_matches(const struct core_rule *rule, const struct scene *s, struct base_arena *arena)
+static bool rule_matches(const struct core_rule *rule, struct core_scene *s, struct core_heard *heard)
 {
 	struct cel_value v;
-	bool strict = base_str_is(rule->then, "allow");
 
 	if (rule->simple)
 		return true;
-	if (!rule->when)
-		return !strict;
-	v = cel_eval(rule->when, s->vars, s->count, arena, 0);
-	if (v.kind == CEL_BOOL)
-		return v.as.b;
-	return !strict;
+	v = core_scene_eval(s, rule->when);
+	if (heard)
+		heard->value = v.kind == CEL_BOOL    ? v.as.b ? BASE_STR("true") : BASE_STR("false")
+				  : v.kind == CEL_ERROR ? v.as.s
+						     : BASE_STR("it is neither true nor false");
+	return v.kind == CEL_BOOL ? v.as.b : rule->then != CORE_ALLOW;
 }
 
-static enum core_verdict verdict_of(struct base_str then)
+static void note(struct core_judged *j, enum core_verdict v, const struct core_rule *rule)
 {
-	if (base_str_is(then, "allow"))
-		return CORE_ALLOW;
-	return base_str_is(then, "gate") ? CORE_GATE : CORE_DENY;
+	j->verdict = v;
+	j->rule = rule->name;
+	j->expires_ms = rule->expires_ms;
+	j->terms = rule->terms;
+	j->on_expiry = rule->on_expiry;
+}
+
+/* --- limits and counters: only ever stricter --- */
+
+struct counting {
+	struct core_scene *s;
+	struct core_judged *j;
+	struct base_buf counts, limits;
+	struct base_jw counts_w, limits_w;
+};
+
+static void put_count(struct counting *k, struct base_str counter, struct base_str key, int64_t value)
+{
+	if (value <= 0)
+		return;
+	if (k->counts.len == 0) {
+		k->counts_w = base_jw_of(&k->counts);
+		base_jw_arr(&k->counts_w);
+	}
+	base_jw_obj(&k->counts_w);
+	base_jw_mstr(&k->counts_w, "counter", counter);
+	base_jw_mstr(&k->counts_w, "key", key);
+	base_jw_mint(&k->counts_w, "value", value);
+	base_jw_end_obj(&k->counts_w);
+}
+
+static void put_limit(struct counting *k, const struct core_rule *rule, const struct core_heard *h)
+{
+	if (k->limits.len == 0) {
+		k->limits_w = base_jw_of(&k->limits);
+		base_jw_arr(&k->limits_w);
+	}
+	base_jw_obj(&k->limits_w);
+	base_jw_mstr(&k->limits_w, "rule", rule->name);
+	base_jw_mstr(&k->limits_w, "key", h->key);
+	base_jw_mint(&k->limits_w, "used", h->used);
+	base_jw_mint(&k->limits_w, "adds", h->adds);
+	base_jw_mint(&k->limits_w, "max", rule->limit->max);
+	base_jw_mbool(&k->limits_w, "over", h->over);
+	base_jw_end_obj(&k->limits_w);
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+	int64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+static void ask_limit(struct counting *k, const struct core_rule *rule, struct core_heard *heard)
+{
+	const struct core_limit *limit = rule->limit;
+	struct core_heard h = {.rule = rule};
+	bool known = core_scene_amount(k->s, &limit->counter, &h.adds);
+	bool whose = core_scene_key(k->s, &limit->counter, &h.key);
+
+	h.used = core_scene_used(k->s, &limit->counter, h.key);
+	/* What cannot be told could be any amount. */
+	h.over = !known || !whose || plus(h.used, h.adds) > limit->max;
+	if (heard) {
+		heard->over = h.over;
+		heard->key = h.key;
+		heard->used = h.used;
+		heard->adds = h.adds;
+	}
+	put_limit(k, rule, &h);
+	put_count(k, limit->counter.name, h.key, h.adds);
+	if (!h.over || k->s->of->released || limit->otherwise <= k->j->verdict)
+		return;
+	note(k->j, limit->otherwise, rule);
+	k->j->on_expiry = BASE_STR("deny"); /* or one could wait until it is let through */
+	k->j->why = !known   ? BASE_STR("how much it adds to the limit cannot be told")
+		    : !whose ? BASE_STR("for whom it counts cannot be told")
+			     : BASE_STR("its limit is used up");
+}
+
+static void ask_counter(struct counting *k, const struct core_counter *counter)
+{
+	struct base_str key;
+	struct cel_value v;
+	int64_t adds = 0;
+	bool known, whose;
+
+	if (!base_str_matches(counter->on, k->s->of->action))
+		return;
+	if (counter->when_set && !counter->unreadable) {
+		v = core_scene_eval(k->s, counter->when);
+		if (v.kind == CEL_BOOL && !v.as.b)
+			return;
+	}
+	known = core_scene_amount(k->s, counter, &adds);
+	whose = core_scene_key(k->s, counter, &key);
+	put_count(k, counter->name, key, adds);
+	if ((known && whose) || k->j->verdict != CORE_ALLOW)
+		return;
+	k->j->verdict = CORE_GATE;
+	k->j->rule = base_arena_printf(k->s->arena, "counter %.*s", BASE_STR_ARG(counter->name));
+	k->j->why = BASE_STR("what it adds to this counter cannot be told");
+	k->j->on_expiry = BASE_STR("deny");
+}
+
+/* --- what they read --- */
+
+static struct base_str judged_of(struct core_scene *s, struct counting *k)
+{
+	unsigned reads = s->policy->reads;
+	struct base_str text;
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 4 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	if (s->of->confidence)
+		base_jw_mint(&w, "confidence", s->of->confidence);
+	if (reads & CORE_READS_COST)
+		base_jw_mint(&w, "cost", s->of->cost);
+	if (reads & CORE_READS_CUSTOMER)
+		base_jw_mint(&w, "customer", (int64_t)s->of->customer_seq);
+	if (s->history) {
+		base_jw_key(&w, "history");
+		base_jw_value(&w, base_json_root(s->history));
+	}
+	if (reads & CORE_READS_LABELS)
+		base_jw_mraw(&w, "labels", core_case_labels(s->of));
+	if (k->limits.len)
+		base_jw_mraw(&w, "limits", base_buf_view(&k->limits));
+	base_jw_end_obj(&w);
+	text = core_buf_to_arena(s->arena, &b);
+	return base_str_is(text, "{}") ? BASE_STR_NONE : text;
+}
+
+static struct core_heard *hear_rule(struct core_hearing *hear, const struct core_rule *rule)
+{
+	if (!hear || hear->count == hear->cap)
+		return NULL;
+	hear->heard[hear->count] = (struct core_heard){.rule = rule};
+	return &hear->heard[hear->count++];
+}
+
+/* Rules in the order deny, gate, allow: the first that matches decides. Those behind it are asked only if they have a
+ * limit, or somebody listens. */
+static void ask_rules(struct counting *k, const struct core_candidates *c, struct core_hearing *hear)
+{
+	const struct core_rule **limited =
+		base_arena_array(k->s->arena, k->s->policy->limit_count + 1, sizeof(*limited));
+	struct core_heard **notes =
+		base_arena_array(k->s->arena, k->s->policy->limit_count + 1, sizeof(*notes));
+	uint32_t count = 0;
+	bool any = false;
+
+	BASE_CHECK(limited && notes);
+	for (uint32_t i = 0; i < c->count; i++) {
+		const struct core_rule *rule = c->rule[i];
+		struct core_heard *heard;
+
+		if (any && !rule->limit && !hear)
+			continue;
+		heard = hear_rule(hear, rule);
+		if (!rule_matches(rule, k->s, heard))
+			continue;
+		if (heard)
+			heard->matches = true;
+		if (rule->limit) {
+			notes[count] = heard;
+			limited[count++] = rule;
+		}
+		if (any)
+			continue;
+		note(k->j, rule->then, rule);
+		any = true;
+		if (rule->then == CORE_DENY && !hear)
+			return;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		ask_limit(k, limited[i], notes[i]);
+}
+
+struct core_judged core_policy_judge(struct core_scene *s, struct core_hearing *hear)
+{
+	const struct core_candidates *c = core_policy_candidates(s->policy, s->of->action, s->arena);
+	struct core_judged j = {.verdict = CORE_DENY, .rule = BASE_STR("default: nothing allows it")};
+	struct counting k = {.s = s, .j = &j};
+
+	base_buf_init(&k.counts, 1 << 20);
+	base_buf_init(&k.limits, 1 << 20);
+	ask_rules(&k, c, hear);
+	for (uint32_t i = 0; j.verdict != CORE_DENY && i < s->policy->counter_count; i++)
+		ask_counter(&k, &s->policy->counters[i]);
+	if (k.counts.len)
+		base_jw_end_arr(&k.counts_w);
+	if (k.limits.len)
+		base_jw_end_arr(&k.limits_w);
+	if (c->conditions || s->of->confidence)
+		j.judged = judged_of(s, &k);
+	base_buf_done(&k.limits);
+	if (k.counts.len && j.verdict != CORE_DENY)
+		j.counts = core_buf_to_arena(s->arena, &k.counts);
+	else
+		base_buf_done(&k.counts);
+	return j;
+}
+
+/* --- a call --- */
+
+static int64_t used(void *userdata, const struct core_counter *k, struct base_str key, int64_t now_ms)
+{
+	return core_count_used(((const struct core *)userdata)->counts, k, key, now_ms);
+}
+
+static struct core_case case_of(const struct core *c, const struct core_question *q)
+{
+	const struct core_flow *flow = q->run->flow;
+	const struct core_run_extra *x = core_run_extra(q->run);
+
+	/* An undo is judged as a call of the flow whose step it takes back. */
+	if (!flow && (q->run->flags & CORE_RUN_UNDO) && !x->agent)
+		flow = core_run_payer(q->run);
+	return (struct core_case){.as = core_word_text(q->run->as),
+		.action = q->action->name,
+		.flow = flow ? flow->name : BASE_STR_NONE,
+		.agent = core_word_text(x->agent),
+		.run = q->run->id,
+		.args = q->args,
+		.customer = q->customer,
+		.customer_fact = q->customer_fact,
+		.customer_seq = core_customer_seq(c, q->customer),
+		.strange = c->customers.len && q->customer.len && !customer_fact(c, q->customer),
+		.cost = q->cost,
+		.confidence = q->confidence,
+		.labels = (uint8_t)q->run->labels,
+		.released = q->released,
+		.counts = q->counts,
+		.now_ms = q->now_ms};
 }
 
 struct core_judged core_judge(const struct core *c, const struct core_question *q, struct base_arena *arena)
 {
-	struct core_judged best = {.verdict = CORE_DENY, .rule = BASE_STR("default: nothing allows it")};
-	bool any = false, staged = false;
-	struct scene scene;
+	struct core_judged j = {.verdict = CORE_DENY};
+	struct core_scene scene;
+	struct core_case of;
 
-	if (!q->action->always && !core_run_may(c, q->run, q->action->name))
-		return (struct core_judged){.verdict = CORE_DENY, .rule = BASE_STR("no grant")};
+	if (!q->action->always && !core_run_may(c, q->run, q->action->name)) {
+		j.rule = BASE_STR("no grant");
+		j.why = base_str_of(core_run_may_not(c, q->run, q->action->name));
+		return j;
+	}
 	if (q->action->internal)
 		return (struct core_judged){.verdict = CORE_ALLOW, .rule = BASE_STR("grant")};
-	for (uint32_t i = 0; i < c->rule_count; i++) {
-		const struct core_rule *rule = &c->rules[i];
-		enum core_verdict v = verdict_of(rule->then);
-
-		if (!base_str_matches(rule->on, q->action->name) || (any && v <= best.verdict))
-			continue;
-		if (!rule->simple && !staged) {
-			scene_init(&scene, c, q, arena);
-			staged = true;
-		}
-		if (!rule_matches(rule, &scene, arena))
-			continue;
-		best = (struct core_judged){.verdict = v, .rule = rule->name, .expires_ms = rule->expires_ms};
-		any = true;
-	}
-	if (staged)
-		scene_done(&scene);
-	return best;
+	j.rule = BASE_STR("default: nothing allows it");
+	if (!c->rules)
+		return j;
+	of = case_of(c, q);
+	core_scene_init(&scene, c->rules, &of, used, (void *)(uintptr_t)c, arena);
+	j = core_policy_judge(&scene, NULL);
+	core_scene_done(&scene);
+	j.policy = c->policy_seq;
+	return j;
 }

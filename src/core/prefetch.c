@@ -96,8 +96,6 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 		want_for_internal(c, cmd, a->handler, w);
 		return;
 	}
-	if (!c->policy_uses_customer)
-		return;
 	if (cmd->params.len && base_json_parse(cmd->params, &opts, NULL) == 0) {
 		want(w, core_customer_seq(c, base_jv_str(base_jv_get(base_json_root(opts), "customer"))));
 		base_json_free(opts);

@@ -96,27 +96,6 @@ static struct base_str undo_context(struct core_turn *t, const struct core_run *
 		r->flags & CORE_RUN_DRY ? "true" : "false");
 }
 
-static struct base_str limits_of(struct core_turn *t, const struct core_run *r)
-{
-	const struct core_run_extra *x = core_run_extra(r);
-	struct base_buf b;
-	struct base_jw w;
-
-	if (!x->limit_count)
-		return BASE_STR_NONE;
-	base_buf_init(&b, 64 << 20);
-	w = base_jw_of(&b);
-	base_jw_arr(&w);
-	for (uint32_t i = 0; i < x->limit_count; i++) {
-		base_jw_arr(&w);
-		for (uint32_t k = 0; k < x->limits[i].count; k++)
-			base_jw_str(&w, x->limits[i].item[k]);
-		base_jw_end_arr(&w);
-	}
-	base_jw_end_arr(&w);
-	return core_buf_to_arena(t->arena, &b);
-}
-
 /* It takes no place in a lane and waits in no queue: what it takes back is there already. */
 static uint64_t start_undo(struct core_turn *t, const struct rollback *k)
 {
@@ -135,7 +114,7 @@ static uint64_t start_undo(struct core_turn *t, const struct rollback *k)
 				   core_restored_flags(k->run)),
 		.customer = x->customer,
 		.agent = core_word_text(x->agent),
-		.grants = limits_of(t, k->run)};
+		.grants = core_run_limits(t->c, k->run, false, t->arena)};
 	uint64_t seed[4];
 
 	for (int i = 0; i < 4; i++)

@@ -206,6 +206,7 @@ static void free_effect(struct core *c, struct core_effect *x)
 	base_slab_str_release(c->slab, x->customer);
 	base_slab_str_release(c->slab, x->route);
 	base_slab_str_release(c->slab, x->opts);
+	base_slab_str_release(c->slab, x->counts);
 	base_slab_release(c->slab, x, sizeof(*x));
 }
 

@@ -196,6 +196,8 @@ static void put_effect(struct base_buf *b, const struct core_effect *x)
 	base_put_str(b, x->opts);
 	base_put_hash(b, &x->args_hash);
 	base_put_u64(b, x->seq_retry);
+	base_put_str(b, x->counts);
+	base_put_i64(b, x->counted_ms);
 }
 
 static void get_effect(struct load *l)
@@ -230,6 +232,8 @@ static void get_effect(struct load *l)
 	x->opts = text(l->c, r);
 	base_get_hash(r, &x->args_hash);
 	x->seq_retry = u(r);
+	x->counts = text(l->c, r);
+	x->counted_ms = base_get_i64(r);
 }
 
 /* --- steps --- */

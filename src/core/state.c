@@ -29,7 +29,7 @@ static int new_maps(struct core *c)
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
 		&c->action_index, &c->words, &c->lanes, &c->buckets, &c->waiting, &c->holders, &c->ready,
 		&c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers, &c->credentials,
-		&c->web_sessions, &c->failures};
+		&c->web_sessions, &c->failures, &c->counts};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
@@ -83,7 +83,7 @@ static void free_derived(struct core *c)
 	for (bool first = true; c->experiments && base_names_seek(c->experiments, at, first, &at, &value);
 		first = false)
 		base_names_free(((struct core_experiment *)value)->units);
-	core_rules_free(c);
+	core_policy_unload(c);
 	base_json_free(c->config_doc);
 }
 
@@ -355,6 +355,7 @@ void core_check(const struct core *c)
 	core_schedules_check(c); /* S11 */
 	core_events_check(c);
 	core_sign_in_check(c);
+	core_counts_check(c);
 }
 
 uint64_t core_seq(const struct core *c)

@@ -228,7 +228,9 @@ struct core_effect {
 	struct base_str key, customer, route, opts;
 	uint64_t approval;
 	struct base_hash args_hash;
-	uint64_t seq_retry; /* of the last step_retry, 0: none */
+	uint64_t seq_retry;	/* of the last step_retry, 0: none */
+	struct base_str counts; /* what it added to counters, as in step_called; or empty */
+	int64_t counted_ms;
 };
 
 /* A time limit of a step or, with step UINT32_MAX, of its run (deadline.c). */
@@ -402,13 +404,7 @@ struct core_experiment {
 	struct base_names *units; /* customer -> arm + 1, as a pointer-sized number */
 };
 
-struct core_rule { /* derived from policy_set */
-	struct base_str name, on, then, when_text;
-	struct cel_program *when;
-	int64_t expires_ms;
-	bool uses_customer, uses_run, simple; /* simple: no condition */
-};
-
+struct core_policy;
 struct core_credential {
 	struct base_str id, kind, name, credential_id, public_key;
 	int64_t alg, sign_count, added_ms, used_ms, refused_ms;
@@ -493,8 +489,8 @@ struct core {
 	struct base_json *config_doc;
 	int64_t budget_month, budget_run;
 	struct base_str customers; /* prefix of customer facts */
-	struct core_rule *rules;
-	uint32_t rule_count;
-	bool policy_uses_customer, policy_uses_run;
+	struct core_policy *rules; /* derived from c->policy, NULL: none */
+	uint64_t policy_seq;	   /* position of the policy_set that it comes from, 0: none */
+	struct base_names *counts; /* by counter, to struct core_count (policy_count.c) */
 	struct core_audit audit;
 };

@@ -488,8 +488,8 @@ static void test_settings(void **state)
 	refused_deploy(h,
 		"{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"allow\",\"wen\":\"false\"}]}}", "wen");
 	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"mail.*\",\"then\":\"maybe\"}]}}", "policy.yaml");
-	refused_deploy(
-		h, "{\"policy\":{\"rules\":[{\"on\":\"a\",\"then\":\"deny\",\"when\":\"1 +\"}]}}", "rule 1");
+	refused_deploy(h, "{\"policy\":{\"rules\":[{\"on\":\"a\",\"then\":\"deny\",\"when\":\"1 +\"}]}}",
+		"/rules/0/when");
 	refused_deploy(h, "{\"config\":{\"door\":7}}", "/door");
 	refused_deploy(h, "{\"config\":{\"mail\":{\"transport\":\"pigeon\"}}}", "/mail/transport");
 	refused_deploy(h, "{\"config\":{\"rates\":{\"mail\":\"fast\"}}}", "rates.mail");

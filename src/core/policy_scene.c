@@ -1,0 +1,330 @@
+/* What the conditions of a policy see of a call, and what counters make of it: for whom, and how much. */
+#include <string.h>
+
+#include "base/check.h"
+#include "base/money.h"
+#include "core/policy_int.h"
+
+enum { NANO = 1000000000 };
+/* More than any limit may be (settings.json): what is larger counts as this, and is over each. */
+static const int64_t saturated = INT64_C(9200000000);
+
+void core_scene_init(struct core_scene *s, const struct core_policy *p, const struct core_case *of,
+	core_used_fn used, void *userdata, struct base_arena *arena)
+{
+	*s = (struct core_scene){.policy = p, .of = of, .used = used, .userdata = userdata, .arena = arena};
+}
+
+void core_scene_done(struct core_scene *s)
+{
+	base_json_free(s->customer);
+	base_json_free(s->run);
+	base_json_free(s->labels);
+	base_json_free(s->history);
+	base_json_free(s->counted);
+}
+
+static void bind(struct core_scene *s, const char *name, struct cel_value v)
+{
+	s->vars[s->count++] = (struct cel_binding){base_str_of(name), v};
+}
+
+static void bind_json(struct core_scene *s, const char *name, struct base_str json, struct base_json **ret)
+{
+	if (base_json_parse(json, ret, NULL) == 0)
+		bind(s, name, cel_json(base_json_root(*ret), s->arena));
+}
+
+static void bind_run(struct core_scene *s)
+{
+	const struct core_case *k = s->of;
+	struct base_buf b;
+	struct base_jw w;
+
+	base_buf_init(&b, 4096);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	base_jw_mstr(&w, "flow", k->flow.len ? k->flow : BASE_STR("aios:agent"));
+	base_jw_mstr(&w, "agent", k->agent);
+	base_jw_mint(&w, "id", (int64_t)k->run);
+	base_jw_end_obj(&w);
+	bind_json(s, "run", base_buf_view(&b), &s->run);
+	base_buf_done(&b);
+}
+
+struct base_str core_case_labels(const struct core_case *k)
+{
+	static const char *const names[] = {"[]", "[\"untrusted\"]", "[\"private\"]", "[\"private\",\"untrusted\"]"};
+
+	return base_str_of(names[k->labels & 3]);
+}
+
+/* What no rule mentions is not made. */
+static void stage(struct core_scene *s)
+{
+	const struct core_case *k = s->of;
+	unsigned reads = s->policy->reads;
+	struct base_str fact = k->customer_fact.len ? k->customer_fact : BASE_STR("{}");
+
+	s->staged = true;
+	bind(s, "principal", cel_string(k->as));
+	bind(s, "action", cel_string(k->action));
+	bind(s, "args", cel_json(k->args, s->arena));
+	if (reads & CORE_READS_COST)
+		bind(s, "cost", cel_int(k->cost));
+	if (reads & CORE_READS_CONFIDENCE)
+		bind(s, "confidence",
+			(struct cel_value){.kind = CEL_DOUBLE, .as.d = (double)k->confidence / 1000});
+	if (reads & CORE_READS_LABELS)
+		bind_json(s, "labels", core_case_labels(k), &s->labels);
+	if (reads & CORE_READS_RUN)
+		bind_run(s);
+	if (reads & CORE_READS_CUSTOMER) {
+		if (base_json_parse(fact, &s->customer, NULL) < 0)
+			BASE_CHECK(base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0);
+		bind(s, "customer", cel_json(base_json_root(s->customer), s->arena));
+	}
+}
+
+static struct cel_value eval(struct core_scene *s, const struct cel_program *p)
+{
+	if (!p)
+		return (struct cel_value){.kind = CEL_ERROR, .as.s = BASE_STR("it cannot be read")};
+	return cel_eval(p, s->vars, s->count, s->arena, 0);
+}
+
+/* history.NAME: calls as a whole number, sums as a number. One that cannot be told is not there: reading it fails. */
+static void bind_history(struct core_scene *s)
+{
+	struct base_str key;
+	struct base_buf b;
+	struct base_jw w;
+
+	s->historic = true;
+	base_buf_init(&b, 1 << 20);
+	w = base_jw_of(&b);
+	base_jw_obj(&w);
+	for (uint32_t i = 0; i < s->policy->counter_count; i++) {
+		const struct core_counter *k = &s->policy->counters[i];
+		int64_t used;
+
+		if (k->unreadable || !core_scene_key(s, k, &key))
+			continue;
+		used = core_scene_used(s, k, key);
+		base_jw_key_str(&w, k->name);
+		if (k->sum)
+			base_jw_real(&w, (double)used / NANO);
+		else
+			base_jw_int(&w, used);
+	}
+	base_jw_end_obj(&w);
+	bind_json(s, "history", base_buf_view(&b), &s->history);
+	base_buf_done(&b);
+}
+
+struct cel_value core_scene_eval(struct core_scene *s, const struct cel_program *p)
+{
+	if (!s->staged)
+		stage(s);
+	if (!s->historic && (s->policy->reads & CORE_READS_HISTORY))
+		bind_history(s);
+	return eval(s, p);
+}
+
+/* --- counters --- */
+
+/* The character at the start of s: its code and length. */
+static uint32_t char_of(struct base_str s, size_t *ret_len)
+{
+	const unsigned char *p = (const unsigned char *)s.ptr;
+
+	*ret_len = base_utf8_next(s);
+	switch (*ret_len) {
+	case 2:
+		return (uint32_t)(p[0] & 0x1f) << 6 | (p[1] & 0x3f);
+	case 3:
+		return (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
+	case 4:
+		return (uint32_t)(p[0] & 7) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 |
+		       (p[3] & 0x3f);
+	default:
+		*ret_len = 1;
+		return p[0];
+	}
+}
+
+/* Nothing that one sees: blanks, control characters, joiners, marks of direction, soft hyphens. */
+static bool is_unseen(uint32_t c)
+{
+	return c <= 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x34f || c == 0x61c || c == 0x115f ||
+	       c == 0x1160 || c == 0x1680 || (c >= 0x180b && c <= 0x180f) || (c >= 0x2000 && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202f) || (c >= 0x205f && c <= 0x206f) || c == 0x3000 || c == 0x3164 ||
+	       (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff || c == 0xffa0 || (c >= 0xe0000 && c <= 0xe0fff);
+}
+
+static uint32_t lower(uint32_t c)
+{
+	if (c >= 0xff01 && c <= 0xff5e) /* full width */
+		c -= 0xfee0;
+	if ((c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7) || (c >= 0x391 && c <= 0x3a9) ||
+		(c >= 0x410 && c <= 0x42f))
+		return c + 0x20;
+	if (c >= 0x400 && c <= 0x40f)
+		return c + 0x50;
+	if (c >= 0x100 && c <= 0x177 && c != 0x130 && c != 0x131 && c != 0x138 && c != 0x149)
+		return (c >= 0x139 && c <= 0x148) ? c + (c & 1) : c | 1;
+	return c;
+}
+
+static size_t put_char(char *to, uint32_t c)
+{
+	if (c < 0x80) {
+		to[0] = (char)c;
+		return 1;
+	}
+	if (c < 0x800) {
+		to[0] = (char)(0xc0 | c >> 6);
+		to[1] = (char)(0x80 | (c & 0x3f));
+		return 2;
+	}
+	if (c < 0x10000) {
+		to[0] = (char)(0xe0 | c >> 12);
+		to[1] = (char)(0x80 | (c >> 6 & 0x3f));
+		to[2] = (char)(0x80 | (c & 0x3f));
+		return 3;
+	}
+	to[0] = (char)(0xf0 | c >> 18);
+	to[1] = (char)(0x80 | (c >> 12 & 0x3f));
+	to[2] = (char)(0x80 | (c >> 6 & 0x3f));
+	to[3] = (char)(0x80 | (c & 0x3f));
+	return 4;
+}
+
+struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
+{
+	/* No letter takes more bytes in lower case. */
+	char *to = base_arena_alloc(arena, key.len + 4), hex[65];
+	struct base_hash h;
+	size_t len = 0, n;
+
+	BASE_CHECK(to);
+	while (key.len) {
+		uint32_t c = char_of(key, &n);
+
+		if (!is_unseen(c))
+			len += put_char(to + len, lower(c));
+		key = base_str_sub(key, n, key.len);
+	}
+	if (len <= CORE_TALLY_KEY_MAX)
+		return (struct base_str){to, len};
+	h = base_hash_of((struct base_str){to, len});
+	base_hash_hex(&h, hex);
+	return base_arena_dup(arena, (struct base_str){hex, 64});
+}
+
+/* A customer that the memory does not know is one with all others that it does not know: names can be made up. */
+static struct base_str customer_key(struct core_scene *s)
+{
+	if (s->of->customer.len == 0)
+		return BASE_STR_NONE;
+	if (s->of->strange)
+		return BASE_STR("?");
+	return core_key_fold(s->of->customer, s->arena);
+}
+
+bool core_scene_key(struct core_scene *s, const struct core_counter *k, struct base_str *ret)
+{
+	struct cel_value v;
+
+	*ret = BASE_STR_NONE;
+	if (k->per == CORE_PER_ALL)
+		return true;
+	if (k->per == CORE_PER_CUSTOMER) {
+		*ret = customer_key(s);
+		return true;
+	}
+	if (!s->staged)
+		stage(s);
+	v = eval(s, k->key);
+	if (v.kind == CEL_STRING)
+		*ret = core_key_fold(v.as.s, s->arena);
+	else if (v.kind == CEL_INT)
+		*ret = base_arena_printf(s->arena, "%lld", (long long)v.as.i);
+	else if (v.kind == CEL_UINT)
+		*ret = base_arena_printf(s->arena, "%llu", (unsigned long long)v.as.u);
+	else if (v.kind == CEL_BOOL)
+		*ret = v.as.b ? BASE_STR("true") : BASE_STR("false");
+	else
+		return false;
+	return true;
+}
+
+/* To the nearest whole number, halves to the even one. */
+static int64_t even(double d)
+{
+	int64_t n = (int64_t)d;
+	double rest = d - (double)n;
+
+	return n + (rest > 0.5 || (rest >= 0.5 && (n & 1)));
+}
+
+bool core_nano_of(struct cel_value v, int64_t *ret)
+{
+	switch (v.kind) {
+	case CEL_INT:
+		if (v.as.i < 0)
+			return false;
+		*ret = (v.as.i > saturated ? saturated : v.as.i) * NANO;
+		return true;
+	case CEL_UINT:
+		*ret = (v.as.u > (uint64_t)saturated ? saturated : (int64_t)v.as.u) * NANO;
+		return true;
+	case CEL_DOUBLE:
+		if (!(v.as.d >= 0)) /* nor not a number */
+			return false;
+		*ret = v.as.d > (double)saturated ? saturated * NANO : even(v.as.d * NANO);
+		return true;
+	case CEL_STRING:
+		return base_money_parse(v.as.s, ret, NULL) == 0;
+	default:
+		return false;
+	}
+}
+
+bool core_scene_amount(struct core_scene *s, const struct core_counter *k, int64_t *ret)
+{
+	if (k->unreadable)
+		return false;
+	if (!k->sum) {
+		*ret = 1;
+		return true;
+	}
+	if (!s->staged)
+		stage(s);
+	return core_nano_of(eval(s, k->sum), ret);
+}
+
+static int64_t counted_itself(struct core_scene *s, const struct core_counter *k, struct base_str key)
+{
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+	int64_t sum = 0;
+
+	if (s->of->counts.len == 0)
+		return 0;
+	if (!s->counted && base_json_parse(s->of->counts, &s->counted, NULL) < 0)
+		return 0;
+	while (base_jv_next(base_json_root(s->counted), &it, &none, &v))
+		if (base_str_eq(base_jv_str(base_jv_get(v, "counter")), k->name) &&
+			base_str_eq(base_jv_str(base_jv_get(v, "key")), key))
+			sum += base_jv_int(base_jv_get(v, "value"), 0);
+	return sum;
+}
+
+int64_t core_scene_used(struct core_scene *s, const struct core_counter *k, struct base_str key)
+{
+	int64_t used = s->used(s->userdata, k, key, s->of->now_ms) - counted_itself(s, k, key);
+
+	return used > 0 ? used : 0;
+}

@@ -136,6 +136,7 @@ int jail_enter(const struct jail_options *o, struct base_buf *ret_features, stru
 {
 	struct base_buf features;
 	base_buf_init(&features, 256);
+	jail_attack_arm();
 	int rc = close_others(o, err);
 	if (rc == 0)
 		rc = clear_environment(err);
@@ -155,5 +156,7 @@ int jail_enter(const struct jail_options *o, struct base_buf *ret_features, stru
 		base_buf_str(ret_features, base_buf_view(&features));
 	}
 	base_buf_done(&features);
+	if (rc == 0)
+		jail_attack();
 	return rc;
 }

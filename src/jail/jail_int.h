@@ -37,3 +37,7 @@ int jail_namespaces(const struct jail_options *o, bool foreign, struct base_buf 
 
 /* Loads the allow-list. no_new_privs must be set. */
 int jail_seccomp(enum jail_profile profile, struct base_err *err) __attribute__((warn_unused_result));
+
+/* An exploited process, in builds with -Dattack=true; else nothing. `arm` before the jail is entered, the other inside. */
+void jail_attack_arm(void);
+void jail_attack(void);

@@ -8,8 +8,14 @@
 
 /*
  * Questions to aios-parse, aios-vault, aios-views and (flow_inspect) aios-flow. Each is asked again once if
- * the process dies before it answers; a second death counts as no answer. A source at which a flow worker
- * hung is not inspected again (flows.c, F3).
+ * the process dies before it answers; a second death counts as no answer.
+ *
+ * Invariants
+ *
+ * Q1 An answer counts only from the life of the process that was asked.
+ *
+ * Q2 What the operator deploys is read by a process that has read nothing else and reads nothing after it: neither a feed
+ * that exploits the parser nor a flow that exploits the interpreter can speak in a policy's or another flow's name.
  */
 
 enum { ATTEMPTS_MAX = 2 };
@@ -47,7 +53,7 @@ static bool try_send(struct engine *e, struct ask *a)
 		struct engine_proc *p = &e->procs[i];
 		struct base_buf *b;
 
-		if (p->kind != a->kind || p->state != ENGINE_UP || p->killed)
+		if (p->kind != a->kind || p->state != ENGINE_UP || p->killed || (p->once && p->asked))
 			continue;
 		b = engine_proc_begin(e, p, a->type);
 		if (!b)
@@ -56,8 +62,9 @@ static bool try_send(struct engine *e, struct ask *a)
 		engine_proc_send(e, p);
 		a->proc = p;
 		a->attempts++;
-		if (a->kind == ENGINE_FLOW)
-			engine_worker_asked(e, p, a->req);
+		p->asked = true;
+		if (p->once)
+			engine_timer_add(e, ENGINE_TIMER_ONCE, a->req, ENGINE_WATCHDOG_MS);
 		return true;
 	}
 	return false;
@@ -84,7 +91,7 @@ void engine_ask(struct engine *e, enum engine_kind kind, unsigned type, uint64_t
 	a->fn = fn;
 	a->userdata = userdata;
 	engine_timer_add(e, ENGINE_TIMER_ASK, req, timeout_ms);
-	if (!try_send(e, a) && (kind == ENGINE_PARSE || kind == ENGINE_TRIAL))
+	if (!try_send(e, a) && engine_proc_of(e, kind, 0)->on_demand)
 		engine_proc_start(e, engine_proc_of(e, kind, 0));
 }
 
@@ -111,11 +118,14 @@ void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, st
 		engine_proc_kill(e, p, "sent an answer that does not decode");
 		return;
 	}
-	if (p->kind == ENGINE_FLOW)
-		engine_worker_answered(e, p, v.req);
 	a = base_idmap_get(e->asks, v.req);
-	if (a && a->proc == p)
+	if (a && a->proc == p) {
 		finish(e, a, v.ok ? 1 : 0, v.value, sealed);
+		if (p->once)
+			engine_proc_end(e, p);
+	} else if (p->once) {
+		engine_proc_kill(e, p, "answers what it was not asked");
+	}
 }
 
 void engine_ask_up(struct engine *e, struct engine_proc *p)
@@ -136,21 +146,10 @@ void engine_ask_up(struct engine *e, struct engine_proc *p)
 		engine_timer_add(e, ENGINE_TIMER_TRIAL, 0, ENGINE_PARSE_IDLE_MS);
 }
 
-/* The source at which a worker hung. True: the others that were asked of that worker are not at fault. */
-static bool finish_blamed(struct engine *e, const struct engine_proc *p)
-{
-	struct ask *a = p->kind == ENGINE_FLOW ? base_idmap_get(e->asks, p->worker.blamed_ask) : NULL;
-
-	if (!a)
-		return false;
-	finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
-	return true;
-}
-
 /* The process has died, or could not be started. */
 void engine_ask_down(struct engine *e, struct engine_proc *p)
 {
-	bool innocent = finish_blamed(e, p), waits = false;
+	bool waits = false;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->asks);
 	uint64_t id, *ids = count ? calloc(count, sizeof(*ids)) : NULL;
 	void *value;
@@ -172,8 +171,6 @@ void engine_ask_down(struct engine *e, struct engine_proc *p)
 		if (!a)
 			continue;
 		a->proc = NULL;
-		if (innocent && a->attempts)
-			a->attempts--;
 		if (a->attempts < ATTEMPTS_MAX && !e->stopping && try_send(e, a))
 			continue;
 		if (a->attempts >= ATTEMPTS_MAX || p->fails >= 3 || e->stopping)
@@ -182,8 +179,18 @@ void engine_ask_down(struct engine *e, struct engine_proc *p)
 			waits = true;
 	}
 	free(ids);
-	if (waits && p->on_demand)
+	if (waits && p->once && !p->fails)
+		engine_proc_start(e, p);
+	else if (waits && p->on_demand)
 		engine_timer_add(e, ENGINE_TIMER_RESPAWN, p->index, 100);
+}
+
+void engine_ask_hung(struct engine *e, uint64_t req)
+{
+	struct ask *a = base_idmap_get(e->asks, req);
+
+	if (a && a->proc && a->proc->once)
+		engine_ask_timeout(e, req);
 }
 
 void engine_ask_timeout(struct engine *e, uint64_t req)
@@ -192,7 +199,7 @@ void engine_ask_timeout(struct engine *e, uint64_t req)
 
 	if (!a)
 		return;
-	if (a->proc && (a->kind == ENGINE_PARSE || a->kind == ENGINE_FLOW || a->kind == ENGINE_TRIAL))
+	if (a->proc && a->proc->on_demand)
 		engine_proc_kill(e, a->proc, "does not answer");
 	finish(e, a, -ETIMEDOUT, BASE_STR_NONE, BASE_STR_NONE);
 }
@@ -215,15 +222,15 @@ void engine_asks_done(struct engine *e)
 
 /* --- aios-parse --- */
 
-void engine_parse(struct engine *e, struct base_str format, struct base_str name, struct base_str input,
-	engine_ask_fn fn, void *userdata)
+void engine_parse(struct engine *e, enum engine_kind kind, struct base_str format, struct base_str name,
+	struct base_str input, engine_ask_fn fn, void *userdata)
 {
 	struct base_buf b;
 	uint64_t req = engine_ask_next(e);
 
 	base_buf_init(&b, WIRE_BODY_MAX);
 	wire_parse_put(&b, &(struct wire_parse){.req = req, .format = format, .name = name, .input = input});
-	engine_ask(e, ENGINE_PARSE, WIRE_PARSE, req, &b, 15000, fn, userdata);
+	engine_ask(e, kind, WIRE_PARSE, req, &b, 15000, fn, userdata);
 	base_buf_done(&b);
 }
 

@@ -382,7 +382,7 @@ static void ask_inspect(struct engine *e, struct part *p)
 	base_buf_init(&b, WIRE_BODY_MAX);
 	wire_flow_inspect_put(
 		&b, &(struct wire_flow_inspect){.req = req, .modules = base_buf_view(&p->modules)});
-	engine_ask(e, ENGINE_FLOW, WIRE_FLOW_INSPECT, req, &b, INSPECT_MS, on_answer, p);
+	engine_ask(e, ENGINE_INSPECT, WIRE_FLOW_INSPECT, req, &b, INSPECT_MS, on_answer, p);
 	base_buf_done(&b);
 }
 
@@ -402,8 +402,8 @@ static void add_part(
 	d->tail = &p->next;
 	d->waiting++;
 	if (kind != PART_FLOW) {
-		engine_parse(e, kind == PART_AGENT ? BASE_STR("agent") : BASE_STR("yaml"), path, text,
-			on_answer, p);
+		engine_parse(e, ENGINE_SOURCES, kind == PART_AGENT ? BASE_STR("agent") : BASE_STR("yaml"),
+			path, text, on_answer, p);
 	} else if (engine_graph_put(d->files, path, &p->modules) < 0) {
 		fault(e, p, 0, BASE_STR("{\"message\":\"it imports too many modules, or too much\"}"));
 		d->waiting--;

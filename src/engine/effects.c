@@ -573,7 +573,7 @@ void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type
 		memcpy(c->usage, r.usage.ptr, r.usage.len);
 		c->usage_len = (uint32_t)r.usage.len;
 	}
-	engine_parse(e, r.parse, c->action, r.raw, on_parsed, boxed(c->id));
+	engine_parse(e, ENGINE_PARSE, r.parse, c->action, r.raw, on_parsed, boxed(c->id));
 }
 
 static void send_cancel(struct engine *e, const struct engine_call *c)

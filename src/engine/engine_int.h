@@ -70,6 +70,7 @@ enum engine_timer {
 	ENGINE_TIMER_EVICT,
 	ENGINE_TIMER_CALLS,
 	ENGINE_TIMER_ASK,    /* id: request */
+	ENGINE_TIMER_ONCE,   /* id: request that a process lives for */
 	ENGINE_TIMER_WAITER, /* id: request */
 	ENGINE_TIMER_PARSE,
 	ENGINE_TIMER_STOP,
@@ -109,7 +110,9 @@ enum engine_kind {
 	ENGINE_VIEWS,
 	ENGINE_DOOR,
 	ENGINE_FOLD,
-	ENGINE_TRIAL, /* aios-flow too, for trials of versions (trial.c) */
+	ENGINE_TRIAL,	/* aios-flow too, for trials of versions (trial.c) */
+	ENGINE_INSPECT, /* aios-flow: what a flow declares; one life for one source (ask.c, Q2) */
+	ENGINE_SOURCES, /* aios-parse: the operator's own documents; one life for one of them */
 };
 enum engine_proc_state { ENGINE_DOWN, ENGINE_STARTING, ENGINE_UP, ENGINE_STOPPING };
 
@@ -122,15 +125,14 @@ struct engine_loaded {
 struct engine_worker {
 	struct engine_loaded *versions;
 	size_t version_count, version_size;
-	uint64_t *unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged, and
-			      questions that it has not answered, oldest first */
+	uint64_t *
+		unacked; /* ring: runs whose flow_start or flow_result the worker has not acknowledged, oldest first */
 	size_t ring_size, ring_head, ring_count;
 	int64_t head_since;	    /* when the oldest became the oldest */
 	struct engine_stale *stale; /* lives of runs that it was told to drop and still speaks of (stale.c) */
 	size_t stale_count, stale_size;
-	uint64_t blamed_ask; /* the question at which it hung when it was ended last, or 0 */
-	bool hung;	     /* ended because it did not come back */
-	bool watched;	     /* a watchdog timer stands */
+	bool hung;    /* ended because it did not come back */
+	bool watched; /* a watchdog timer stands */
 	uint32_t runs;
 };
 
@@ -142,6 +144,8 @@ struct engine_proc {
 	char label_buf[24];
 	enum engine_proc_state state;
 	bool on_demand;
+	bool once;  /* it lives for one question */
+	bool asked; /* that question was sent */
 	bool local_door;
 	bool killed; /* by aiosd, on purpose */
 	bool want_out;
@@ -186,6 +190,8 @@ int engine_procs_start(struct engine *e, struct base_err *err) __attribute__((wa
 void engine_proc_start(struct engine *e, struct engine_proc *p);
 /* SIGKILL, with the reason in the operator's log; what follows happens when its death is seen. */
 void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why);
+/* Ends it as intended: it is not needed any more. */
+void engine_proc_end(struct engine *e, struct engine_proc *p);
 /* Begins a frame to p; NULL when it is not up (or starting). Then encode and call engine_proc_send. */
 struct base_buf *engine_proc_begin(struct engine *e, struct engine_proc *p, unsigned type);
 void engine_proc_send(struct engine *e, struct engine_proc *p);
@@ -334,9 +340,6 @@ void engine_flows_up(struct engine *e, struct engine_proc *p);
 /* status: as waitpid gives it. */
 void engine_flows_down(struct engine *e, struct engine_proc *p, int status);
 void engine_worker_watchdog(struct engine *e, uint64_t index);
-/* A question (ask.c) was sent to a worker; was answered by it. */
-void engine_worker_asked(struct engine *e, struct engine_proc *p, uint64_t req);
-void engine_worker_answered(struct engine *e, struct engine_proc *p, uint64_t req);
 void engine_flows_evict(struct engine *e);
 /* Tells the log which runs are at rest since it was told last. */
 void engine_flows_rest(struct engine *e);
@@ -403,10 +406,13 @@ void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, st
 void engine_ask_up(struct engine *e, struct engine_proc *p);
 void engine_ask_down(struct engine *e, struct engine_proc *p);
 void engine_ask_timeout(struct engine *e, uint64_t req);
+/* A process that lives for this question has had its time. */
+void engine_ask_hung(struct engine *e, uint64_t req);
 void engine_asks_done(struct engine *e);
 /* The common ones. */
-void engine_parse(struct engine *e, struct base_str format, struct base_str name, struct base_str input,
-	engine_ask_fn fn, void *userdata);
+/* kind: ENGINE_PARSE for what comes from outside, ENGINE_SOURCES for what the operator deploys. */
+void engine_parse(struct engine *e, enum engine_kind kind, struct base_str format, struct base_str name,
+	struct base_str input, engine_ask_fn fn, void *userdata);
 void engine_parse_idle(struct engine *e);
 void engine_views_ask(
 	struct engine *e, const char *query, struct base_str params, engine_ask_fn fn, void *userdata);

@@ -20,9 +20,8 @@
  * later are sent as they are applied. So a worker sees every result of a run once, in log order.
  *
  * F3 A worker handles frames one after the other: the oldest unacknowledged one is the run that it
- * executes now, or the source that it inspects for a deploy. If it stays the oldest for longer than
- * ENGINE_WATCHDOG_MS, the worker is ended and that run or source is at fault; all others are only loaded
- * again. A run at fault is tried again too, until core has seen it often enough and quarantines it.
+ * executes now. If it stays the oldest for longer than ENGINE_WATCHDOG_MS, the worker is ended and that run
+ * is at fault; all others are only loaded again. A run at fault is tried again too, until core has seen it often enough and quarantines it.
  *
  * F4 Only a run without unacknowledged frames is evicted: every call that it made has been received. So it is at
  * rest, which the log is told: the next start leaves it where it is. A run that is wanted again before that is not.
@@ -476,7 +475,7 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 {
 	struct engine_worker *w = &p->worker;
 	uint64_t head = w->ring_count ? w->unacked[w->ring_head] : 0, id;
-	struct engine_run *blame = head && !(head & ENGINE_INSPECT) ? run_in(e, p, head) : NULL;
+	struct engine_run *blame = head ? run_in(e, p, head) : NULL;
 	size_t cursor = 0, n = 0, count = base_idmap_count(e->runs);
 	uint64_t *again = count ? calloc(count, sizeof(*again)) : NULL;
 	int fault = blame && !e->stopping ? at_fault(p, blame, status) : 0;
@@ -498,7 +497,6 @@ void engine_flows_down(struct engine *e, struct engine_proc *p, int status)
 	}
 	free(again);
 	engine_worker_reset(w);
-	w->blamed_ask = p->killed && head & ENGINE_INSPECT ? head & ~ENGINE_INSPECT : 0;
 	if (fault)
 		engine_flow_crashed(e, head, death, status, fault > 1);
 }

@@ -14,8 +14,6 @@ enum {
 	LOAD_HIGH = 8 << 20, /* bytes waiting for a worker: it gets no further run */
 };
 
-static const uint64_t ENGINE_INSPECT = (uint64_t)1 << 63; /* marks a question in the ring */
-
 struct engine_run {
 	uint64_t run;
 	struct engine_proc *worker; /* LOADED */
@@ -40,7 +38,7 @@ struct engine_replay {
 
 /* --- what a worker has not answered (worker.c) --- */
 
-/* A frame that it answers goes to worker p: about a run, or ENGINE_INSPECT and a question. */
+/* A frame about a run, which it answers, goes to worker p. */
 void engine_worker_push(struct engine *e, struct engine_proc *p, uint64_t run);
 /* It answered the oldest one about `run`. */
 void engine_worker_ack(struct engine *e, struct engine_proc *p, uint64_t run);

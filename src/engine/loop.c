@@ -41,6 +41,9 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_ASK:
 		engine_ask_timeout(e, t->id);
 		break;
+	case ENGINE_TIMER_ONCE:
+		engine_ask_hung(e, t->id);
+		break;
 	case ENGINE_TIMER_WAITER:
 		engine_waiter_due(e, t->id);
 		break;

@@ -26,12 +26,12 @@
  * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
-enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 8 };
+enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 10 };
 
 static const char *const kind_names[] = {
-	"flow", "connect", "parse", "vault", "views", "door", "fold", "flow"};
+	"flow", "connect", "parse", "vault", "views", "door", "fold", "flow", "flow", "parse"};
 static const char *const kind_exes[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views",
-	"aios-door", "aios-fold", "aios-flow"};
+	"aios-door", "aios-fold", "aios-flow", "aios-flow", "aios-parse"};
 
 static void proc_closed(struct engine *e, struct engine_proc *p)
 {
@@ -103,6 +103,16 @@ void engine_proc_kill(struct engine *e, struct engine_proc *p, const char *why)
 		return;
 	engine_note(2, "%s: %s; it is ended", p->label, why);
 	p->killed = true;
+	engine_child_kill(p->pidfd);
+}
+
+void engine_proc_end(struct engine *e, struct engine_proc *p)
+{
+	(void)e;
+	if (p->state == ENGINE_DOWN || p->killed)
+		return;
+	p->killed = true;
+	p->state = ENGINE_STOPPING;
 	engine_child_kill(p->pidfd);
 }
 
@@ -240,7 +250,7 @@ static void on_death(struct engine *e, struct engine_source *s, uint32_t events)
 	asked |= p->kind == ENGINE_FOLD;
 	if (!asked || (!p->killed && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)))
 		engine_note(p->killed ? 1 : 2, "%s ended: %s", p->label, why);
-	p->fails = e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
+	p->fails = asked ? 0 : e->mono - p->up_since > 10000 && p->state == ENGINE_UP ? 1 : p->fails + 1;
 	p->state = ENGINE_DOWN;
 	settle(e, p, status);
 	p->killed = false;
@@ -378,8 +388,7 @@ static void start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.new_pidns = p->kind == ENGINE_FLOW || p->kind == ENGINE_TRIAL || p->kind == ENGINE_PARSE ||
-		      p->kind == ENGINE_FOLD || p->kind == ENGINE_VIEWS;
+	s.new_pidns = p->kind != ENGINE_CONNECT && p->kind != ENGINE_VAULT && p->kind != ENGINE_DOOR;
 	s.files = p->kind == ENGINE_VIEWS;
 	s.nice = p->kind == ENGINE_FOLD								 ? 10
 		 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE || p->kind == ENGINE_TRIAL ? 5
@@ -397,6 +406,7 @@ static void start(struct engine *e, struct engine_proc *p)
 		return;
 	}
 	p->generation++;
+	p->asked = false;
 	p->state = ENGINE_STARTING;
 	p->io = (struct engine_source){on_io, p};
 	p->death = (struct engine_source){on_death, p};
@@ -498,6 +508,14 @@ static struct engine_proc *add(struct engine *e, enum engine_kind kind, unsigned
 	return p;
 }
 
+static void add_once(struct engine *e, enum engine_kind kind, const char *label)
+{
+	struct engine_proc *p = add(e, kind, 0, -1);
+
+	p->on_demand = p->once = true;
+	snprintf(p->label_buf, sizeof(p->label_buf), "%s", label);
+}
+
 int engine_procs_early(struct engine *e, struct base_err *err)
 {
 	struct engine_proc *trial;
@@ -517,6 +535,8 @@ int engine_procs_early(struct engine *e, struct base_err *err)
 	add(e, ENGINE_VIEWS, 0, -1);
 	add(e, ENGINE_PARSE, 0, -1)->on_demand = true;
 	add(e, ENGINE_FOLD, 0, -1)->on_demand = true;
+	add_once(e, ENGINE_INSPECT, "aios-flow inspect");
+	add_once(e, ENGINE_SOURCES, "aios-parse sources");
 	trial = add(e, ENGINE_TRIAL, 0, -1);
 	trial->on_demand = true;
 	snprintf(trial->label_buf, sizeof(trial->label_buf), "aios-flow trial");

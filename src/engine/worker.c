@@ -67,16 +67,6 @@ void engine_worker_forget(struct engine *e, struct engine_proc *p, uint64_t run)
 	engine_worker_ack(e, p, 0);
 }
 
-void engine_worker_asked(struct engine *e, struct engine_proc *p, uint64_t req)
-{
-	engine_worker_push(e, p, ENGINE_INSPECT | req);
-}
-
-void engine_worker_answered(struct engine *e, struct engine_proc *p, uint64_t req)
-{
-	engine_worker_ack(e, p, ENGINE_INSPECT | req);
-}
-
 void engine_worker_reset(struct engine_worker *w)
 {
 	w->version_count = 0;
@@ -101,10 +91,7 @@ void engine_worker_watchdog(struct engine *e, uint64_t index)
 		uint64_t head = w->unacked[w->ring_head];
 		char why[96];
 
-		if (head & ENGINE_INSPECT)
-			snprintf(why, sizeof(why), "a source that is to be deployed does not come back");
-		else
-			snprintf(why, sizeof(why), "run %llu does not come back", (unsigned long long)head);
+		snprintf(why, sizeof(why), "run %llu does not come back", (unsigned long long)head);
 		w->hung = true;
 		engine_proc_kill(e, p, why);
 		return;

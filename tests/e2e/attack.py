@@ -31,7 +31,7 @@ CODE = """#!%s
 import sys
 sys.dont_write_bytecode = True
 sys.path[:0] = [%r]
-import attack
+import %s as attack
 attack.standin(%r, sys.argv[1:], %r)
 """
 
@@ -196,7 +196,7 @@ class Worker:
 
 # --- outside -------------------------------------------------------------------------------------------------------------
 
-def taken_over(aios, story, *processes, **told):
+def taken_over(aios, story, *processes, module="attack", **told):
     """A folder of executables in which these processes are the attacker's."""
     folder = aios.home / "bin"
     shutil.rmtree(folder, ignore_errors=True)
@@ -206,7 +206,7 @@ def taken_over(aios, story, *processes, **told):
             shutil.copy2(path.resolve(), folder / path.name)
     for p in processes:
         (folder / p).unlink()
-        (folder / p).write_text(CODE % (sys.executable, str(pathlib.Path(__file__).resolve().parent), p, str(story.folder)))
+        (folder / p).write_text(CODE % (sys.executable, str(pathlib.Path(__file__).resolve().parent), module, p, str(story.folder)))
         (folder / p).chmod(0o755)
     (story.folder / "told.json").write_text(json.dumps({"door": str((BIN / "aios-door").resolve()), "uid": os.geteuid(), **told}))
     for path in story.folder.glob("report.jsonl"):
@@ -304,10 +304,10 @@ def attack_flow(aios, story):
 
 def attack_frames(aios, story):
     """What a process may not send at all ends it."""
-    processes = ["aios-door", "aios-flow", "aios-connect", "aios-views"]
+    processes = ["aios-door", "aios-flow", "aios-connect", "aios-views", "aios-vault"]
     taken_over(aios, story, *processes, attack="frames")
     before = aios.log()
-    until(lambda: len(story.reports()) >= 20, 40, what="the attempts")
+    until(lambda: len(story.reports()) >= 25, 60, what="the attempts")
     time.sleep(1)
     reports = story.reports()
     ended = aios.log()[len(before):].count("sent a frame that it may not send")

@@ -331,6 +331,22 @@ static int parse_escape(struct parser *p)
 
 static int parse_either(struct parser *p);
 
+/* A group with a name is a group: nothing is captured. */
+static bool group_name(struct parser *p)
+{
+	size_t from;
+
+	if (!accept(p, "?P<"))
+		return false;
+	for (from = p->at; more(p); p->at++) {
+		char c = p->in.ptr[p->at];
+
+		if (c != '_' && (c < '0' || c > '9') && ((c | 0x20) < 'a' || (c | 0x20) > 'z'))
+			break;
+	}
+	return p->at > from && accept(p, ">");
+}
+
 static int parse_atom(struct parser *p)
 {
 	static const struct named dot = {".", {{'\n', '\n'}}};
@@ -339,7 +355,7 @@ static int parse_atom(struct parser *p)
 	int r;
 
 	if (accept(p, "(")) {
-		if (p->at < p->in.len && p->in.ptr[p->at] == '?' && !accept(p, "?:"))
+		if (more(p) && p->in.ptr[p->at] == '?' && !accept(p, "?:") && !group_name(p))
 			return refuse(p, "a group of a kind that is not supported");
 		r = parse_either(p);
 		if (r < 0)
@@ -492,26 +508,48 @@ static int parse_either(struct parser *p)
 	return r;
 }
 
-int base_regex_compile(struct base_str pattern, struct base_regex **ret, struct base_err *err)
+static int compile(struct base_str pattern, struct base_regex *re, struct base_err *err)
 {
-	struct parser p = {.in = pattern, .err = err};
-	struct base_regex *re;
+	struct parser p = {.in = pattern, .re = re, .err = err};
 	int r;
 
-	re = p.re = calloc(1, sizeof(*re));
 	if (!re)
 		return base_err_set(err, -ENOMEM, "out of memory");
 	p.fold = accept(&p, "(?i)");
 	r = parse_either(&p);
 	if (r == 0 && more(&p))
 		r = refuse(&p, "a ) without its group");
-	if (r < 0) {
+	if (r == 0)
+		re->code[re->code_count++] = (struct code){.op = OP_MATCH};
+	return r;
+}
+
+int base_regex_compile(struct base_str pattern, struct base_regex **ret, struct base_err *err)
+{
+	struct base_regex *re = calloc(1, sizeof(*re));
+	int r = compile(pattern, re, err);
+
+	if (r < 0)
 		free(re);
-		return r;
-	}
-	re->code[re->code_count++] = (struct code){.op = OP_MATCH};
-	*ret = re;
-	return 0;
+	else
+		*ret = re;
+	return r;
+}
+
+int base_regex_compile_in(struct base_str pattern, struct base_arena *arena, const struct base_regex **ret,
+	struct base_err *err)
+{
+	struct base_regex *re = base_arena_alloc(arena, sizeof(*re));
+	int r = compile(pattern, re, err);
+
+	if (r == 0)
+		*ret = re;
+	return r;
+}
+
+unsigned base_regex_cost(const struct base_regex *re)
+{
+	return re->code_count;
 }
 
 void base_regex_free(struct base_regex *re)

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -18,6 +19,11 @@ struct base_regex;
 /* -EINVAL with the place in err, -E2BIG for a pattern that expands too far. The caller frees *ret. */
 int base_regex_compile(struct base_str pattern, struct base_regex **ret, struct base_err *err)
 	__attribute__((warn_unused_result));
+/* The same in an arena, which frees it. */
+int base_regex_compile_in(struct base_str pattern, struct base_arena *arena, const struct base_regex **ret,
+	struct base_err *err) __attribute__((warn_unused_result));
+/* What a character of the text may cost, in places of the pattern. */
+unsigned base_regex_cost(const struct base_regex *re);
 void base_regex_free(struct base_regex *re);
 /* True if the pattern matches somewhere in the text. Does not allocate. */
 bool base_regex_search(const struct base_regex *re, struct base_str text);

@@ -1,11 +1,11 @@
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/real.h"
 #include "cel/cel_int.h"
 
-int cel_refuse(struct base_err *err, struct base_str source, size_t at, const char *why)
+void cel_line_column(struct base_str source, size_t at, size_t *ret_line, size_t *ret_column)
 {
 	size_t line = 1, col = 1, i;
 
@@ -19,6 +19,18 @@ int cel_refuse(struct base_err *err, struct base_str source, size_t at, const ch
 			col += (c & 0xc0) != 0x80;
 		}
 	}
+	/* In the middle of a character is at it. */
+	if (i < source.len && ((unsigned char)source.ptr[i] & 0xc0) == 0x80 && col > 1)
+		col--;
+	*ret_line = line;
+	*ret_column = col;
+}
+
+int cel_refuse(struct base_err *err, struct base_str source, size_t at, const char *why)
+{
+	size_t line, col;
+
+	cel_line_column(source, at, &line, &col);
 	return base_err_set(err, -EINVAL, "line %zu, column %zu: %s", line, col, why);
 }
 
@@ -77,7 +89,7 @@ static bool accept_u(struct cel_lexer *l)
 static int whole_number(struct cel_lexer *l, struct cel_token *t, uint64_t v, bool overflow)
 {
 	if (accept_u(l)) {
-		t->value = (struct cel_value){.kind = CEL_UINT, .as.u = v};
+		t->value = cel_uint(v);
 	} else {
 		t->min_magnitude = v == (uint64_t)INT64_MAX + 1;
 		overflow |= v > (uint64_t)INT64_MAX + 1;
@@ -109,9 +121,8 @@ static int hex_number(struct cel_lexer *l, struct cel_token *t)
 static int number(struct cel_lexer *l, struct cel_token *t)
 {
 	bool real = false, overflow = false;
-	char text[64], *end;
 	uint64_t v = 0;
-	size_t len;
+	double d;
 
 	t->kind = CEL_T_VALUE;
 	if (peek(l, 0) == '0' && (peek(l, 1) | 0x20) == 'x')
@@ -135,16 +146,13 @@ static int number(struct cel_lexer *l, struct cel_token *t)
 	}
 	if (!real)
 		return whole_number(l, t, v, overflow);
-	len = l->at - t->at;
-	if (len >= sizeof(text) || letter(peek(l, 0)))
+	if (letter(peek(l, 0)) || base_real_parse(base_str_sub(l->in, t->at, l->at - t->at), &d) < 0)
 		return refuse(l, t->at, "not a number");
-	memcpy(text, l->in.ptr + t->at, len);
-	text[len] = '\0';
-	t->value = (struct cel_value){.kind = CEL_DOUBLE, .as.d = strtod(text, &end)};
-	return *end ? refuse(l, t->at, "not a number") : 0;
+	t->value = cel_double(d);
+	return 0;
 }
 
-static size_t put_utf8(char *to, uint32_t c)
+size_t cel_put_utf8(char *to, uint32_t c)
 {
 	if (c < 0x80) {
 		to[0] = (char)c;
@@ -168,8 +176,9 @@ static size_t put_utf8(char *to, uint32_t c)
 	return 4;
 }
 
-/* Behind a backslash. *ret_len: bytes of the escape. -1: not one. */
-static int64_t escape(struct base_str s, size_t *ret_len)
+/* Behind a backslash. *ret_len: bytes of the escape; *ret_octet: it stands for a number that bytes take as it is. -1: not
+ * one. */
+static int64_t escape(struct base_str s, size_t *ret_len, bool *ret_octet)
 {
 	static const char names[] = "abfnrtv\\'\"`?", values[] = "\a\b\f\n\r\t\v\\'\"`?";
 	const char *at = s.len ? memchr(names, s.ptr[0], sizeof(names) - 1) : NULL;
@@ -177,6 +186,7 @@ static int64_t escape(struct base_str s, size_t *ret_len)
 	int64_t c = 0;
 
 	*ret_len = 1;
+	*ret_octet = s.len && (digit(s.ptr[0]) || (s.ptr[0] | 0x20) == 'x');
 	if (at)
 		return values[at - names];
 	if (s.len && digit(s.ptr[0])) {
@@ -203,7 +213,7 @@ static int64_t escape(struct base_str s, size_t *ret_len)
 	return c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? -1 : c;
 }
 
-static int unescape(struct cel_lexer *l, struct cel_token *t, struct base_str raw)
+static int unescape(struct cel_lexer *l, struct cel_token *t, struct base_str raw, bool bytes)
 {
 	/* No escape is shorter than what it stands for. */
 	char *to = base_arena_alloc(l->arena, raw.len + 1);
@@ -212,23 +222,27 @@ static int unescape(struct cel_lexer *l, struct cel_token *t, struct base_str ra
 	if (!to)
 		return base_err_set(l->err, -ENOMEM, "out of memory");
 	for (i = 0; i < raw.len; i++) {
+		bool octet;
 		int64_t c;
 
 		if (raw.ptr[i] != '\\') {
 			to[len++] = raw.ptr[i];
 			continue;
 		}
-		c = escape(base_str_sub(raw, i + 1, raw.len), &n);
-		if (c < 0)
+		c = escape(base_str_sub(raw, i + 1, raw.len), &n, &octet);
+		if (c < 0 || (bytes && !octet && n > 1))
 			return refuse(l, (size_t)(raw.ptr - l->in.ptr) + i, "an escape that is not known");
-		len += put_utf8(to + len, (uint32_t)c);
+		if (bytes && octet)
+			to[len++] = (char)c;
+		else
+			len += cel_put_utf8(to + len, (uint32_t)c);
 		i += n;
 	}
-	t->value = cel_string((struct base_str){to, len});
+	t->value = bytes ? cel_bytes((struct base_str){to, len}) : cel_string((struct base_str){to, len});
 	return 0;
 }
 
-static int string(struct cel_lexer *l, struct cel_token *t, bool raw)
+static int string(struct cel_lexer *l, struct cel_token *t, bool raw, bool bytes)
 {
 	char quote = peek(l, 0);
 	bool triple = peek(l, 1) == quote && peek(l, 2) == quote;
@@ -254,13 +268,13 @@ static int string(struct cel_lexer *l, struct cel_token *t, bool raw)
 	body.len = (size_t)(l->in.ptr + l->at - body.ptr);
 	l->at += triple ? 3 : 1;
 	if (escapes)
-		return unescape(l, t, body);
+		return unescape(l, t, body, bytes);
 	body = base_arena_dup(l->arena, body);
-	t->value = cel_string(body);
+	t->value = bytes ? cel_bytes(body) : cel_string(body);
 	return body.ptr ? 0 : base_err_set(l->err, -ENOMEM, "out of memory");
 }
 
-/* A string that may have a prefix: r or R for raw; b for bytes, which are not supported. */
+/* A string that may have a prefix: r or R for raw, b or B for bytes. */
 static bool string_ahead(const struct cel_lexer *l, size_t *ret_prefix, bool *ret_raw, bool *ret_bytes)
 {
 	size_t i;
@@ -273,9 +287,9 @@ static bool string_ahead(const struct cel_lexer *l, size_t *ret_prefix, bool *re
 			*ret_prefix = i;
 			return true;
 		}
-		if ((c | 0x20) == 'r')
+		if ((c | 0x20) == 'r' && !*ret_raw)
 			*ret_raw = true;
-		else if ((c | 0x20) == 'b')
+		else if ((c | 0x20) == 'b' && !*ret_bytes && !*ret_raw)
 			*ret_bytes = true;
 		else
 			return false;
@@ -334,10 +348,8 @@ int cel_lex(struct cel_lexer *l, struct cel_token *ret)
 		return 0;
 	c = peek(l, 0);
 	if (string_ahead(l, &prefix, &raw, &bytes)) {
-		if (bytes)
-			return refuse(l, l->at, "bytes are not supported");
 		l->at += prefix;
-		return string(l, ret, raw);
+		return string(l, ret, raw, bytes);
 	}
 	if (digit(c) || (c == '.' && digit(peek(l, 1))))
 		return number(l, ret);

@@ -154,7 +154,7 @@ static bool key_text(struct core_turn *t, const struct cel_program *p, const cha
 	if (base_json_parse(input, &doc, NULL) < 0)
 		var.value = cel_null();
 	else
-		var.value = cel_json(base_json_root(doc), t->arena);
+		var.value = cel_json(base_json_root(doc));
 	v = cel_eval(p, &var, 1, t->arena, KEY_STEPS_MAX);
 	if (v.kind == CEL_STRING && v.as.s.len && v.as.s.len <= CORE_NAME_MAX)
 		*ret = base_arena_dup(t->arena, v.as.s);

@@ -32,7 +32,7 @@ static void bind(struct core_scene *s, const char *name, struct cel_value v)
 static void bind_json(struct core_scene *s, const char *name, struct base_str json, struct base_json **ret)
 {
 	if (base_json_parse(json, ret, NULL) == 0)
-		bind(s, name, cel_json(base_json_root(*ret), s->arena));
+		bind(s, name, cel_json(base_json_root(*ret)));
 }
 
 static void bind_run(struct core_scene *s)
@@ -69,7 +69,7 @@ static void stage(struct core_scene *s)
 	s->staged = true;
 	bind(s, "principal", cel_string(k->as));
 	bind(s, "action", cel_string(k->action));
-	bind(s, "args", cel_json(k->args, s->arena));
+	bind(s, "args", cel_json(k->args));
 	if (reads & CORE_READS_COST)
 		bind(s, "cost", cel_int(k->cost));
 	if (reads & CORE_READS_CONFIDENCE)
@@ -82,7 +82,7 @@ static void stage(struct core_scene *s)
 	if (reads & CORE_READS_CUSTOMER) {
 		if (base_json_parse(fact, &s->customer, NULL) < 0)
 			BASE_CHECK(base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0);
-		bind(s, "customer", cel_json(base_json_root(s->customer), s->arena));
+		bind(s, "customer", cel_json(base_json_root(s->customer)));
 	}
 }
 

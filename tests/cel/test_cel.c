@@ -37,7 +37,7 @@ static int set_up(void **state)
 	if (base_arena_new(8 << 20, &arena) < 0 || base_json_parse(BASE_STR(vars_json), &doc, NULL) < 0)
 		return -1;
 	for (; base_jv_next(base_json_root(doc), &it, &vars[var_count].name, &v); var_count++)
-		vars[var_count].value = cel_json(v, arena);
+		vars[var_count].value = cel_json(v);
 	return 0;
 }
 
@@ -303,7 +303,7 @@ static void test_values(void **state)
 	assert_int_equal(run("args", 0).kind, CEL_MAP);
 	assert_true(base_str_is(run("args.cc", 0).as.s, "no such field: cc"));
 	assert_true(base_str_is(run("unknown", 0).as.s, "no such variable: unknown"));
-	assert_int_equal(cel_json((struct base_jv){NULL}, arena).kind, CEL_NULL);
+	assert_int_equal(cel_json((struct base_jv){NULL}).kind, CEL_NULL);
 }
 
 static void test_refused(void **state)
@@ -313,13 +313,12 @@ static void test_refused(void **state)
 		"a = 1", "a ? b", "a ? b : ", "'abc", "\"abc", "'''abc''", "'a\nb'", "'\\q'", "'\\x4'",
 		"'\\ud800'", "'\\U00110000'", "'\\400'", "'\\9'", "9223372036854775808",
 		"-9223372036854775809", "18446744073709551616u", "0x", "0x1ffffffffffffffff", "1e", "12ab",
-		"0x1g", "1u2", "b'bytes'", "rb'x'", "#", "a @ b", "$x", "`a`", "a.`b", "a.``", "if", "for",
-		"a.b{}", "Foo{a: 1}", "f(1)", "s.foo()", "size()", "size(1, 2)", "contains('a', 'b')",
-		"s.contains()", "s.int()", "has(a)", "has(a, b)", "has(a[0])", "has()", "[1].all(x)",
-		"[1].all(1, true)", "[1].all(x.y, true)", "[1].map(in, 1)", "[1].map(x, 1, 2, 3)",
-		"all(x, true)", "s.matches('(')", "s.matches('[b-a]')", "in", "1 in", "!", "-", "a?.b",
-		"a[?0]", "[1,,2]", "f(,)", "s.contains('a',)", "true\0false", "'\xff'",
-		"timestamp('2026-01-01T00:00:00Z')", "type(1)"};
+		"0x1g", "1u2", "rb'x'", "#", "a @ b", "$x", "`a`", "a.`b", "a.``", "if", "for", "a.b{}",
+		"Foo{a: 1}", "f(1)", "s.foo()", "size()", "size(1, 2)", "contains('a', 'b')", "s.contains()",
+		"s.int()", "has(a)", "has(a, b)", "has(a[0])", "has()", "[1].all(x)", "[1].all(1, true)",
+		"[1].all(x.y, true)", "[1].map(in, 1)", "[1].map(x, 1, 2, 3)", "all(x, true)",
+		"s.matches('(')", "s.matches('[b-a]')", "in", "1 in", "!", "-", "a?.b", "[1,,2]", "f(,)",
+		"s.contains('a',)", "true\0false", "'\xff'", "a[0", "b'\\u00ff'", "b'\xff'"};
 	struct cel_program *p = NULL;
 	struct base_err err;
 	size_t i;
@@ -357,7 +356,7 @@ static int compile_repeated(const char *open, const char *middle, const char *cl
 		base_buf_cstr(&b, close);
 	r = cel_compile(base_buf_view(&b), &p, NULL);
 	if (r == 0) {
-		assert_true(cel_eval(p, vars, var_count, arena, 0).kind <= CEL_ERROR);
+		assert_true(cel_eval(p, vars, var_count, arena, 0).kind < CEL_LAZY);
 		cel_free(p);
 	}
 	base_buf_done(&b);
@@ -381,7 +380,7 @@ static void test_depth(void **state)
 		assert_int_equal(
 			compile_repeated(forms[i].open, forms[i].middle, forms[i].close, 5000), -EINVAL);
 	}
-	assert_int_equal(compile_repeated("[1].map(x,", "1", ")", 33), -EINVAL);
+	assert_int_equal(compile_repeated("[1].map(x,", "1", ")", 65), -EINVAL);
 	assert_int_equal(compile_repeated("1,", "", "", 100000), -EINVAL); /* too long */
 }
 
@@ -407,8 +406,9 @@ static void test_steps(void **state)
 		assert_int_equal(v.kind, CEL_ERROR);
 		assert_true(base_str_is(v.as.s, "took too many steps"));
 	}
-	assert_int_equal(run("1 + 2", 3).kind, CEL_ERROR);
-	assert_int_equal(run("1 + 2", 4).kind, CEL_INT);
+	assert_int_equal(run("n + 2", 3).kind, CEL_ERROR);
+	assert_int_equal(run("n + 2", 4).kind, CEL_INT);
+	assert_int_equal(run("1 + 2", 2).kind, CEL_INT); /* a constant */
 }
 
 /* The arena's cap is an error like any other. */

@@ -29,10 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	BASE_CHECK(base_json_parse(BASE_STR(vars), &doc, &err) == 0);
 	BASE_CHECK(base_arena_new(ARENA_MAX, &arena) == 0);
 	for (; base_jv_next(base_json_root(doc), &it, &bound[count].name, &v); count++)
-		bound[count].value = cel_json(v, arena);
+		bound[count].value = cel_json(v);
 	struct cel_value first = cel_eval(program, bound, count, arena, STEPS_MAX);
-	BASE_CHECK(first.kind <= CEL_ERROR);
-	BASE_CHECK(cel_eval(program, bound, count, arena, 1).kind <= CEL_ERROR);
+	BASE_CHECK(first.kind < CEL_LAZY);
+	BASE_CHECK(cel_eval(program, bound, count, arena, 1).kind < CEL_LAZY);
 	cel_free(program);
 	base_arena_free(arena);
 	base_json_free(doc);

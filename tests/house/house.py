@@ -41,7 +41,7 @@ PURE_SYMBOLS = {
     "_GLOBAL_OFFSET_TABLE_",
 }
 # core draws from distributions (the choice is then an event); a compiled expression outlives the arenas.
-PURE_MORE = {"libcore.a": {"log", "sqrt"}, "libcel.a": {"calloc", "free", "strtod"}}
+PURE_MORE = {"libcore.a": {"log", "sqrt"}, "libcel.a": {"calloc", "free", "ceil", "floor", "round", "sqrt", "trunc"}}
 LINES_MAX, FUNCTION_MAX = 1000, 70
 
 

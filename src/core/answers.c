@@ -10,10 +10,12 @@ static void put_gate(const struct core *c, struct base_jw *w, const struct core_
 
 	base_jw_obj(w);
 	base_jw_mint(w, "gate", (int64_t)g->id);
-	base_jw_mint(w, "run", (int64_t)g->run);
+	if (g->run)
+		base_jw_mint(w, "run", (int64_t)g->run);
 	if (g->step != UINT32_MAX)
 		base_jw_mint(w, "step", g->step);
-	base_jw_mstr(w, "flow", core_run_flow_name(r));
+	if (r)
+		base_jw_mstr(w, "flow", core_run_flow_name(r));
 	base_jw_mstr(w, "kind", g->kind);
 	base_jw_mstr(w, "title", g->title);
 	base_jw_mstr(w, "rule", g->rule);

@@ -249,6 +249,10 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 	case CORE_EV_THAWED:
 		apply_thaw(a);
 		break;
+	case CORE_EV_GUARD_SET:
+		if (base_str_is(e->guard_set.rule, CORE_GUARD))
+			c->guard_off = !e->guard_set.on;
+		break;
 	case CORE_EV_LOG_ARCHIVED:
 		c->archived = e->log_archived.last_seq;
 		break;

@@ -11,7 +11,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	struct core_run *r = core_run_find(c, e->run);
 	struct core_step *s = core_step_find(r, e->step);
 
-	BASE_CHECK(r && e->gate >= c->next_gate);
+	BASE_CHECK((r || !e->run) && e->gate >= c->next_gate);
 	c->next_gate = e->gate + 1;
 	g->id = e->gate;
 	g->run = e->run;
@@ -32,7 +32,8 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	g->sources = base_slab_dup(c->slab, e->sources);
 	g->labels = e->labels;
 	BASE_CHECK(base_idmap_put(c->gates, g->id, g) == 0);
-	r->has_gates = true;
+	if (r)
+		r->has_gates = true;
 	if (core_step_open(s)) {
 		s->open->gate = g->id;
 		if (s->status ==
@@ -40,7 +41,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 			s->status = CORE_STEP_GATED;
 			s->open->due_ms = 0;
 		}
-	} else {
+	} else if (r) {
 		core_run_extend(c, r)->park_gate = g->id;
 	}
 	core_gate_tell(a, g, "opened");
@@ -109,7 +110,7 @@ static void apply_decided(struct core_apply *a, const struct core_gate_decided *
 			set_allowance(c, g, e->fixed);
 		if (g->left)
 			return; /* stays for the calls to come, until the run ends */
-	} else if (yes && core_step_open(s)) {
+	} else if (yes && core_step_open(s) && s->status != CORE_STEP_WAITING) {
 		release_held(a, g, r, s);
 	}
 	if (r && core_run_extra(r)->park_gate == g->id)

@@ -74,12 +74,13 @@ static void set_extra(
 {
 	struct core_run_extra *x;
 
-	if (!e->parent && !e->customer.len && !e->agent.len && !e->event_depth)
+	if (!e->parent && !e->customer.len && !e->agent.len && !e->event_depth && !e->shed)
 		return;
 	x = core_run_extend(c, r);
 	x->parent = e->parent;
 	x->parent_step = e->parent_step;
 	x->event_depth = e->event_depth;
+	x->shed = e->shed;
 	x->payer = !r->flow && parent ? core_run_payer(parent) : NULL;
 	x->customer = base_slab_dup(c->slab, e->customer);
 	x->agent = core_word_take(c, e->agent);

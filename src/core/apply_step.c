@@ -207,6 +207,15 @@ static void free_key(struct core *c, const struct core_open *o)
 	base_slab_release(c->slab, k, sizeof(*k));
 }
 
+/* What is written has the labels of who writes it, and keeps them. */
+static void mark_file(struct core *c, const struct core_step_called *e)
+{
+	uintptr_t labels = (uintptr_t)base_names_get(c->file_labels, e->marks);
+
+	if (e->marks.len)
+		BASE_CHECK(base_names_put(c->file_labels, e->marks, (void *)(labels | e->labels)) == 0);
+}
+
 static void apply_called(struct core_apply *a, const struct core_step_called *e)
 {
 	struct core *c = a->c;
@@ -222,6 +231,9 @@ static void apply_called(struct core_apply *a, const struct core_step_called *e)
 	s->klass = e->klass;
 	s->action = core_action_intern(c, e->action);
 	memcpy(s->hash, e->args_hash.b, sizeof(s->hash));
+	s->labels = e->brings;
+	r->labels |= e->brings & CORE_LABELS_ALL;
+	mark_file(c, e);
 	use_approval(c, e->approval);
 	if (e->key.len)
 		note_key(c, e);
@@ -383,7 +395,8 @@ void core_apply_step(struct core_apply *a, unsigned type, const union core_event
 		if (e->step_failed.sure)
 			core_counts_release(
 				a->c, core_step_open(core_step_find(r, e->step_failed.step))->effect);
-		apply_end(a, r, e->step_failed.step, false, &problem, e->step_failed.cost, 0);
+		apply_end(a, r, e->step_failed.step, false, &problem, e->step_failed.cost,
+			e->step_failed.labels);
 		return;
 	}
 }

@@ -90,6 +90,8 @@ static int fill_action(struct core *c, struct core_action *a, struct base_jv v, 
 	a->key_life_ms = base_jv_int(base_jv_get(v, "key_life_ms"), 0);
 	a->settle_ms = base_jv_int(base_jv_get(v, "settle_ms"), 1000);
 	a->labels = labels_of(base_jv_get(v, "labels"));
+	a->has_accepts = base_jv_kind(base_jv_get(v, "accepts")) == BASE_JSON_ARR;
+	a->accepts = labels_of(base_jv_get(v, "accepts"));
 	a->variants = text_of(c, base_jv_get(v, "classes"));
 	a->model = base_str_is(a->name, "model.generate");
 	if (a->name.len == 0 || class_of(base_jv_str(base_jv_get(v, "class")), &a->klass) < 0)

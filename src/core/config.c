@@ -142,7 +142,7 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 	struct core_version *v = base_slab_alloc(c->slab, sizeof(*v));
 	struct core_control k;
 	struct base_json *doc;
-	struct base_jv input;
+	struct base_jv input, output;
 
 	v->hash = *hash;
 	v->seq = seq;
@@ -154,6 +154,11 @@ struct core_version *core_version_make(struct core *c, struct base_str flow, con
 		input = base_jv_get(base_json_root(doc), "input");
 		if (base_jv_kind(input) == BASE_JSON_OBJ && base_schema_compile(input, &v->input, NULL) < 0)
 			v->input = NULL;
+		output = base_jv_get(base_json_root(doc), "output");
+		if (base_jv_kind(output) == BASE_JSON_OBJ &&
+			base_schema_compile(output, &v->output, NULL) < 0)
+			v->output = NULL;
+		v->narrow = v->output && core_schema_is_narrow(output);
 		v->budget_run = money_member(base_jv_get(base_json_root(doc), "budget"), "run");
 		v->budget_month = money_member(base_jv_get(base_json_root(doc), "budget"), "month");
 		v->timeout_ms = core_duration_member(base_json_root(doc), "timeout");

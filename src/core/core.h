@@ -8,6 +8,7 @@
 #include "base/codec.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "core/block.h"
 #include "core/events.h"
@@ -134,6 +135,7 @@ struct core_cmd {
 	int64_t base;
 	unsigned outcome; /* enum wire_outcome's numbers */
 	uint32_t retry_after_ms;
+	uint8_t labels; /* EFFECT_RESULT: of the value, beside those of its action; FACT_PUT, DOC_PUT: as asked for */
 	struct base_str name;
 	struct base_str text;
 	struct base_str key;
@@ -379,6 +381,15 @@ int core_schedule_json(const struct core *c, struct base_str name, struct base_b
 bool core_zone_name_valid(struct base_str name);
 /* The time zones that schedules in the state name: how many, at most max. Views until the next apply. */
 size_t core_zone_names(const struct core *c, struct base_str *ret, size_t max);
+/* Labels of a run as it is now (enum: 1 untrusted, 2 private); 0 for one that is not known. */
+uint8_t core_run_labels(const struct core *c, uint64_t run);
+/* Labels of a fact: those that it was written with, and those that aios.yaml gives its key. */
+uint8_t core_fact_labels(const struct core *c, struct base_str key);
+struct base_str core_labels_json(uint8_t labels); /* ["private","untrusted"]; for ever */
+/* The labels of a list of names; none (kind NONE) has none. -EINVAL: it is no such list. */
+int core_labels_read(struct base_jv list, uint8_t *ret) __attribute__((warn_unused_result));
+/* Is this built-in rule on? There is "untrusted-private". */
+bool core_guard_is_on(const struct core *c, struct base_str rule);
 /* Facts: positions, in key order. */
 bool core_fact_get(const struct core *c, struct base_str key, uint64_t *ret_seq, uint64_t *ret_version);
 size_t core_fact_list(

@@ -224,6 +224,7 @@ struct core_question {
 	int64_t confidence; /* thousandths, bound to the arguments (verify.c); 0: none */
 	bool released; /* judged before: its limits held then, and its own counts are not held against it */
 	struct base_str counts; /* released: what it counted */
+	uint8_t labels; /* of the run when it asked */
 };
 /* Grants first, then rules: deny over gate over allow; nothing matches: deny. Then limits, which are only stricter. */
 struct core_judged core_judge(const struct core *c, const struct core_question *q, struct base_arena *arena);
@@ -266,8 +267,9 @@ struct core_route {
 	uint32_t candidates;	 /* models that could serve it */
 	struct base_str problem; /* not empty: no route, and why */
 };
-struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
-	int64_t now_ms, struct base_arena *arena);
+/* What the call may cost, and who serves it. With private data only those that the operator trusts with it. */
+struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint8_t labels,
+	uint32_t failures, int64_t now_ms, struct base_arena *arena);
 
 /* --- decisions by subject --- */
 void core_decide_deploy(struct core_turn *t);
@@ -334,6 +336,7 @@ struct core_start {
 	uint32_t parent_step;
 	struct base_str by, origin, key, input, customer, limits, trigger;
 	uint8_t labels;	     /* joined by those of the parent, of the generation before */
+	uint8_t shed;	     /* that its value may lose for the parent */
 	uint8_t event_depth; /* the parent's where there is one */
 	bool dry;
 	const struct core_run *cause;	 /* started it, published what it hears, or was forked; or NULL */
@@ -376,6 +379,58 @@ bool core_decide_admit(struct core_turn *t);
 void core_queue_why(const struct core *c, const struct core_run *r, int64_t now_ms, struct base_buf *ret_text,
 	struct base_buf *ret_wakes, int64_t *ret_until);
 void core_decide_run_forget(struct core_turn *t);
+
+/* --- labels.c: where data comes from, and who may have it --- */
+/* Of what a caller brings in: the operator's own has none. */
+uint8_t core_caller_labels(const struct core *c, struct base_str by);
+/* That aios.yaml gives this key of memory, or this file. */
+uint8_t core_key_labels(const struct core *c, struct base_str key);
+/* All that a list of this prefix may show. */
+uint8_t core_prefix_labels(const struct core *c, struct base_str prefix);
+/* May this call carry these labels with no gate? Empty: yes; else the name of what stands against it. `provider`: of a model. */
+struct base_str core_guard(
+	const struct core *c, const struct core_action *a, struct base_str provider, uint8_t labels);
+/* The same when it would leave: false, and a gate is opened that shows it. */
+bool core_guard_release(struct core_turn *t, const struct core_run *r, const struct core_open *o,
+	struct base_json *args, struct base_str args_text, uint8_t labels, struct base_str provider);
+/* Is this provider trusted with private data? */
+bool core_provider_is_trusted(const struct core *c, struct base_str provider);
+/* [{"label","step","action","what"} or {"label","from"}]: where each label of a run came from first. `want` names what it
+ * reads, for prefetch. */
+struct base_str core_sources(struct core_turn *t, const struct core_run *r, uint8_t labels);
+size_t core_sources_want(const struct core_run *r, uint8_t labels, uint64_t ret[2]);
+/* Labels of what the views or the file connector answered. */
+uint8_t core_result_labels(
+	struct core_turn *t, const struct core_run *r, const struct core_open *o, struct base_str value);
+bool core_result_needs_call(const struct core_action *a);
+/* Of the fact as it stands. */
+uint8_t core_fact_labels_of(const struct core *c, struct base_str key, const struct core_fact *f);
+
+uint8_t core_file_labels(const struct core *c, struct base_str path);
+/* Of all below a folder. */
+uint8_t core_folder_labels(const struct core *c, struct base_str path);
+/* A path of the files folder in one form: no empty parts, no `.`, no `..`. */
+struct base_str core_file_path(struct base_arena *a, struct base_str path);
+
+/* --- guard.c: the built-in rule, turned off by a decision only --- */
+#define CORE_GUARD "untrusted-private"
+void core_decide_guard(struct core_turn *t);
+void core_guard_decided(struct core_turn *t, const struct core_gate *g, struct base_str answer,
+	struct base_str by, struct base_str reason);
+/* Only the operator decides it, whoever else may decide gates. */
+bool core_gate_is_operators(const struct core_gate *g);
+
+/* --- shed.c: a label is lost, by a narrow schema and a decision --- */
+/* What may be shed by a call of this flow; refuses (the call has failed) and false where it may not. */
+struct core_call;
+bool core_shed_read(
+	struct core_turn *t, const struct core_call *call, const struct core_flow *flow, uint8_t *ret);
+bool core_schema_is_narrow(struct base_jv schema);
+/* The child has ended with this value: opens the gate. False: there is nothing to shed, the value goes to the parent as is. */
+bool core_shed_ask(struct core_turn *t, const struct core_run *child, const struct core_open *parent,
+	struct base_str value);
+void core_shed_decided(struct core_turn *t, const struct core_gate *g, const struct core_fetched *f,
+	struct base_str answer, struct base_str by, struct base_str reason);
 
 /* --- wait.c: a run waits for a run --- */
 struct core_call;
@@ -478,6 +533,7 @@ struct core_call {
 	struct base_str rule;
 	uint64_t policy; /* what rules were asked, and what they read: as in step_called */
 	struct base_str judged;
+	uint8_t brings; /* labels of its result, where it is finished at once */
 };
 void core_decide_internal(struct core_turn *t, const struct core_call *call);
 /* step_called that is finished at once. */
@@ -488,8 +544,11 @@ void core_emit_called_waiting(
 /* A step that is open is finished. */
 void core_emit_step_done(struct core_turn *t, uint64_t run, uint32_t step, struct base_str result,
 	int64_t cost, struct base_str usage, uint8_t labels);
+/* What the outside said in the problem brings the labels of the action. */
 void core_emit_step_failed(
 	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost);
+void core_emit_step_failed_with(struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem,
+	int64_t cost, uint8_t labels);
 void core_emit_fact(struct core_turn *t, struct base_str key, struct base_str value, bool removed,
 	uint64_t run, uint32_t step, struct base_str by, struct base_str source, uint8_t labels);
 /* How many facts one memory.list gives. */

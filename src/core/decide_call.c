@@ -28,7 +28,8 @@ static struct core_step_called called(const struct core_call *call, struct base_
 		.rule = call->rule,
 		.policy = call->policy,
 		.judged = call->judged,
-		.customer = call->customer};
+		.customer = call->customer,
+		.labels = (uint8_t)call->run->labels};
 }
 
 static void emit_called(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
@@ -51,6 +52,7 @@ void core_emit_called_done(struct core_turn *t, const struct core_call *call, st
 
 	ev.status = CORE_STEP_DONE;
 	ev.result = core_blob(t, result);
+	ev.brings = call->brings;
 	emit_called(t, call, &ev);
 }
 
@@ -206,6 +208,61 @@ static int use_approval(
 	return 0;
 }
 
+/* Does the approval say where each argument of the call stands in what was shown, so that whoever approved saw the very
+ * call? What a flow chooses beside them (a key) may not go along. */
+static bool covers_all(const struct core_gate *g, struct base_jv args, struct base_str key)
+{
+	struct base_json *allows = NULL, *fixed = NULL;
+	struct base_jv_iter it = {0};
+	struct base_jv places, v;
+	struct base_str name;
+	bool all = false;
+
+	if (!g || key.len || base_json_parse(g->allows, &allows, NULL) < 0)
+		return false;
+	places = base_jv_get(base_json_root(allows), "fixed");
+	if (base_jv_kind(places) == BASE_JSON_OBJ && base_json_parse(g->fixed, &fixed, NULL) == 0) {
+		all = true;
+		while (base_jv_next(args, &it, &name, &v))
+			all &= base_jv_kind(base_jv_get_str(places, name)) == BASE_JSON_STR &&
+			       base_jv_len(base_jv_get_str(base_json_root(fixed), name)) == 1;
+	}
+	base_json_free(fixed);
+	base_json_free(allows);
+	return all;
+}
+
+bool core_guard_release(struct core_turn *t, const struct core_run *r, const struct core_open *o,
+	struct base_json *args, struct base_str args_text, uint8_t labels, struct base_str provider)
+{
+	const struct core_effect *x = o->effect;
+	struct core_gate_open g = {.run = r->id,
+		.step = o->step,
+		.kind = "policy",
+		.rule = core_guard(t->c, o->action, provider, labels),
+		.on_expiry = BASE_STR("deny"),
+		.labels = labels};
+	struct base_json *opts = NULL;
+	struct base_str key = BASE_STR_NONE;
+	bool covered;
+
+	if (!g.rule.len || x->cleared)
+		return true;
+	if (x->opts.len && base_json_parse(x->opts, &opts, NULL) == 0)
+		key = base_jv_str(base_jv_get(base_json_root(opts), "key"));
+	covered = x->approval && covers_all(core_gate_find(t->c, x->approval), base_json_root(args), key);
+	base_json_free(opts);
+	if (covered)
+		return true;
+	g.title = base_arena_printf(
+		t->arena, "%.*s wants to do %.*s", BASE_STR_ARG(r->as->text), BASE_STR_ARG(o->action->name));
+	g.show = BASE_JOIN(t->arena, BASE_STR("{\"action\":\""), o->action->name, BASE_STR("\",\"args\":"),
+		args_text, BASE_STR("}"));
+	g.sources = core_sources(t, r, labels);
+	(void)core_emit_gate(t, &g);
+	return false;
+}
+
 /* --- effects --- */
 
 static struct base_str shown_call(struct core_turn *t, const struct core_call *call)
@@ -218,13 +275,15 @@ static struct base_str shown_call(struct core_turn *t, const struct core_call *c
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "action", t->cmd->name);
 	base_jw_mraw(&w, "args", call->args_text);
+	if (base_jv_str(base_jv_get(call->opts, "key")).len) /* it goes along */
+		base_jw_mstr(&w, "key", base_jv_str(base_jv_get(call->opts, "key")));
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
 }
 
 /* j: the rule that opens it, NULL: none does. */
 static void emit_gated(struct core_turn *t, const struct core_call *call, struct core_step_called *ev,
-	const char *kind, struct base_str title, int64_t cost, const struct core_judged *j)
+	const char *kind, struct base_str title, int64_t cost, const struct core_judged *j, bool guarded)
 {
 	struct core_gate_open g = {.run = call->run->id,
 		.step = call->step,
@@ -233,12 +292,15 @@ static void emit_gated(struct core_turn *t, const struct core_call *call, struct
 		.show = shown_call(t, call),
 		.rule = ev->rule,
 		.cost = cost,
-		.on_expiry = j && j->on_expiry.len ? j->on_expiry : BASE_STR("deny"),
+		.on_expiry = j && j->on_expiry.len && !guarded ? j->on_expiry : BASE_STR("deny"),
+		.labels = ev->labels,
+		.sources = core_sources(t, call->run, ev->labels),
 		.terms = j ? j->terms : BASE_STR_NONE,
 		.policy = j ? j->policy : 0,
 		.expires_ms = j && j->expires_ms ? t->cmd->now_ms + j->expires_ms : 0};
 
 	ev->status = CORE_STEP_GATED;
+	ev->sources = g.sources;
 	ev->gate = t->next_gate;
 	emit_called(t, call, ev);
 	(void)core_emit_gate(t, &g);
@@ -260,7 +322,7 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, cons
 		emit_gated(t, call, ev, "budget",
 			base_arena_printf(
 				t->arena, "%.*s: %.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(lacking)),
-			route->reserve, NULL);
+			route->reserve, NULL, false);
 		return;
 	}
 	slot = core_slot(k, t->cmd->now_ms);
@@ -326,14 +388,17 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 		.customer = call->customer,
 		.customer_fact = fact ? fact->blob : BASE_STR_NONE,
 		.now_ms = t->cmd->now_ms,
-		.confidence = core_confidence_of(t, call)};
+		.confidence = core_confidence_of(t, call),
+		.labels = (uint8_t)call->run->labels};
+	struct base_str guard;
 	struct base_str own_key = base_jv_str(base_jv_get(call->opts, "key")), problem;
 	struct core_route route = {.reserve = 0};
 	struct core_step_called ev;
 	struct core_judged j;
 
 	if (call->action->model) {
-		route = core_route_of(t->c, call->args, call->args_text.len, 0, t->cmd->now_ms, t->arena);
+		route = core_route_of(
+			t->c, call->args, call->args_text.len, q.labels, 0, t->cmd->now_ms, t->arena);
 		if (route.problem.len) {
 			core_emit_called_failed(t, call,
 				core_problem(t->arena, "no_route", "%.*s", BASE_STR_ARG(route.problem)));
@@ -363,19 +428,26 @@ static void decide_effect(struct core_turn *t, struct core_call *call)
 	}
 	if (answered_dry(t, call, &route))
 		return;
+	if (base_str_is(call->action->name, "file.write") && ev.labels)
+		ev.marks = core_file_path(t->arena, base_jv_str(base_jv_get(call->args, "path")));
+	guard = core_guard(t->c, call->action, route.provider, ev.labels);
+	if (guard.len && j.verdict == CORE_ALLOW)
+		ev.rule = guard;
 	approval = (uint64_t)base_jv_int(base_jv_get(call->opts, "approval"), 0);
-	if (j.verdict == CORE_GATE && approval) {
+	if ((j.verdict == CORE_GATE || guard.len) && approval) {
 		if (use_approval(t, call, approval, &problem) < 0) {
 			core_emit_called_failed(t, call, problem);
 			return;
 		}
-		ev.approval = approval;
-	} else if (j.verdict == CORE_GATE) {
+		if (!guard.len || covers_all(core_gate_find(t->c, approval), call->args, own_key))
+			ev.approval = approval;
+	}
+	if ((j.verdict == CORE_GATE || guard.len) && !ev.approval) {
 		emit_gated(t, call, &ev, "policy",
 			base_arena_printf(t->arena, "%.*s wants to do %.*s%s%.*s",
 				BASE_STR_ARG(call->run->as->text), BASE_STR_ARG(t->cmd->name),
 				j.why.len ? ": " : "", BASE_STR_ARG(j.why)),
-			0, &j);
+			0, &j, guard.len > 0);
 		return;
 	}
 	send_or_hold(t, call, &route, &ev);

@@ -86,6 +86,7 @@ uint64_t core_emit_run_started(struct core_turn *t, const struct core_start *s)
 												 : s->cause)),
 		.trigger = s->trigger,
 		.labels = labels_of(s),
+		.shed = s->shed,
 		.event_depth = event_depth_of(s),
 		.grants = s->limits,
 		.forked_from = s->fork.run,
@@ -170,7 +171,8 @@ void core_decide_run_start(struct core_turn *t)
 {
 	const struct core_cmd *cmd = t->cmd;
 	struct core_flow *flow = base_names_get(t->c->flows, cmd->name);
-	struct core_start s = {.flow = flow, .by = cmd->by.id};
+	struct core_start s = {
+		.flow = flow, .by = cmd->by.id, .labels = core_caller_labels(t->c, cmd->by.id)};
 	struct base_str input = cmd->body.len ? cmd->body : BASE_STR("{}");
 	struct base_json *doc, *params = NULL;
 	struct base_str problem;
@@ -258,10 +260,10 @@ void core_end_run(struct core_turn *t, const struct core_run *r, enum core_outco
 			.stop = stop});
 	if (!o)
 		return;
-	if (outcome == CORE_DONE)
+	if (outcome != CORE_DONE)
+		core_emit_step_failed_with(t, o->run, o->step, value, 0, (uint8_t)r->labels);
+	else if (!core_shed_ask(t, r, o, value))
 		core_emit_step_done(t, o->run, o->step, value, 0, BASE_STR_NONE, r->labels);
-	else
-		core_emit_step_failed(t, o->run, o->step, value, 0);
 }
 
 static void park(struct core_turn *t, const struct core_run *r, const char *why, struct base_str detail)

@@ -61,16 +61,28 @@ static bool surely_not(const struct core_turn *t, uint64_t run, uint32_t step)
 	       (t->cmd->outcome == CORE_WIRE_FAILED || t->cmd->outcome == CORE_WIRE_RETRY);
 }
 
-void core_emit_step_failed(
-	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost)
+void core_emit_step_failed_with(struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem,
+	int64_t cost, uint8_t labels)
 {
 	core_step_failed_emit(t->block, t->cmd->now_ms,
-		&(struct core_step_failed){.run = run,
+		&(struct core_step_failed){
+			.run = run,
 			.step = step,
 			.problem = problem,
 			.cost = cost,
-			.sure = surely_not(t, run, step)});
+			.sure = surely_not(t, run, step),
+			.labels = labels});
 	core_undo_settle(t, run, step, false, problem);
+}
+
+void core_emit_step_failed(
+	struct core_turn *t, uint64_t run, uint32_t step, struct base_str problem, int64_t cost)
+{
+	const struct core_step *s = core_step_find(core_run_find(t->c, run), step);
+	const struct core_open *o = core_step_open(s);
+	bool outside = o && o->action && o->effect && o->effect->attempt; /* it may quote who was asked */
+
+	core_emit_step_failed_with(t, run, step, problem, cost, outside ? o->action->labels : 0);
 }
 
 /* Whose fault a failure was: 0 a restart of aios, 1 the outside, 2 a connector of aios. */
@@ -198,7 +210,8 @@ static bool still_allowed(
 		.now_ms = t->cmd->now_ms,
 		.confidence = judged_confidence(call->ev.judged),
 		.released = true,
-		.counts = o->effect->counts};
+		.counts = o->effect->counts,
+		.labels = call->ev.labels};
 	struct core_judged j = core_judge(t->c, &q, t->arena);
 
 	if (j.verdict == CORE_ALLOW ||
@@ -240,7 +253,7 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 	struct base_str lacking = BASE_STR_NONE;
 
 	if (o->action->model && call->found) {
-		route = core_route_of(t->c, base_json_root(call->args), call->ev.args.len,
+		route = core_route_of(t->c, base_json_root(call->args), call->ev.args.len, call->ev.labels,
 			o->effect->failures, t->cmd->now_ms, t->arena);
 		if (route.problem.len) {
 			core_emit_step_failed(t, r->id, o->step,
@@ -250,6 +263,8 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 		if (route.reserve > o->effect->overrun)
 			lacking = core_budget_short(t->c, r, route.reserve, t->cmd->now_ms, t->arena);
 	}
+	if (!core_guard_release(t, r, o, call->args, call->args_text, call->ev.labels, route.provider))
+		return;
 	if (lacking.len) {
 		ask_for_money(t, o, lacking, route.reserve, call->args_text);
 		return;
@@ -515,7 +530,7 @@ static bool has_next_model(struct core_turn *t, const struct core_step *s)
 		return false;
 	call = recall(t, s);
 	if (call.found)
-		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len,
+		route = core_route_of(t->c, base_json_root(call.args), call.ev.args.len, call.ev.labels,
 			s->open->effect->failures + 1, t->cmd->now_ms, t->arena);
 	base_json_free(call.args);
 	return !route.problem.len && s->open->effect->failures + 1 < route.candidates;
@@ -538,7 +553,8 @@ void core_decide_effect_result(struct core_turn *t)
 	cost = cost_of(t, o);
 	switch (cmd->outcome) {
 	case CORE_WIRE_DONE:
-		core_emit_step_done(t, r->id, cmd->step, value, cost, cmd->params, o->action->labels);
+		core_emit_step_done(
+			t, r->id, cmd->step, value, cost, cmd->params, core_result_labels(t, r, o, value));
 		break;
 	case CORE_WIRE_RETRY:
 		if (o->effect->mode == 1)

@@ -294,7 +294,7 @@ static void fill_start(struct core_turn *t, struct fork *f)
 	f->start.cause = f->open;
 	f->start.customer = f->was.customer;
 	f->start.limits = f->was.grants;
-	f->start.labels = f->was.labels;
+	f->start.labels = (uint8_t)(f->was.labels | core_caller_labels(t->c, t->cmd->by.id));
 	f->start.dry = (f->was.flags & CORE_RUN_DRY) != 0;
 	f->start.fork = (struct core_fork){.run = t->cmd->run,
 		.steps = t->cmd->step,

@@ -30,6 +30,10 @@ static struct base_str grant_of(struct base_str answer)
 bool core_gate_may(const struct core *c, const struct core_gate *g, const struct core_caller *by,
 	struct base_str answer, int64_t now_ms, const char **ret_why)
 {
+	if (core_gate_is_operators(g) && !base_str_is(by->id, "operator")) {
+		*ret_why = "may not decide this gate: only the operator does";
+		return false;
+	}
 	if (!core_gate_names(g, by->id)) {
 		*ret_why = "is not among those who may decide this gate";
 		return false;

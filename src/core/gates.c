@@ -192,6 +192,12 @@ static struct base_str asked_result(struct core_turn *t, const struct decision *
 	return core_buf_to_arena(t->arena, &b);
 }
 
+/* Of what was written by who decided: a reason, another value. */
+static uint8_t labels_of(const struct core_turn *t, const struct decision *d)
+{
+	return base_str_is(d->by, "time") ? 0 : core_caller_labels(t->c, d->by);
+}
+
 /* A gate that the flow asked for itself: its answer is the step's result. */
 static void decide_asked(struct core_turn *t, struct decision *d)
 {
@@ -213,7 +219,7 @@ static void decide_asked(struct core_turn *t, struct decision *d)
 	core_emit_step_done(t, d->run->id, d->gate->step,
 		asked_result(
 			t, d, approve || base_str_is(d->gate->on_expiry, "value") ? value : BASE_STR_NONE),
-		0, BASE_STR_NONE, 0);
+		0, BASE_STR_NONE, labels_of(t, d));
 }
 
 /* A gate that holds an effect: policy, budget, or attempts used up. */
@@ -237,7 +243,8 @@ static void decide_doubt(struct core_turn *t, struct decision *d)
 	if (base_str_is(d->answer, "happened")) {
 		emit_decided(t, d, BASE_STR_NONE);
 		core_emit_step_done(t, d->run->id, d->gate->step, d->value.len ? d->value : BASE_STR("null"),
-			0, BASE_STR_NONE, 0);
+			0, BASE_STR_NONE,
+			(uint8_t)(labels_of(t, d) | core_step_open(d->step)->action->labels));
 	} else if (base_str_is(d->answer, "send")) {
 		emit_decided(t, d, BASE_STR_NONE);
 	} else {
@@ -268,6 +275,24 @@ static void decide_undo(struct core_turn *t, struct decision *d)
 	core_undo_answer(t, d->run, d->answer, d->by);
 }
 
+static void decide_guard(struct core_turn *t, struct decision *d)
+{
+	emit_decided(t, d, BASE_STR_NONE);
+	core_guard_decided(t, d->gate, d->answer, d->by, d->reason);
+}
+
+static void decide_shed(struct core_turn *t, struct decision *d)
+{
+	const struct core_fetched *f = core_fetched_at(t, d->gate->seq);
+
+	if (base_str_is(d->answer, "approve") && !f) {
+		core_refuse(t, 503, "unreadable", "what this gate showed cannot be read now: try again");
+		return;
+	}
+	emit_decided(t, d, BASE_STR_NONE);
+	core_shed_decided(t, d->gate, f, d->answer, d->by, d->reason);
+}
+
 static void decide_kind(struct core_turn *t, struct decision *d)
 {
 	if (base_str_is(d->gate->kind, "approve"))
@@ -278,6 +303,10 @@ static void decide_kind(struct core_turn *t, struct decision *d)
 		decide_parked(t, d);
 	else if (base_str_is(d->gate->kind, "undo"))
 		decide_undo(t, d);
+	else if (base_str_is(d->gate->kind, "guard"))
+		decide_guard(t, d);
+	else if (base_str_is(d->gate->kind, "shed"))
+		decide_shed(t, d);
 	else
 		decide_held(t, d);
 }
@@ -293,6 +322,8 @@ static const struct {
 	{"doubt", {"happened", "send", "give_up", "deny"}},
 	{"undo", {"approve", "retry", "skip", "deny", "give_up"}},
 	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}},
+	{"shed", {"approve", "deny"}},
+	{"guard", {"approve", "deny"}},
 };
 
 static bool answer_fits(struct core_turn *t, struct base_str kind, struct base_str answer)

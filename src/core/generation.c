@@ -56,6 +56,7 @@ void core_decide_again(struct core_turn *t, const struct core_call *call)
 		.origin = core_word_text(r->origin),
 		.key = r->key ? r->key->name : BASE_STR_NONE,
 		.customer = x->customer,
+		.shed = x->shed,
 		.dry = (r->flags & CORE_RUN_DRY) != 0,
 		.timeout_ms = d ? d->when_ms - r->started_ms : 0,
 		.priority = x->priority,

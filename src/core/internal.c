@@ -24,6 +24,16 @@ static struct base_str arg_text(struct core_turn *t, const struct core_call *cal
 	return core_buf_to_arena(t->arena, &b);
 }
 
+/* Finished at once, with a result that has labels of its own. */
+static void emit_brought(
+	struct core_turn *t, const struct core_call *call, struct base_str result, uint8_t labels)
+{
+	struct core_call with = *call;
+
+	with.brings = labels;
+	core_emit_called_done(t, &with, result);
+}
+
 /* --- memory --- */
 
 static void write_fact(
@@ -45,14 +55,14 @@ static void memory_get(struct core_turn *t, const struct core_call *call)
 	struct base_buf b;
 	struct base_jw w;
 
-	if (!got) {
-		core_emit_called_done(t, call, BASE_STR("null"));
+	if (!got) { /* that it is not there is told too */
+		emit_brought(t, call, BASE_STR("null"), core_key_labels(t->c, key));
 		return;
 	}
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	write_fact(&w, key, f, got);
-	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
+	emit_brought(t, call, core_buf_to_arena(t->arena, &b), core_fact_labels_of(t->c, key, f));
 }
 
 static void memory_list(struct core_turn *t, const struct core_call *call)
@@ -60,6 +70,7 @@ static void memory_list(struct core_turn *t, const struct core_call *call)
 	struct base_str prefix = arg_str(call, "prefix"), after = arg_str(call, "after"),
 			key = after.len ? after : prefix;
 	int64_t limit = core_list_limit(call->args);
+	uint8_t labels = core_key_labels(t->c, prefix);
 	struct base_buf b;
 	struct base_jw w;
 	void *value;
@@ -79,6 +90,7 @@ static void memory_list(struct core_turn *t, const struct core_call *call)
 		if (!got)
 			continue;
 		write_fact(&w, key, f, got);
+		labels |= core_fact_labels_of(t->c, key, f);
 		limit--;
 	}
 	base_jw_end_arr(&w);
@@ -90,7 +102,7 @@ static void memory_list(struct core_turn *t, const struct core_call *call)
 				t->arena, "too_large", "the facts of one list are too large: use `limit`"));
 		return;
 	}
-	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
+	emit_brought(t, call, core_buf_to_arena(t->arena, &b), labels);
 }
 
 void core_emit_fact(struct core_turn *t, struct base_str key, struct base_str value, bool removed,
@@ -185,6 +197,8 @@ static void gate_ask(struct core_turn *t, const struct core_call *call)
 		.edit = base_jv_bool(base_jv_get(call->args, "edit"), false),
 		.on_expiry = on_expiry.len ? on_expiry : BASE_STR("deny"),
 		.expires_ms = expires > 0 ? t->cmd->now_ms + expires : 0,
+		.labels = (uint8_t)call->run->labels,
+		.sources = core_sources(t, call->run, (uint8_t)call->run->labels),
 		.terms = arg_text(t, call, "terms")};
 	struct base_err err;
 
@@ -215,6 +229,14 @@ static void sleep_until(struct core_turn *t, const struct core_call *call)
 		core_emit_called_waiting(t, call, due, 0);
 }
 
+/* What cannot be read may be anything. */
+static uint8_t labels_of_signal(const struct core_fetched *got)
+{
+	struct core_signal_sent ev;
+
+	return got && core_signal_sent_get(got->record.body, &ev) == 0 ? ev.labels : CORE_LABELS_ALL;
+}
+
 static void signal_wait(struct core_turn *t, const struct core_call *call)
 {
 	struct base_str name = arg_str(call, "name");
@@ -225,9 +247,10 @@ static void signal_wait(struct core_turn *t, const struct core_call *call)
 		if (!base_str_eq(s->name->text, name))
 			continue;
 		got = core_fetched_at(t, s->seq);
-		core_emit_called_done(t, call,
+		emit_brought(t, call,
 			base_arena_printf(t->arena, "{\"payload\":%.*s}",
-				BASE_STR_ARG(got && got->blob.len ? got->blob : BASE_STR("null"))));
+				BASE_STR_ARG(got && got->blob.len ? got->blob : BASE_STR("null"))),
+			labels_of_signal(got));
 		return;
 	}
 	if (is_dry(call) || timeout == 0)
@@ -298,7 +321,8 @@ static void run_child(struct core_turn *t, const struct core_call *call)
 	s.has_priority = base_jv_kind(base_jv_get(call->args, "priority")) != BASE_JSON_NONE;
 	s.priority = base_jv_int(base_jv_get(call->args, "priority"), 0);
 	s.begin_ms = delay > 0 ? t->cmd->now_ms + delay : 0;
-	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)))
+	if (!flow || !input_fits(t, call, flow) || (waits && too_deep(t, call)) ||
+		!core_shed_read(t, call, flow, &s.shed))
 		return;
 	s.limits = core_run_limits(t->c, call->run, true, t->arena);
 	s.input = arg_text(t, call, "input");

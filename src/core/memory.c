@@ -43,7 +43,8 @@ void core_decide_fact_put(struct core_turn *t)
 	}
 	if (cmd->body.len && canonical(t, cmd->body, &value) < 0)
 		return;
-	core_emit_fact(t, cmd->name, value, cmd->body.len == 0, 0, 0, cmd->by.id, cmd->text, 0);
+	core_emit_fact(t, cmd->name, value, cmd->body.len == 0, 0, 0, cmd->by.id, cmd->text,
+		(uint8_t)(cmd->labels | core_caller_labels(t->c, cmd->by.id)));
 	core_reply_json(t, f ? 200 : 201,
 		base_arena_printf(t->arena, "{\"version\":%llu}", (unsigned long long)version + 1));
 }
@@ -64,7 +65,8 @@ void core_decide_doc_put(struct core_turn *t)
 			.text = core_blob(t, cmd->body),
 			.meta = meta,
 			.hash = base_hash_of(cmd->body),
-			.by = cmd->by.id});
+			.by = cmd->by.id,
+			.labels = (uint8_t)(cmd->labels | core_caller_labels(t->c, cmd->by.id))});
 	core_reply_json(t, 201, BASE_STR("{}"));
 }
 
@@ -226,7 +228,8 @@ void core_decide_signal(struct core_turn *t)
 		.name = cmd->name,
 		.payload = core_blob(t, payload),
 		.by = cmd->by.id,
-		.key = key};
+		.key = key,
+		.labels = core_caller_labels(t->c, cmd->by.id)};
 	if (known_key(t, key, core_signal_fingerprint(&ev), "{}"))
 		return;
 	core_signal_sent_emit(t->block, cmd->now_ms, &ev);
@@ -235,5 +238,5 @@ void core_decide_signal(struct core_turn *t)
 	if (hears)
 		core_emit_step_done(t, r->id, hears->step,
 			base_arena_printf(t->arena, "{\"payload\":%.*s}", BASE_STR_ARG(payload)), 0,
-			BASE_STR_NONE, 0);
+			BASE_STR_NONE, ev.labels);
 }

@@ -169,8 +169,8 @@ static struct base_str candidate(struct base_jv list, struct base_str direct, si
 						   : BASE_STR("local/extract");
 }
 
-struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint32_t failures,
-	int64_t now_ms, struct base_arena *arena)
+struct core_route core_route_of(const struct core *c, struct base_jv args, size_t args_len, uint8_t labels,
+	uint32_t failures, int64_t now_ms, struct base_arena *arena)
 {
 	struct base_jv models = base_jv_get(base_json_root(c->config_doc), "models");
 	struct base_str tier = base_jv_str(base_jv_get(args, "tier"));
@@ -193,6 +193,14 @@ struct core_route core_route_of(const struct core *c, struct base_jv args, size_
 		if (!base_str_cut(name, '/', &provider, &model)) {
 			route.problem = base_arena_printf(
 				arena, "\"%.*s\" is not PROVIDER/MODEL", BASE_STR_ARG(name));
+			continue;
+		}
+		if ((labels & CORE_LABEL_PRIVATE) && !core_provider_is_trusted(c, provider)) {
+			route.problem = base_arena_printf(arena,
+				"this run has private data, which goes to no model but those that you trust "
+				"with it: local/extract, or a provider with `private: true` under "
+				"models.providers in aios.yaml (%.*s has none)",
+				BASE_STR_ARG(provider));
 			continue;
 		}
 		k = core_connector_find(c, provider);

@@ -92,6 +92,13 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 	}
 	if (!a || !r)
 		return;
+	if (a->handler == CORE_H_GATE_ASK || core_guard(c, a, BASE_STR_NONE, (uint8_t)r->labels).len) {
+		uint64_t seqs[2];
+		size_t n = core_sources_want(r, (uint8_t)r->labels, seqs);
+
+		for (size_t i = 0; i < n; i++)
+			want(w, seqs[i]);
+	}
 	if (a->handler != CORE_H_NONE) {
 		want_for_internal(c, cmd, a->handler, w);
 		return;
@@ -141,7 +148,8 @@ static void want_for_result(const struct core *c, const struct core_cmd *cmd, st
 {
 	const struct core_step *s = core_step_find(core_run_find(c, cmd->run), cmd->step);
 
-	if (core_step_open(s) && cmd->outcome != CORE_WIRE_DONE)
+	if (core_step_open(s) &&
+		(cmd->outcome != CORE_WIRE_DONE || core_result_needs_call(core_step_open(s)->action)))
 		want(w, s->seq);
 }
 

@@ -371,8 +371,11 @@ static const char topic_fault[] =
 
 void core_decide_publish(struct core_turn *t)
 {
-	struct core_publication p = {
-		.topic = t->cmd->name, .by = t->cmd->by.id, .origin = t->cmd->by.id, .depth = 1};
+	struct core_publication p = {.topic = t->cmd->name,
+		.by = t->cmd->by.id,
+		.origin = t->cmd->by.id,
+		.labels = core_caller_labels(t->c, t->cmd->by.id),
+		.depth = 1};
 	struct base_str answer;
 	struct base_buf canon;
 	struct base_err err;

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 15 };
+enum { FORMAT = 16 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -354,6 +354,7 @@ static void put_head(const struct core *c, struct base_buf *b)
 	base_put_u64(b, c->next_run);
 	base_put_u64(b, c->next_gate);
 	base_put_u64(b, c->frozen);
+	base_put_u64(b, c->guard_off);
 	base_put_u64(b, c->archived);
 	base_put_i64(b, c->restored_ms);
 	base_put_i64(b, c->lost_ms);
@@ -386,6 +387,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	put_names(ret, c->effect_keys, put_key);
 	put_names(ret, c->experiments, put_experiment);
 	put_names(ret, c->outcome_keys, put_number);
+	put_names(ret, c->file_labels, put_number);
 	core_admit_put(c, ret);
 	n = sorted_ids(c->runs, a, &ids);
 	core_put_runs(c, ids, n, ret);
@@ -421,6 +423,7 @@ static void get_head(struct core *c, struct base_reader *r)
 	c->next_run = u(r);
 	c->next_gate = u(r);
 	c->frozen = u(r) != 0;
+	c->guard_off = u(r) != 0;
 	c->archived = u(r);
 	c->restored_ms = base_get_i64(r);
 	c->lost_ms = base_get_i64(r);
@@ -453,6 +456,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	get_names(c, &r, c->effect_keys, get_key);
 	get_names(c, &r, c->experiments, get_experiment);
 	get_names(c, &r, c->outcome_keys, get_number);
+	get_names(c, &r, c->file_labels, get_number);
 	core_admit_get(c, &r);
 	core_get_runs(c, &r);
 	n = u(&r);

@@ -309,6 +309,7 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 	base_put_u64(b, x->generation);
 	core_ticket_put(b, x);
 	base_put_u64(b, x->event_depth);
+	base_put_u64(b, x->shed);
 	base_put_u64(b, x->limit_count);
 	for (uint32_t i = 0; i < x->limit_count; i++)
 		core_put_patterns(b, &x->limits[i]);
@@ -368,6 +369,7 @@ static void get_extra(struct load *l, struct core_run *run)
 	x->generation = u32(r);
 	core_ticket_get(l->c, r, run);
 	x->event_depth = u8(r);
+	x->shed = u8(r);
 	x->limit_count = (uint32_t)base_get_uint(r, 1 << 16);
 	if (x->limit_count && !r->failed)
 		x->limits = base_slab_alloc(l->c->slab, x->limit_count * sizeof(*x->limits));

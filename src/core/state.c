@@ -8,7 +8,7 @@
  *      effects, and its run exists.
  *  S4  The workspace's reserved money is the sum over all open steps; a run's is at least that of its own steps (it
  *      counts its children's too).
- *  S5  A gate that is not decided belongs to a step that is open or to a parked run.
+ *  S5  A gate that is not decided belongs to a step that is open or to a parked run, or (a built-in rule) to no run.
  *  S6  No event changes a finished step.
  *  S7  An effect is SENT only with a key (its class is not internal).
  *  S8  Timers are derived: every due time of an open step or gate has an entry at or before it.
@@ -29,7 +29,7 @@ static int new_maps(struct core *c)
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
 		&c->action_index, &c->words, &c->lanes, &c->buckets, &c->waiting, &c->holders, &c->ready,
 		&c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers, &c->credentials,
-		&c->web_sessions, &c->failures, &c->counts};
+		&c->web_sessions, &c->failures, &c->counts, &c->file_labels};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (base_names_new(names[i]) < 0)
@@ -77,6 +77,7 @@ static void free_derived(struct core *c)
 	for (bool first = true; c->versions && base_names_seek(c->versions, at, first, &at, &value);
 		first = false) {
 		base_schema_free(((struct core_version *)value)->input);
+		base_schema_free(((struct core_version *)value)->output);
 		core_control_done(((struct core_version *)value)->control);
 	}
 	at = BASE_STR_NONE;
@@ -99,7 +100,7 @@ void core_free(struct core *c)
 	struct base_names *names[] = {c->actions, c->principals, c->flows, c->agents, c->connectors, c->facts,
 		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index,
 		c->words, c->lanes, c->buckets, c->waiting, c->holders, c->ready, c->blocked, c->due,
-		c->idle_buckets, c->waits, c->answers, c->credentials, c->web_sessions, c->failures};
+		c->idle_buckets, c->waits, c->answers, c->credentials, c->file_labels, c->web_sessions, c->failures};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		base_names_free(names[i]);
 	base_idmap_free(c->ended);
@@ -347,7 +348,7 @@ void core_check(const struct core *c)
 		const struct core_step *s = core_step_find(r, g->step);
 
 		BASE_CHECK(g->id == id && id < c->next_gate);
-		BASE_CHECK(g->decided ||
+		BASE_CHECK(g->decided || !g->run ||
 			   (r && (core_step_open(s) || core_run_extra(r)->park_gate == id))); /* S5 */
 		core_gate_check(c, g);
 	}

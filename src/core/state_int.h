@@ -33,7 +33,7 @@ enum { CORE_WIRE_DONE = 1, CORE_WIRE_FAILED, CORE_WIRE_RETRY, CORE_WIRE_UNKNOWN,
 enum { CORE_PRIORITY_MAX = 10, CORE_AGE_MS = 60000, CORE_QUEUE_RETRY_MS = 5000 };
 enum { CORE_ACTIVE_DEFAULT = 10000, CORE_QUEUE_DEFAULT = 100000 };
 
-enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2 };
+enum { CORE_LABEL_UNTRUSTED = 1, CORE_LABEL_PRIVATE = 2, CORE_LABELS_ALL = 3 };
 enum {
 	CORE_RUN_DRY = 1,
 	CORE_RUN_STOPPED = 2, /* ended or being undone, and nothing is sent for it any more */
@@ -91,7 +91,9 @@ struct core_action {
 	uint32_t attempts;
 	int64_t key_life_ms; /* idempotent: how long the outside knows a key; 0: for ever */
 	int64_t settle_ms;   /* lookup: how long the outside may take to know of a call */
-	uint8_t labels;
+	uint8_t labels;	     /* that its result brings */
+	uint8_t accepts;     /* that its arguments may carry with no gate, if it says so */
+	bool has_accepts;
 	struct base_schema *schema;
 	struct base_str variants; /* JSON {"maildir":"idempotent"}: class by transport, or empty */
 };
@@ -111,6 +113,8 @@ struct core_version {
 	uint64_t seq; /* of flow_deployed */
 	struct base_str flow;
 	struct base_schema *input;	  /* derived from the spec */
+	struct base_schema *output;	  /* the same, of what it returns; or NULL */
+	bool narrow;			  /* the output is so narrow that it may shed a label (shed.c) */
 	int64_t budget_run, budget_month; /* nano-USD, -1: none */
 	int64_t timeout_ms;		  /* of a run, 0: none */
 	struct base_str spec;
@@ -281,6 +285,7 @@ struct core_run_extra {
 	struct core_deadline *deadlines;
 	struct core_ticket *ticket; /* NULL: neither queued nor in a lane */
 	uint8_t event_depth;
+	uint8_t shed; /* labels that its value may lose at its end (shed.c) */
 	int8_t priority;
 };
 
@@ -452,6 +457,9 @@ struct core {
 	uint64_t archived;	      /* last event in the archive, as far as the log says */
 	int64_t restored_ms, lost_ms; /* the last restore, and the last event before it; 0: none */
 	bool frozen;
+	bool guard_off; /* the built-in rule untrusted-private */
+	struct base_names
+		*file_labels; /* path -> labels of a file that a run wrote, as a pointer-sized number */
 	struct base_str config, policy, interpreter;
 	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
 		*outcome_keys;

@@ -207,10 +207,12 @@ void core_run_wait(struct core_turn *t, const struct core_call *call)
 		return;
 	}
 	outcome = seq ? outcome_of(t, seq, &labels) : BASE_STR_NONE;
-	if (outcome.len && labels == 0)
-		core_emit_called_done(t, call, outcome);
-	else /* with labels it is finished by an event that has them */
+	if (outcome.len) {
+		struct core_call with = *call;
+
+		with.brings = labels;
+		core_emit_called_done(t, &with, outcome);
+	} else {
 		core_emit_called_waiting(t, call, timeout > 0 ? t->cmd->now_ms + timeout : 0, 0);
-	if (outcome.len && labels)
-		core_emit_step_done(t, call->run->id, call->step, outcome, 0, BASE_STR_NONE, labels);
+	}
 }

@@ -68,6 +68,7 @@ static int read_called(struct engine *e, uint64_t run, uint32_t step, struct tak
 		t->ev.action = ev.step_called.action;
 		t->ev.args_hash = ev.step_called.args_hash;
 		t->ev.status = ev.step_called.status;
+		t->ev.labels = ev.step_called.brings;
 	}
 	t->ev.action = base_arena_dup(a, t->ev.action);
 	return t->ev.action.ptr ? 0 : -ENOMEM;
@@ -93,6 +94,7 @@ static int read_ended(struct engine *e, uint64_t run, uint32_t step, struct take
 	}
 	if (rec.type == CORE_EV_STEP_FAILED && ev.step_failed.run == run && ev.step_failed.step == step) {
 		t->ev.status = CORE_STEP_FAILED;
+		t->ev.labels = ev.step_failed.labels;
 		return 0;
 	}
 	return -EUCLEAN;

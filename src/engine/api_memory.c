@@ -13,6 +13,7 @@ static int put_fact(struct engine *e, struct base_jw *w, uint64_t seq, struct ba
 	union core_event_any ev;
 	struct core_record rec;
 	struct base_str value;
+	uint8_t labels;
 	int rc = engine_read_blob(e, seq, &rec, &value);
 
 	if (rc == 0)
@@ -31,6 +32,8 @@ static int put_fact(struct engine *e, struct base_jw *w, uint64_t seq, struct ba
 	base_jw_mstr(w, "source", ev.fact_put.source);
 	base_jw_key(w, "run");
 	base_jw_uint(w, ev.fact_put.run);
+	labels = (uint8_t)(ev.fact_put.labels | core_fact_labels(e->core, ev.fact_put.key));
+	base_jw_mraw(w, "labels", core_labels_json(labels));
 	base_jw_end_obj(w);
 	base_buf_clear(key_buf);
 	base_buf_str(key_buf, ev.fact_put.key);
@@ -95,6 +98,15 @@ void engine_op_fact(struct engine *e, struct engine_req *q)
 		engine_reply_built(e, q, 200);
 }
 
+/* Those that the body asks for; false and answered when there are no such labels. */
+static bool labels_of(struct engine *e, struct engine_req *q, struct base_jv root, uint8_t *ret)
+{
+	if (core_labels_read(base_jv_get(root, "labels"), ret) == 0)
+		return true;
+	engine_reply_problem(e, q, 400, "invalid", "labels is a list of these: \"private\", \"untrusted\"");
+	return false;
+}
+
 void engine_op_fact_put(struct engine *e, struct engine_req *q)
 {
 	struct core_cmd cmd = {.type = CORE_CMD_FACT_PUT, .name = engine_param(q, "key"), .base = -1};
@@ -125,7 +137,8 @@ void engine_op_fact_put(struct engine *e, struct engine_req *q)
 		base_jv_write(v, &value);
 	cmd.body = base_buf_view(&value);
 	cmd.text = base_jv_str(base_jv_get(root, "source"));
-	engine_reply_cmd(e, q, &cmd);
+	if (labels_of(e, q, root, &cmd.labels))
+		engine_reply_cmd(e, q, &cmd);
 out:
 	base_buf_done(&value);
 	base_json_free(doc);
@@ -148,7 +161,7 @@ void engine_op_doc_put(struct engine *e, struct engine_req *q)
 	cmd.params = base_buf_view(&b);
 	if (base_jv_kind(base_jv_get(base_json_root(doc), "text")) != BASE_JSON_STR)
 		engine_reply_problem(e, q, 400, "invalid", "the body is {\"text\": \"…\", \"meta\": {…}}");
-	else
+	else if (labels_of(e, q, base_json_root(doc), &cmd.labels))
 		engine_reply_cmd(e, q, &cmd);
 	base_buf_done(&b);
 	base_json_free(doc);

@@ -42,6 +42,7 @@ struct engine_call {
 	uint64_t config; /* which configuration it was judged under */
 	int64_t deadline;
 	struct base_str connector, action, key, args, route;
+	uint8_t labels; /* of what it read: sessions */
 	uint32_t usage_len;
 	char *usage; /* kept while a result is being parsed */
 };
@@ -51,6 +52,7 @@ struct engine_held {
 	uint64_t run;
 	uint32_t step, attempt, retry_after_ms;
 	unsigned outcome;
+	uint8_t labels;
 	size_t value_len, usage_len;
 	char data[];
 };
@@ -92,6 +94,7 @@ static void hold(struct engine *e, const struct core_cmd *cmd)
 		.attempt = cmd->attempt,
 		.retry_after_ms = cmd->retry_after_ms,
 		.outcome = cmd->outcome,
+		.labels = cmd->labels,
 		.value_len = cmd->body.len,
 		.usage_len = cmd->params.len};
 	if (cmd->body.len)
@@ -130,6 +133,7 @@ void engine_effects_replay(struct engine *e)
 			.attempt = h->attempt,
 			.retry_after_ms = h->retry_after_ms,
 			.outcome = h->outcome,
+			.labels = h->labels,
 			.body = {h->data, h->value_len},
 			.params = {h->data + h->value_len, h->usage_len}};
 		int rc = engine_decide(e, &cmd, &reply);
@@ -160,6 +164,7 @@ static void settle(struct engine *e, struct engine_call *c, unsigned outcome, st
 			  .step = c->step,
 			  .attempt = c->attempt,
 			  .outcome = outcome,
+			  .labels = c->labels,
 			  .body = value,
 			  .params = usage,
 			  .retry_after_ms = retry_after_ms});
@@ -441,7 +446,8 @@ static void to_engine(struct engine *e, struct engine_call *c)
 	unsigned outcome;
 
 	base_buf_init(&b, 4 << 20);
-	engine_session_call(e, c->action, c->args, &outcome, &b);
+	c->labels = core_run_labels(e->core, c->run);
+	engine_session_call(e, c->action, c->args, &c->labels, &outcome, &b);
 	settle(e, c, outcome, base_buf_view(&b), BASE_STR_NONE, 0);
 	base_buf_done(&b);
 }

@@ -385,8 +385,8 @@ size_t engine_effects_count(const struct engine *e);
 void engine_effects_replay(struct engine *e);
 void engine_effects_replayed(struct engine *e);
 
-/* session.get and session.put: sets *ret_outcome and appends the value. */
-void engine_session_call(struct engine *e, struct base_str action, struct base_str args,
+/* session.get and session.put: sets *ret_outcome and appends the value. *labels: of the run that asks; then of the value. */
+void engine_session_call(struct engine *e, struct base_str action, struct base_str args, uint8_t *labels,
 	unsigned *ret_outcome, struct base_buf *ret);
 void engine_sessions_done(struct engine *e);
 

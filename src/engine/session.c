@@ -16,7 +16,8 @@ static const int64_t ttl_default_ms = 24 * 3600 * 1000;
 
 struct session {
 	struct session *prev, *next;
-	int64_t until; /* monotonic ms */
+	int64_t until;	/* monotonic ms */
+	uint8_t labels; /* of the run that wrote it */
 	size_t len, id_len;
 	char *value, *id;
 };
@@ -85,7 +86,7 @@ void engine_sessions_done(struct engine *e)
 }
 
 static int put(struct engine *e, struct engine_sessions *s, struct base_str id, struct base_str value,
-	int64_t ttl_ms)
+	uint8_t labels, int64_t ttl_ms)
 {
 	struct session *old = base_names_get(s->by_id, id), *x;
 
@@ -108,6 +109,7 @@ static int put(struct engine *e, struct engine_sessions *s, struct base_str id, 
 	memcpy(x->id, id.ptr, id.len);
 	x->len = value.len;
 	x->id_len = id.len;
+	x->labels = labels;
 	x->until = e->mono + (ttl_ms > 0 ? ttl_ms : ttl_default_ms);
 	list_add(s, x);
 	s->bytes += x->len + x->id_len + sizeof(*x);
@@ -116,7 +118,8 @@ static int put(struct engine *e, struct engine_sessions *s, struct base_str id, 
 	return 0;
 }
 
-static void get(struct engine *e, struct engine_sessions *s, struct base_str id, struct base_buf *ret)
+static void get(struct engine *e, struct engine_sessions *s, struct base_str id, uint8_t *ret_labels,
+	struct base_buf *ret)
 {
 	struct session *x = base_names_get(s->by_id, id);
 
@@ -125,15 +128,17 @@ static void get(struct engine *e, struct engine_sessions *s, struct base_str id,
 		x = NULL;
 	}
 	if (!x) {
+		*ret_labels = 0;
 		base_buf_cstr(ret, "null");
 		return;
 	}
 	list_del(s, x);
 	list_add(s, x);
+	*ret_labels = x->labels;
 	base_buf_put(ret, x->value, x->len);
 }
 
-void engine_session_call(struct engine *e, struct base_str action, struct base_str args,
+void engine_session_call(struct engine *e, struct base_str action, struct base_str args, uint8_t *labels,
 	unsigned *ret_outcome, struct base_buf *ret)
 {
 	struct engine_sessions *s = sessions(e);
@@ -152,12 +157,12 @@ void engine_session_call(struct engine *e, struct base_str action, struct base_s
 			base_jv_write(base_jv_get(root, "value"), &value);
 			rc = base_buf_failed(&value);
 			rc = rc ? rc
-				: put(e, s, id, base_buf_view(&value),
+				: put(e, s, id, base_buf_view(&value), *labels,
 					  base_jv_int(base_jv_get(root, "ttl_ms"), 0));
 			if (rc == 0)
 				base_buf_cstr(ret, "null");
 		} else {
-			get(e, s, id, ret);
+			get(e, s, id, labels, ret);
 		}
 	}
 	if (rc < 0) {

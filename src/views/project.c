@@ -260,6 +260,14 @@ static void note_denied(const struct at *at, const struct core_step_called *e)
 	base_json_free(doc);
 }
 
+/* A run has the labels of all that it has used. */
+static void join_labels(const struct at *at, uint64_t run, uint8_t labels)
+{
+	if (labels)
+		views_run(at->v, "UPDATE runs SET labels=labels|?2 WHERE run=?1", "ii", (int64_t)run,
+			(int64_t)labels);
+}
+
 /* A row of a step; `done` is NULL, or its result, where that is known already. */
 static void insert_step(const struct at *at, const struct core_step_called *e, const struct views_done *done)
 {
@@ -291,7 +299,7 @@ static void insert_step(const struct at *at, const struct core_step_called *e, c
 		done	? done->seq
 		: ended ? at->seq
 			: (int64_t)0,
-		(int64_t)(done ? done->event->labels : 0), done ? done->event->cost : (int64_t)0,
+		(int64_t)(done ? done->event->labels : e->brings), done ? done->event->cost : (int64_t)0,
 		done ? preview(done->event->usage) : BASE_STR_NONE, (int64_t)e->policy);
 }
 
@@ -308,6 +316,7 @@ static void step_called(const struct at *at, const struct core_step_called *e, s
 	if (e->status == CORE_STEP_SENT && views_hold(at->v, at->seq, at->time_ms, e, body))
 		return;
 	insert_step(at, e, NULL);
+	join_labels(at, e->run, e->brings);
 	note_denied(at, e);
 }
 
@@ -328,8 +337,7 @@ static void step_taken(const struct at *at, const struct core_step_taken *e)
 		"iisssiiii", (int64_t)e->run, (int64_t)e->step, e->action, base_str_of(class_name(e->klass)),
 		base_str_of(status_name(e->status)), (int64_t)e->labels, (int64_t)e->seq, (int64_t)e->seq_end,
 		at->seq);
-	views_run(at->v, "UPDATE runs SET labels=labels|?2 WHERE run=?1 AND ?2>0", "ii", (int64_t)e->run,
-		(int64_t)e->labels);
+	join_labels(at, e->run, e->labels);
 }
 
 static void step_sent(const struct at *at, const struct core_step_sent *e)
@@ -374,9 +382,7 @@ static void step_done(const struct at *at, const struct core_step_done *e)
 {
 	struct views_done done = {.seq = at->seq, .time_ms = at->time_ms, .event = e};
 
-	if (e->labels)
-		views_run(at->v, "UPDATE runs SET labels=labels|?2 WHERE run=?1", "ii", (int64_t)e->run,
-			(int64_t)e->labels);
+	join_labels(at, e->run, e->labels);
 	if (views_held_done(at->v, &done)) {
 		charge(at, e->run, e->step, e->cost, e->usage);
 		return;
@@ -392,6 +398,7 @@ static void step_done(const struct at *at, const struct core_step_done *e)
 
 static void step_failed(const struct at *at, const struct core_step_failed *e)
 {
+	join_labels(at, e->run, e->labels);
 	views_run(at->v,
 		"UPDATE steps SET status='failed', ended_ms=?3, problem=?4, cost=cost+?5, due_ms=NULL, "
 		"seq_ended=?6"

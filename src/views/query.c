@@ -53,6 +53,16 @@ int views_param_limit(const struct views_ask *a, int64_t otherwise, int64_t max,
 
 /* --- rows to JSON --- */
 
+void views_put_labels(struct base_jw *w, int64_t labels)
+{
+	base_jw_arr(w);
+	if (labels & 2)
+		base_jw_cstr(w, "private");
+	if (labels & 1)
+		base_jw_cstr(w, "untrusted");
+	base_jw_end_arr(w);
+}
+
 static void put_column(struct views_ask *a, sqlite3_stmt *st, int i)
 {
 	struct base_str name = base_str_of(sqlite3_column_name(st, i)), kind;
@@ -65,6 +75,8 @@ static void put_column(struct views_ask *a, sqlite3_stmt *st, int i)
 		base_jw_raw(&a->w, views_column(st, i));
 	} else if (base_str_is(kind, "bool")) {
 		base_jw_bool(&a->w, sqlite3_column_int(st, i) != 0);
+	} else if (base_str_is(kind, "labels")) {
+		views_put_labels(&a->w, sqlite3_column_int64(st, i));
 	} else if (base_str_is(kind, "hex")) {
 		struct base_buf hex;
 
@@ -162,7 +174,8 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 #define RUN_COLUMNS_(count)                                                                                  \
 	"r.run, r.flow, r.version AS \"version:hex\", r.state, nullif(r.parent,0) AS parent, r.parent_step," \
 	" r.as_ AS \"as\", r.by_ AS \"by\", r.customer, r.agent, r.flags, r.started_ms, r.ended_ms,"         \
-	" r.start_key, r.labels, r.forked_from, r.forked_steps, r.begin_ms, r.deadline_ms,"                  \
+	" r.start_key, r.labels AS \"labels:labels\", r.forked_from, r.forked_steps, r.begin_ms, "           \
+	"r.deadline_ms,"                                                                                     \
 	" r.previous, r.generation, r.next_run, r.trigger,"                                                  \
 	" (SELECT count(*) FROM steps s WHERE s.run = r.run) AS " count ","                                  \
 	" (SELECT coalesce(sum(s.cost),0) FROM steps s WHERE s.run = r.run) AS cost, r.seq, r.seq_ended"
@@ -319,7 +332,7 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 {
 	static const char sql[] =
 		"SELECT step, action, class, status, attempts, key, rule, route AS \"route:json\", customer, "
-		"labels,"
+		"labels AS \"labels:labels\","
 		" args AS \"args:json\", nullif(args_hash, zeroblob(32)) AS \"args_hash:hex\", result AS "
 		"\"result:json\","
 		" problem AS \"problem:json\", evidence AS \"evidence:json\", usage AS \"usage:json\", cost, "
@@ -488,7 +501,8 @@ int views_ask_history(struct views_ask *a)
 	static const char sql[] =
 		"SELECT f.version, coalesce(f.value, CAST(b.data AS TEXT)) AS \"value:json\","
 		" f.removed AS \"removed:bool\", f.at, nullif(f.run,0) AS run,"
-		" CASE WHEN f.run > 0 THEN f.step END AS step, f.by_ AS \"by\", f.source, f.labels"
+		" CASE WHEN f.run > 0 THEN f.step END AS step, f.by_ AS \"by\", f.source,"
+		" f.labels AS \"labels:labels\""
 		" FROM facts f LEFT JOIN bodies b ON b.hash = f.hash WHERE f.key = ?1 ORDER BY f.version "
 		"DESC LIMIT ?2";
 	struct base_str key = views_param(a, "key");
@@ -513,8 +527,9 @@ int views_ask_history(struct views_ask *a)
 int views_ask_documents(struct views_ask *a)
 {
 	static const char sql[] =
-		"SELECT id, title, meta AS \"meta:json\", bytes, at, nullif(run,0) AS run, by_ AS \"by\""
-		" FROM documents WHERE removed = 0 AND id > ?1 AND substr(id, 1, length(?2)) = ?2"
+		"SELECT id, title, meta AS \"meta:json\", bytes, at, nullif(run,0) AS run, by_ AS \"by\","
+		" labels AS \"labels:labels\" FROM documents WHERE removed = 0 AND id > ?1 AND substr(id, 1, "
+		"length(?2)) = ?2"
 		" ORDER BY id LIMIT ?3";
 	struct base_str prefix = views_param(a, "prefix"), after = views_param(a, "after");
 	int64_t limit = 0, rows = 0;

@@ -131,6 +131,8 @@ static void put_hit(struct views_ask *a, sqlite3_stmt *st)
 	base_jw_mstr(&a->w, "text", views_column(st, 3));
 	base_jw_key(&a->w, "score");
 	base_jw_real(&a->w, -sqlite3_column_double(st, 4));
+	base_jw_key(&a->w, "labels");
+	views_put_labels(&a->w, sqlite3_column_int64(st, 5));
 	base_jw_end_obj(&a->w);
 }
 
@@ -169,7 +171,10 @@ static int put_hits(struct views_ask *a, sqlite3_stmt *st, int64_t limit)
 
 int views_ask_search(struct views_ask *a)
 {
-	static const char sql[] = "SELECT t.kind, t.key, t.title, fts.body, bm25(fts, 4.0, 1.0) AS rank_"
+	static const char sql[] = "SELECT t.kind, t.key, t.title, fts.body, bm25(fts, 4.0, 1.0) AS rank_,"
+				  " CASE t.kind WHEN 'fact' THEN (SELECT f.labels FROM facts f WHERE f.key = "
+				  "t.key ORDER BY f.version DESC LIMIT 1)"
+				  " ELSE (SELECT d.labels FROM documents d WHERE d.id = t.key) END"
 				  " FROM fts JOIN texts t ON t.id = fts.rowid"
 				  " WHERE fts MATCH ?1 AND substr(t.key, 1, length(?2)) = ?2"
 				  " ORDER BY rank_, t.kind, t.key, t.chunk LIMIT ?3";

@@ -56,7 +56,8 @@ int views_bind(sqlite3_stmt *st, const char *types, ...);
 void views_run(struct views *v, const char *sql, const char *types, ...);
 /* The first column of the first row; `otherwise` when there is none. */
 int64_t views_int(struct views *v, const char *sql, int64_t otherwise, const char *types, ...);
-struct base_str views_column(sqlite3_stmt *st, int i); /* text or blob; until the next step */
+struct base_str views_column(sqlite3_stmt *st, int i);	  /* text or blob; until the next step */
+void views_put_labels(struct base_jw *w, int64_t labels); /* ["private","untrusted"] */
 int views_error(struct views *v, int rc, struct base_err *err);
 
 /* The body that a blob names: inline, among the bodies that came, or in the table. False: it is nowhere. */

@@ -97,9 +97,10 @@ static void test_spawn_missing(void **state)
 static unsigned session(struct engine *e, const char *action, const char *args, struct base_buf *ret)
 {
 	unsigned outcome = 0;
+	uint8_t labels = 0;
 
 	base_buf_clear(ret);
-	engine_session_call(e, base_str_of(action), base_str_of(args), &outcome, ret);
+	engine_session_call(e, base_str_of(action), base_str_of(args), &labels, &outcome, ret);
 	return outcome;
 }
 
@@ -492,3 +493,4 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+uint8_t labels = 0;

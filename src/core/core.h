@@ -103,12 +103,12 @@ enum core_cmd_type {
 	CORE_CMD_CREDENTIAL_USED, /* name: id; base: its counter; text: the session that it opened */
 	CORE_CMD_SESSION_OPEN, /* body: {"id","how","address","agent","until_ms","credential"}; hash: of the token; key:
 				  the session that goes on with it (then body may be empty) */
-	CORE_CMD_SESSION_CLOSE,	  /* name: id, empty: all; text: reason */
-	CORE_CMD_SIGN_IN_FAILED,  /* name: how; text: address; base: count */
-	CORE_CMD_GATE_DELEGATE,	  /* id: gate; name: to; text: reason */
-	CORE_CMD_GATE_REPORT,	  /* id: gate; step: nth; base: 1 told; body: problem */
-	CORE_CMD_PROPOSAL,	  /* id: gate; name: taken or dropped */
-	CORE_CMD_GUARD_SET,	  /* name: built-in rule; base: 1 on; text: reason */
+	CORE_CMD_SESSION_CLOSE,	 /* name: id, empty: all; text: reason */
+	CORE_CMD_SIGN_IN_FAILED, /* name: how; text: address; base: count */
+	CORE_CMD_GATE_DELEGATE,	 /* id: gate; name: to; text: reason */
+	CORE_CMD_GATE_REPORT,	 /* id: gate; step: nth; base: 1 told; body: problem */
+	CORE_CMD_PROPOSAL,	 /* id: gate; name: taken or dropped */
+	CORE_CMD_GUARD_SET,	 /* name: built-in rule; base: 1 on; text: reason */
 	CORE_CMD_CHECKPOINT, /* id: seq; hash: chain; bytes: signature; key: public key; name: log; base: ms
 				     that was signed */
 	CORE_CMD_CHECKPOINT_SENT, /* id: seq; name: where; base: 1 ok; body: problem */

@@ -224,7 +224,7 @@ struct core_question {
 	int64_t confidence; /* thousandths, bound to the arguments (verify.c); 0: none */
 	bool released; /* judged before: its limits held then, and its own counts are not held against it */
 	struct base_str counts; /* released: what it counted */
-	uint8_t labels; /* of the run when it asked */
+	uint8_t labels;		/* of the run when it asked */
 };
 /* Grants first, then rules: deny over gate over allow; nothing matches: deny. Then limits, which are only stricter. */
 struct core_judged core_judge(const struct core *c, const struct core_question *q, struct base_arena *arena);

@@ -65,8 +65,7 @@ void core_emit_step_failed_with(struct core_turn *t, uint64_t run, uint32_t step
 	int64_t cost, uint8_t labels)
 {
 	core_step_failed_emit(t->block, t->cmd->now_ms,
-		&(struct core_step_failed){
-			.run = run,
+		&(struct core_step_failed){.run = run,
 			.step = step,
 			.problem = problem,
 			.cost = cost,

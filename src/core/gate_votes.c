@@ -103,7 +103,8 @@ static bool is_signed(struct core_turn *t, const struct core_gate *g)
 		(base_str_is(t->cmd->by.id, "operator") && base_str_is(t->cmd->key, "shell")))
 		return true;
 	core_refuse(t, 403, "signature",
-		"gate %llu is decided with a signature: by a passkey in the console, or in the operator's shell "
+		"gate %llu is decided with a signature: by a passkey in the console, or in the operator's "
+		"shell "
 		"(aios approve %llu)",
 		(unsigned long long)g->id, (unsigned long long)g->id);
 	return false;
@@ -141,7 +142,8 @@ enum core_ballot core_gate_vote(
 		return CORE_BALLOT_DECIDES;
 	if (base_str_is(answer, "edit")) {
 		core_refuse(t, 422, "not_editable",
-			"%u must approve gate %llu, all of them the same: it is approved or denied, not edited",
+			"%u must approve gate %llu, all of them the same: it is approved or denied, not "
+			"edited",
 			need, (unsigned long long)g->id);
 		return CORE_BALLOT_REFUSED;
 	}
@@ -254,8 +256,7 @@ static void drop_vote(struct core *c, struct core_gate *g, struct base_str by)
 	base_slab_release(c->slab, v, sizeof(*v));
 }
 
-static void set_asked(
-	struct core *c, struct core_gate *g, struct base_str who, struct base_str by, bool gone)
+static void set_asked(struct core *c, struct core_gate *g, struct base_str who, struct base_str by, bool gone)
 {
 	struct core_asked **at = &g->asked;
 
@@ -343,7 +344,7 @@ void core_gate_check(const struct core *c, const struct core_gate *g)
 			same = same->next;
 		BASE_CHECK(!same); /* G4 */
 		BASE_CHECK(g->decided || base_str_is(v->by, "operator") ||
-			   !core_run_asked_by(c, r, v->by));						/* G5 */
+			   !core_run_asked_by(c, r, v->by));	     /* G5 */
 		BASE_CHECK(g->decided || core_gate_names(g, v->by)); /* G6 */
 	}
 	BASE_CHECK(g->escalated <= g->terms.stage_count);

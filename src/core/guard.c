@@ -80,17 +80,20 @@ void core_decide_guard(struct core_turn *t)
 		core_refuse(t, 404, "unknown_guard", "there is the built-in rule " CORE_GUARD);
 	else if (on == !t->c->guard_off)
 		core_reply_json(t, 200,
-			base_arena_printf(t->arena, "{\"rule\":\"" CORE_GUARD "\",\"on\":%s,\"changed\":false}",
+			base_arena_printf(t->arena,
+				"{\"rule\":\"" CORE_GUARD "\",\"on\":%s,\"changed\":false}",
 				on ? "true" : "false"));
 	else if (on) {
 		core_guard_set_emit(t->block, cmd->now_ms,
 			&(struct core_guard_set){
 				.rule = cmd->name, .on = 1, .by = cmd->by.id, .reason = cmd->text});
-		core_reply_json(t, 200, BASE_STR("{\"rule\":\"" CORE_GUARD "\",\"on\":true,\"changed\":true}"));
+		core_reply_json(
+			t, 200, BASE_STR("{\"rule\":\"" CORE_GUARD "\",\"on\":true,\"changed\":true}"));
 	} else if (cmd->text.len == 0 || cmd->text.len > 1000 || !base_utf8_valid(cmd->text))
 		core_refuse(t, 422, "invalid", "say why the rule is to be off: a reason of 1 to 1,000 bytes");
 	else if (open)
-		core_refuse(t, 409, "asked", "gate %llu asks that already: decide it", (unsigned long long)open);
+		core_refuse(
+			t, 409, "asked", "gate %llu asks that already: decide it", (unsigned long long)open);
 	else
 		ask(t);
 }
@@ -101,5 +104,6 @@ void core_guard_decided(struct core_turn *t, const struct core_gate *g, struct b
 	if (!base_str_is(answer, "approve") || t->c->guard_off)
 		return;
 	core_guard_set_emit(t->block, t->cmd->now_ms,
-		&(struct core_guard_set){.rule = g->rule, .on = 0, .by = by, .reason = reason, .gate = g->id});
+		&(struct core_guard_set){
+			.rule = g->rule, .on = 0, .by = by, .reason = reason, .gate = g->id});
 }

@@ -273,7 +273,8 @@ bool core_provider_is_trusted(const struct core *c, struct base_str provider)
 
 	if (base_jv_kind(p) == BASE_JSON_NONE)
 		return base_str_is(provider, "local");
-	return base_jv_bool(base_jv_get(p, "private"), base_str_is(base_jv_str(base_jv_get(p, "api")), "local"));
+	return base_jv_bool(
+		base_jv_get(p, "private"), base_str_is(base_jv_str(base_jv_get(p, "api")), "local"));
 }
 
 /* Does it stay in the house? What only runs here is no sending: memory, sessions, files, the model without a network. */
@@ -332,8 +333,8 @@ size_t core_sources_want(const struct core_run *r, uint8_t labels, uint64_t ret[
 /* The argument that says what was read. */
 static void put_what(struct core_turn *t, struct base_jw *w, uint64_t seq)
 {
-	static const char *const members[] = {
-		"key", "url", "path", "file", "query", "prefix", "id", "name", "topic", "flow", "agent", "run"};
+	static const char *const members[] = {"key", "url", "path", "file", "query", "prefix", "id", "name",
+		"topic", "flow", "agent", "run"};
 	const struct core_fetched *f = core_fetched_at(t, seq);
 	struct base_json *doc;
 	struct base_str text;
@@ -376,7 +377,8 @@ struct base_str core_sources(struct core_turn *t, const struct core_run *r, uint
 		base_jw_obj(&w);
 		base_jw_mcstr(&w, "label", names[i].name);
 		if (step == UINT32_MAX) {
-			base_jw_mcstr(&w, "from", core_run_extra(r)->parent ? "the run that started it" : "input");
+			base_jw_mcstr(
+				&w, "from", core_run_extra(r)->parent ? "the run that started it" : "input");
 			base_jw_mstr(&w, "by", core_word_text(r->by));
 		} else {
 			base_jw_mint(&w, "step", step);

@@ -54,7 +54,8 @@ static void bind_run(struct core_scene *s)
 
 struct base_str core_case_labels(const struct core_case *k)
 {
-	static const char *const names[] = {"[]", "[\"untrusted\"]", "[\"private\"]", "[\"private\",\"untrusted\"]"};
+	static const char *const names[] = {
+		"[]", "[\"untrusted\"]", "[\"private\"]", "[\"private\",\"untrusted\"]"};
 
 	return base_str_of(names[k->labels & 3]);
 }
@@ -145,8 +146,8 @@ static uint32_t char_of(struct base_str s, size_t *ret_len)
 	case 3:
 		return (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
 	case 4:
-		return (uint32_t)(p[0] & 7) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 |
-		       (p[3] & 0x3f);
+		return (uint32_t)(p[0] & 7) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
+		       (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
 	default:
 		*ret_len = 1;
 		return p[0];
@@ -156,10 +157,11 @@ static uint32_t char_of(struct base_str s, size_t *ret_len)
 /* Nothing that one sees: blanks, control characters, joiners, marks of direction, soft hyphens. */
 static bool is_unseen(uint32_t c)
 {
-	return c <= 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x34f || c == 0x61c || c == 0x115f ||
-	       c == 0x1160 || c == 0x1680 || (c >= 0x180b && c <= 0x180f) || (c >= 0x2000 && c <= 0x200f) ||
-	       (c >= 0x2028 && c <= 0x202f) || (c >= 0x205f && c <= 0x206f) || c == 0x3000 || c == 0x3164 ||
-	       (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff || c == 0xffa0 || (c >= 0xe0000 && c <= 0xe0fff);
+	return c <= 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x34f || c == 0x61c ||
+	       c == 0x115f || c == 0x1160 || c == 0x1680 || (c >= 0x180b && c <= 0x180f) ||
+	       (c >= 0x2000 && c <= 0x200f) || (c >= 0x2028 && c <= 0x202f) || (c >= 0x205f && c <= 0x206f) ||
+	       c == 0x3000 || c == 0x3164 || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff || c == 0xffa0 ||
+	       (c >= 0xe0000 && c <= 0xe0fff);
 }
 
 static uint32_t lower(uint32_t c)

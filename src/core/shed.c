@@ -114,12 +114,11 @@ bool core_shed_read(
 		return true;
 	}
 	core_emit_called_failed(t, call,
-		core_problem(t->arena, "invalid",
-			"%.*s cannot shed a label: %s", BASE_STR_ARG(flow->name),
-			flow->current->output
-				? "its `output` has room for a message; close its objects, and give each text an "
-				  "enum, or a pattern and a maxLength of at most 128"
-				: "its flow declares no `output` schema"));
+		core_problem(t->arena, "invalid", "%.*s cannot shed a label: %s", BASE_STR_ARG(flow->name),
+			flow->current->output ? "its `output` has room for a message; close its objects, and "
+						"give each text an "
+						"enum, or a pattern and a maxLength of at most 128"
+					      : "its flow declares no `output` schema"));
 	return false;
 }
 
@@ -161,8 +160,8 @@ static bool fits(const struct core_run *child, struct base_str value)
 	return ok;
 }
 
-bool core_shed_ask(
-	struct core_turn *t, const struct core_run *child, const struct core_open *parent, struct base_str value)
+bool core_shed_ask(struct core_turn *t, const struct core_run *child, const struct core_open *parent,
+	struct base_str value)
 {
 	uint8_t shed = core_run_extra(child)->shed & (uint8_t)child->labels;
 	struct core_gate_open g = {.run = parent->run,
@@ -178,7 +177,8 @@ bool core_shed_ask(
 	if (!fits(child, value)) {
 		core_emit_step_failed(t, parent->run, parent->step,
 			core_problem(t->arena, "output",
-				"run %llu gave back what its `output` schema does not allow: no label is shed",
+				"run %llu gave back what its `output` schema does not allow: no label is "
+				"shed",
 				(unsigned long long)child->id),
 			0);
 		return true;

@@ -390,7 +390,15 @@ uint8_t core_prefix_labels(const struct core *c, struct base_str prefix);
 /* May this call carry these labels with no gate? Empty: yes; else the name of what stands against it. `provider`: of a model. */
 struct base_str core_guard(
 	const struct core *c, const struct core_action *a, struct base_str provider, uint8_t labels);
-/* The same when it would leave: false, and a gate is opened that shows it. */
+/* --- approval.c --- */
+struct core_call;
+/* 0: the approval lets the call through. Else *ret_problem says why not. */
+int core_approval_use(struct core_turn *t, const struct core_call *call, uint64_t gate,
+	struct base_str *ret_problem) __attribute__((warn_unused_result));
+/* Does the approval say where each argument of the call stands in what was shown, so that whoever approved saw the very
+ * call? What a flow chooses beside them (`key`) may not go along. */
+bool core_approval_covers(const struct core_gate *g, struct base_jv args, struct base_str key);
+/* The guard once more when a call would leave: false, and a gate is opened that shows it. */
 bool core_guard_release(struct core_turn *t, const struct core_run *r, const struct core_open *o,
 	struct base_json *args, struct base_str args_text, uint8_t labels, struct base_str provider);
 /* Is this provider trusted with private data? */

@@ -408,7 +408,7 @@ static struct core_case case_of(const struct core *c, const struct core_question
 		.strange = c->customers.len && q->customer.len && !customer_fact(c, q->customer),
 		.cost = q->cost,
 		.confidence = q->confidence,
-		.labels = (uint8_t)q->run->labels,
+		.labels = q->labels,
 		.released = q->released,
 		.counts = q->counts,
 		.now_ms = q->now_ms};

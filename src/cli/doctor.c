@@ -221,8 +221,8 @@ static void check_zones(struct doctor *d)
 
 static void check_programs(struct doctor *d)
 {
-	static const char *const names[] = {
-		"aiosd", "aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views", "aios-door"};
+	static const char *const names[] = {"aiosd", "aios-flow", "aios-connect", "aios-parse", "aios-pass",
+		"aios-vault", "aios-views", "aios-door"};
 	struct base_buf missing;
 	size_t i;
 

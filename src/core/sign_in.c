@@ -70,13 +70,12 @@ static void remove_credential(struct core_turn *t)
 	}
 	core_credential_removed_emit(t->block, t->cmd->now_ms,
 		&(struct core_credential_removed){.id = id, .by = t->cmd->by.id, .reason = t->cmd->text});
-	close_sessions(
-		t, passkey ? of_credential : by_password, &id, BASE_STR("what opened it was removed"));
+	close_sessions(t, passkey ? of_credential : by_password, &id, BASE_STR("what opened it was removed"));
 	core_reply_json(t, 200, BASE_STR("{\"removed\":true}"));
 }
 
-static bool b64url_member(struct core_turn *t, struct base_jv from, const char *name, size_t max,
-	struct base_str *ret)
+static bool b64url_member(
+	struct core_turn *t, struct base_jv from, const char *name, size_t max, struct base_str *ret)
 {
 	struct base_str text = base_jv_str(base_jv_get(from, name));
 	struct base_buf b;
@@ -145,7 +144,8 @@ static void add_credential(struct core_turn *t, struct base_jv body)
 		return;
 	}
 	if (!base_str_is(ev.kind, "password") && base_names_get(t->c->credentials, ev.id)) {
-		core_refuse(t, 409, "exists", "there is a %.*s already: remove it first", BASE_STR_ARG(ev.id));
+		core_refuse(
+			t, 409, "exists", "there is a %.*s already: remove it first", BASE_STR_ARG(ev.id));
 		return;
 	}
 	if (base_names_count(t->c->credentials) >= CORE_CREDENTIALS_MAX) {
@@ -198,14 +198,12 @@ void core_decide_credential_used(struct core_turn *t)
 		return;
 	}
 	core_credential_used_emit(t->block, t->cmd->now_ms,
-		&(struct core_credential_used){.id = k->id,
-			.sign_count = t->cmd->base,
-			.session = t->cmd->text,
-			.refused = !up});
+		&(struct core_credential_used){
+			.id = k->id, .sign_count = t->cmd->base, .session = t->cmd->text, .refused = !up});
 	if (!up)
 		core_refuse(t, 409, "copied",
-			"the counter of %.*s went from %lld to %lld: there may be a copy of it", BASE_STR_ARG(k->id),
-			(long long)k->sign_count, (long long)t->cmd->base);
+			"the counter of %.*s went from %lld to %lld: there may be a copy of it",
+			BASE_STR_ARG(k->id), (long long)k->sign_count, (long long)t->cmd->base);
 }
 
 /* --- sessions --- */
@@ -227,8 +225,9 @@ static void make_room(struct core_turn *t)
 	}
 	if (live >= CORE_SESSIONS_MAX)
 		core_session_closed_emit(t->block, t->cmd->now_ms,
-			&(struct core_session_closed){
-				.id = oldest->id, .by = BASE_STR("aios"), .reason = BASE_STR("too many are open")});
+			&(struct core_session_closed){.id = oldest->id,
+				.by = BASE_STR("aios"),
+				.reason = BASE_STR("too many are open")});
 }
 
 static void rotate(struct core_turn *t)

@@ -39,8 +39,7 @@ bool core_credential_get(const struct core *c, struct base_str id, struct core_c
 	return k != NULL;
 }
 
-bool core_passkey_find(
-	const struct core *c, struct base_str credential_id, struct core_credential_info *ret)
+bool core_passkey_find(const struct core *c, struct base_str credential_id, struct core_credential_info *ret)
 {
 	struct base_str at = BASE_STR_NONE;
 	void *value;
@@ -56,8 +55,8 @@ bool core_passkey_find(
 	return false;
 }
 
-void core_passkeys(const struct core *c,
-	void (*fn)(void *userdata, const struct core_credential_info *info), void *userdata)
+void core_passkeys(const struct core *c, void (*fn)(void *userdata, const struct core_credential_info *info),
+	void *userdata)
 {
 	struct base_str at = BASE_STR_NONE;
 	void *value;
@@ -107,9 +106,9 @@ static uint32_t forgiven(const struct core_failures *f, bool all, int64_t now_ms
 static struct base_str failures_key(struct core *c, struct base_str how, struct base_str address)
 {
 	base_arena_reset(c->scratch);
-	return address.len ? base_arena_printf(
-				     c->scratch, "%.*s %.*s", BASE_STR_ARG(how), BASE_STR_ARG(address))
-			   : base_arena_dup(c->scratch, how);
+	return address.len
+		       ? base_arena_printf(c->scratch, "%.*s %.*s", BASE_STR_ARG(how), BASE_STR_ARG(address))
+		       : base_arena_dup(c->scratch, how);
 }
 
 uint32_t core_sign_in_failures(const struct core *c, struct base_str how, struct base_str address,

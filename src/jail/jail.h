@@ -14,7 +14,7 @@
  * namespaces.
  */
 enum jail_profile {
-	JAIL_PURE, /* aios-flow, aios-parse: memory, read, write, poll on open descriptors, exit; nothing else
+	JAIL_PURE, /* aios-flow, aios-parse, aios-pass: memory, read, write, poll on open descriptors, exit; nothing else
 		    */
 	JAIL_VIEWS, /* the same, and files below one folder (SQLite) */
 	JAIL_VAULT, /* files below one folder; getrandom; no sockets */

@@ -67,7 +67,7 @@ void jail_probe(struct base_buf *ret)
 		base_buf_printf(ret, "landlock: version %d\n", abi);
 	else
 		base_buf_cstr(ret, "landlock: not in this kernel\n");
-	probe(JAIL_PURE, "sandbox of aios-flow and aios-parse", ret);
+	probe(JAIL_PURE, "sandbox of aios-flow, aios-parse and aios-pass", ret);
 	probe(JAIL_VIEWS, "sandbox of aios-views", ret);
 	probe(JAIL_VAULT, "sandbox of aios-vault", ret);
 	probe(JAIL_NET, "sandbox of aios-connect", ret);

@@ -31,8 +31,7 @@ static struct base_hash token(const char *name)
 
 static int add(struct house *h, const char *body)
 {
-	house_do(h, (struct core_cmd){
-			    .type = CORE_CMD_CREDENTIAL, .by = boss(), .body = base_str_of(body)});
+	house_do(h, (struct core_cmd){.type = CORE_CMD_CREDENTIAL, .by = boss(), .body = base_str_of(body)});
 	return h->reply.status;
 }
 
@@ -177,8 +176,8 @@ static void test_sessions(void **state)
 
 	assert_int_equal(open_session(h, "a", "link", "", "one", HOUR), 201);
 	assert_int_equal(open_session(h, "a", "link", "", "other", HOUR), 400); /* the id */
-	assert_int_equal(open_session(h, "b", "link", "", "one", HOUR), 409);	 /* the token */
-	assert_int_equal(open_session(h, "b", "link", "", "two", -1), 400);	 /* over before it began */
+	assert_int_equal(open_session(h, "b", "link", "", "one", HOUR), 409);	/* the token */
+	assert_int_equal(open_session(h, "b", "link", "", "two", -1), 400);	/* over before it began */
 	assert_true(is_open(h, "one"));
 	assert_false(is_open(h, "two"));
 	/* Another token: the one before counts a minute longer. */
@@ -272,8 +271,7 @@ static uint32_t failures(struct house *h, const char *address)
 {
 	int64_t last = 0;
 
-	return core_sign_in_failures(
-		h->core, BASE_STR("password"), base_str_of(address), h->now_ms, &last);
+	return core_sign_in_failures(h->core, BASE_STR("password"), base_str_of(address), h->now_ms, &last);
 }
 
 static void test_fault_59_failures_are_counted(void **state)

@@ -22,6 +22,7 @@ LAYERS = {
     "flow": {"base", "wire", "jail"},
     "connect": {"base", "wire", "jail"},
     "parse": {"base", "wire", "jail"},
+    "pass": {"base", "wire", "jail"},
     "vault": {"base", "wire", "jail"},
     "views": {"base", "wire", "jail", "core"},
     "fold": {"base", "wire", "jail", "core"},

@@ -436,7 +436,7 @@ static void test_probe(void **state)
 	base_buf_init(&text, 4096);
 	jail_probe(&text);
 	char *all = base_buf_take(&text, NULL);
-	assert_non_null(strstr(all, "sandbox of aios-flow and aios-parse: seccomp"));
+	assert_non_null(strstr(all, "sandbox of aios-flow, aios-parse and aios-pass: seccomp"));
 	assert_non_null(strstr(all, "sandbox of aios-door: seccomp"));
 	print_message("%s", all);
 	free(all);

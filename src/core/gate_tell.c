@@ -228,11 +228,9 @@ static void apply_announced(struct core_apply *a, const struct core_gate_announc
 		core_set_str(a->c, &g->tell_why, BASE_STR("reminder"));
 		core_gate_arm(a->c, g);
 	}
-	core_act(a, &(struct core_act){.type = CORE_ACT_TELL,
-			    .id = g->id,
-			    .run = g->run,
-			    .step = e->nth,
-			    .seq = a->seq});
+	core_act(
+		a, &(struct core_act){
+			   .type = CORE_ACT_TELL, .id = g->id, .run = g->run, .step = e->nth, .seq = a->seq});
 }
 
 static void apply_reported(struct core_apply *a, const struct core_gate_reported *e)
@@ -246,8 +244,8 @@ static void apply_reported(struct core_apply *a, const struct core_gate_reported
 			continue;
 		t->state = e->ok ? CORE_TOLD_DONE : CORE_TOLD_FAILED;
 		if (!e->ok && e->problem.len && base_json_parse(e->problem, &doc, NULL) == 0)
-			text = base_str_sub(base_jv_str(base_jv_get(base_json_root(doc), "message")), 0,
-				PROBLEM_MAX);
+			text = base_str_sub(
+				base_jv_str(base_jv_get(base_json_root(doc), "message")), 0, PROBLEM_MAX);
 		while (text.len && !base_utf8_valid(text))
 			text.len--;
 		core_set_str(a->c, &t->problem, text);

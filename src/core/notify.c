@@ -47,8 +47,9 @@ static int check_channel(struct base_str name, struct base_jv v, struct base_err
 	if (base_str_is(kind, "ntfy"))
 		return url.len && has(v, "topic") ? 0 : lacks(name, "a url and a topic", err);
 	if (base_str_is(kind, "telegram"))
-		return has(v, "chat") && has(v, "secret") ? 0
-							   : lacks(name, "a chat, and the secret of its bot", err);
+		return has(v, "chat") && has(v, "secret")
+			       ? 0
+			       : lacks(name, "a chat, and the secret of its bot", err);
 	return url.len && has(v, "secret") ? 0 : lacks(name, "a url, and a secret to sign with", err);
 }
 
@@ -62,7 +63,8 @@ static int check_quiet(struct base_jv quiet, struct base_err *err)
 		return 0;
 	if (from < 0 || to < 0 || from == to)
 		return base_err_set(err, -EINVAL,
-			"aios.yaml: notify.quiet: two times of the day such as {from: \"22:00\", to: \"07:00\"}");
+			"aios.yaml: notify.quiet: two times of the day such as {from: \"22:00\", to: "
+			"\"07:00\"}");
 	if (tz.len && !core_zone_name_valid(tz))
 		return base_err_set(
 			err, -EINVAL, "aios.yaml: notify.quiet.tz is no time zone: %.*s", BASE_STR_ARG(tz));
@@ -86,7 +88,8 @@ int core_notify_check(struct base_jv root, struct base_err *err)
 		if (base_jv_kind(v) != BASE_JSON_NONE &&
 			(base_duration_parse(base_jv_str(v), &n, NULL) < 0 || n < 60000))
 			return base_err_set(err, -EINVAL,
-				"aios.yaml: notify.%s is a time of at least a minute, such as \"4h\"", times[i]);
+				"aios.yaml: notify.%s is a time of at least a minute, such as \"4h\"",
+				times[i]);
 	}
 	if (check_quiet(base_jv_get(notify, "quiet"), err) < 0)
 		return -EINVAL;

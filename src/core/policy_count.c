@@ -64,7 +64,8 @@ static bool prune(struct core_tally *t, const struct core_counter *k, int64_t no
 }
 
 /* Each time something is counted a few others are looked through: what is over does not stay. */
-static void sweep(struct base_slab *slab, struct core_count *count, const struct core_counter *k, int64_t now_ms)
+static void sweep(
+	struct base_slab *slab, struct core_count *count, const struct core_counter *k, int64_t now_ms)
 {
 	struct base_str key, copy;
 	void *value;
@@ -83,7 +84,8 @@ static void sweep(struct base_slab *slab, struct core_count *count, const struct
 	}
 }
 
-static struct core_bucket_sum bucket_of(const struct core_counter *k, const struct core_tally *t, int64_t now_ms)
+static struct core_bucket_sum bucket_of(
+	const struct core_counter *k, const struct core_tally *t, int64_t now_ms)
 {
 	struct core_bucket_sum b = {.start_ms = 0, .end_ms = INT64_MAX};
 	int64_t width = (k->window_ms + CORE_BUCKETS - 1) / CORE_BUCKETS;
@@ -106,7 +108,8 @@ static void add(struct base_slab *slab, struct core_tally *t, const struct core_
 		struct core_bucket_sum b = bucket_of(k, t, now_ms);
 
 		if (t->count == t->cap) {
-			t->sum = base_slab_grow(slab, t->sum, t->cap, t->cap ? t->cap * 2 : 2, sizeof(*t->sum));
+			t->sum = base_slab_grow(
+				slab, t->sum, t->cap, t->cap ? t->cap * 2 : 2, sizeof(*t->sum));
 			t->cap = t->cap ? t->cap * 2 : 2;
 		}
 		last = &t->sum[t->count++];
@@ -171,7 +174,8 @@ static struct core_bucket_sum *bucket_at(struct core_tally *t, int64_t time_ms)
 	return NULL;
 }
 
-static void take(struct core_count *count, struct base_slab *slab, struct base_str key, int64_t value, int64_t time_ms)
+static void take(
+	struct core_count *count, struct base_slab *slab, struct base_str key, int64_t value, int64_t time_ms)
 {
 	struct core_tally *t = base_names_get(count->tallies, key);
 	struct core_bucket_sum *b = bucket_at(t, time_ms);
@@ -350,7 +354,8 @@ static void get_tally(struct core *c, struct base_reader *r, struct core_tally *
 
 	for (uint64_t i = 0; i < n && !r->failed; i++) {
 		if (t->count == t->cap) {
-			t->sum = base_slab_grow(c->slab, t->sum, t->cap, t->cap ? t->cap * 2 : 2, sizeof(*t->sum));
+			t->sum = base_slab_grow(
+				c->slab, t->sum, t->cap, t->cap ? t->cap * 2 : 2, sizeof(*t->sum));
 			t->cap = t->cap ? t->cap * 2 : 2;
 		}
 		t->sum[t->count].start_ms = base_get_i64(r);
@@ -407,7 +412,8 @@ void core_counts_check(const struct core *c)
 		struct base_str key = BASE_STR_NONE;
 
 		BASE_CHECK(core_counter_find(c->rules, at)); /* N1 */
-		for (bool begin = true; base_names_seek(count->tallies, key, begin, &key, &value); begin = false) {
+		for (bool begin = true; base_names_seek(count->tallies, key, begin, &key, &value);
+			begin = false) {
 			const struct core_tally *t = value;
 
 			BASE_CHECK(t->count > 0);

@@ -71,8 +71,8 @@ int core_fault_set(struct core_fault *fault, struct base_str at, const char *fmt
 /* Compiles; what is wrong with the text of it is told by the place. -EINVAL, -ENOMEM. `lenient`: a rule that cannot be
  * read counts as a match for deny and gate and as none for allow, a counter that cannot be read stops what it is about at
  * a gate. The caller frees *ret. */
-int core_policy_compile(struct base_str json, bool lenient, struct core_policy **ret, struct core_fault *fault)
-	__attribute__((warn_unused_result));
+int core_policy_compile(struct base_str json, bool lenient, struct core_policy **ret,
+	struct core_fault *fault) __attribute__((warn_unused_result));
 void core_policy_free(struct core_policy *p);
 /* Indexes it for the actions of the catalogue. */
 void core_policy_index(struct core_policy *p, const struct base_names *actions);
@@ -94,8 +94,8 @@ struct core_case {
 	struct base_jv args;
 	int64_t cost, confidence, now_ms; /* confidence in thousandths */
 	uint8_t labels;
-	bool strange;	   /* customers are known by their facts, and there is none of this one */
-	bool released;	   /* counted already: its limits held then */
+	bool strange;		/* customers are known by their facts, and there is none of this one */
+	bool released;		/* counted already: its limits held then */
 	struct base_str counts; /* what it has counted itself */
 };
 
@@ -161,12 +161,13 @@ struct core_count {
 	struct base_names *tallies; /* key -> struct core_tally */
 	struct base_str sweep;	    /* the last key that was looked through for what is over */
 };
-int64_t core_count_used(const struct base_names *counts, const struct core_counter *k, struct base_str key,
-	int64_t now_ms);
+int64_t core_count_used(
+	const struct base_names *counts, const struct core_counter *k, struct base_str key, int64_t now_ms);
 /* Adds what a call counts (JSON as in step_called.counts), at its time. */
 void core_count_add(struct base_names *counts, struct base_slab *slab, const struct core_policy *p,
 	struct base_str json, int64_t time_ms);
 /* Takes it back: `time_ms` is when it was counted. */
-void core_count_take(struct base_names *counts, struct base_slab *slab, struct base_str json, int64_t time_ms);
+void core_count_take(
+	struct base_names *counts, struct base_slab *slab, struct base_str json, int64_t time_ms);
 void core_counts_free(struct base_names *counts); /* maps alone: the slab holds the rest */
 const struct core_counter *core_counter_find(const struct core_policy *p, struct base_str name);

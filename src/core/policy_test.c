@@ -48,17 +48,21 @@ static struct base_str written(struct base_jv v, struct base_arena *arena)
 	return core_buf_to_arena(arena, &b);
 }
 
-static int failed(struct base_arena *arena, struct core_fault *fault, uint32_t index, const char *member, struct base_str name, const char *why)
+static int failed(struct base_arena *arena, struct core_fault *fault, uint32_t index, const char *member,
+	struct base_str name, const char *why)
 {
 	return core_fault_set(fault, base_arena_printf(arena, "/tests/%u%s", index, member),
-		"the test%s%.*s%s fails: %s", name.len ? " \"" : "", BASE_STR_ARG(name), name.len ? "\"" : "", why);
+		"the test%s%.*s%s fails: %s", name.len ? " \"" : "", BASE_STR_ARG(name), name.len ? "\"" : "",
+		why);
 }
 
 static int run_test(const struct core_policy *p, struct base_jv v, uint32_t index, struct base_arena *arena,
 	struct core_fault *fault)
 {
-	struct base_str as = base_jv_str(base_jv_get(v, "principal")), rule = base_jv_str(base_jv_get(v, "rule")),
-			expect = base_jv_str(base_jv_get(v, "expect")), cost = base_jv_str(base_jv_get(v, "cost"));
+	struct base_str as = base_jv_str(base_jv_get(v, "principal")),
+			rule = base_jv_str(base_jv_get(v, "rule")),
+			expect = base_jv_str(base_jv_get(v, "expect")),
+			cost = base_jv_str(base_jv_get(v, "cost"));
 	struct base_jv history = base_jv_get(v, "history"), run = base_jv_get(v, "run");
 	struct base_json *empty;
 	struct core_case of = {.as = as.len ? as : BASE_STR("flow/test"),
@@ -86,16 +90,18 @@ static int run_test(const struct core_policy *p, struct base_jv v, uint32_t inde
 	j = core_policy_judge(&s, NULL);
 	core_scene_done(&s);
 	base_json_free(empty);
-	why = base_arena_printf(arena, "%s, by \"%.*s\"%s%.*s", core_verdict_name(j.verdict), BASE_STR_ARG(j.rule),
-		j.why.len ? ": " : "", BASE_STR_ARG(j.why));
+	why = base_arena_printf(arena, "%s, by \"%.*s\"%s%.*s", core_verdict_name(j.verdict),
+		BASE_STR_ARG(j.rule), j.why.len ? ": " : "", BASE_STR_ARG(j.why));
 	if (j.verdict != core_verdict_of(expect))
 		return failed(arena, fault, index, "/expect", name,
 			base_arena_printf(arena, "it expects %.*s and gets %.*s", BASE_STR_ARG(expect),
-				BASE_STR_ARG(why)).ptr);
+				BASE_STR_ARG(why))
+				.ptr);
 	if (rule.len && !base_str_eq(rule, j.rule))
 		return failed(arena, fault, index, "/rule", name,
-			base_arena_printf(arena, "it expects the rule \"%.*s\" and gets %.*s", BASE_STR_ARG(rule),
-				BASE_STR_ARG(why)).ptr);
+			base_arena_printf(arena, "it expects the rule \"%.*s\" and gets %.*s",
+				BASE_STR_ARG(rule), BASE_STR_ARG(why))
+				.ptr);
 	return 0;
 }
 
@@ -161,8 +167,8 @@ static bool has_counter(struct base_str json, const char *at, size_t len)
 
 	if (base_json_parse(json, &doc, NULL) < 0)
 		return false;
-	has = base_jv_kind(base_jv_get_str(base_jv_get(base_json_root(doc), "counters"), (struct base_str){at, len})) !=
-	      BASE_JSON_NONE;
+	has = base_jv_kind(base_jv_get_str(base_jv_get(base_json_root(doc), "counters"),
+		      (struct base_str){at, len})) != BASE_JSON_NONE;
 	base_json_free(doc);
 	return has;
 }
@@ -252,11 +258,13 @@ static int join_counters(struct join *k, size_t *ret_file, struct core_fault *fa
 
 		while (base_jv_next(base_jv_get(base_json_root(k->doc[i]), "counters"), &it, &name, &v)) {
 			for (size_t n = 0; n < i; n++) {
-				if (base_jv_kind(base_jv_get_str(base_jv_get(base_json_root(k->doc[n]), "counters"),
-					    name)) == BASE_JSON_NONE)
+				if (base_jv_kind(base_jv_get_str(
+					    base_jv_get(base_json_root(k->doc[n]), "counters"), name)) ==
+					BASE_JSON_NONE)
 					continue;
 				*ret_file = i;
-				return core_fault_set(fault, BASE_JOIN(k->arena, BASE_STR("/counters/"), name),
+				return core_fault_set(fault,
+					BASE_JOIN(k->arena, BASE_STR("/counters/"), name),
 					"this counter stands in another file too");
 			}
 			if (!begun) {

@@ -67,7 +67,8 @@ static void put_secret(struct engine *e, struct engine_req *q, struct wire_vault
 	f->req = engine_ask_next(e);
 	base_buf_init(&b, 1 << 20);
 	wire_vault_set_put(&b, f);
-	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_SET, f->req, &b, ASK_MS, on_secret, change(q, f->name, f->host, false));
+	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_SET, f->req, &b, ASK_MS, on_secret,
+		change(q, f->name, f->host, false));
 	base_buf_done(&b);
 }
 
@@ -84,7 +85,8 @@ static struct base_str usual_actions(struct engine *e, struct base_str name)
 		return BASE_STR_NONE;
 	root = base_json_root(e->config);
 	providers = base_jv_get(base_jv_get(root, "models"), "providers");
-	mail = base_str_eq(base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name);
+	mail = base_str_eq(
+		base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name);
 	while (!model && base_jv_next(providers, &it, &key, &v))
 		model = base_str_eq(base_jv_str(base_jv_get(v, "secret")), name);
 	return mail && model ? BASE_STR("mail.*,model.*")
@@ -122,11 +124,13 @@ static void set_secret(struct engine *e, struct engine_req *q)
 		f.actions = usual_actions(e, f.name);
 	if (read_sealed(root, &sealed) < 0 || f.name.len > 128) {
 		engine_reply_problem(e, q, 400, "invalid",
-			"the body is {\"host\": \"api.example.org\", \"actions\": \"model.*\", \"sealed\": base64 of "
+			"the body is {\"host\": \"api.example.org\", \"actions\": \"model.*\", \"sealed\": "
+			"base64 of "
 			"the value sealed to GET /v1/vault/key}");
 	} else if (!f.actions.len) {
 		engine_reply_problem(e, q, 400, "invalid",
-			"say which actions may use %.*s (aios secrets set --action model.*): aios.yaml does not name it",
+			"say which actions may use %.*s (aios secrets set --action model.*): aios.yaml does "
+			"not name it",
 			BASE_STR_ARG(f.name));
 	} else {
 		f.sealed = base_buf_view(&sealed);

@@ -31,7 +31,8 @@ static int open_sealed(const struct keys *k, uint64_t req, struct base_str seale
 	if (!sealed.len)
 		return 0;
 	if (sealed.len < crypto_box_SEALBYTES || sealed.len - crypto_box_SEALBYTES > sizeof(plain) ||
-		crypto_box_seal_open(plain, (const uint8_t *)sealed.ptr, sealed.len, k->public_key, k->secret) != 0)
+		crypto_box_seal_open(
+			plain, (const uint8_t *)sealed.ptr, sealed.len, k->public_key, k->secret) != 0)
 		return -EACCES;
 	len = sealed.len - crypto_box_SEALBYTES;
 	if (base_json_parse((struct base_str){(const char *)plain, len}, &doc, NULL) == 0) {
@@ -61,7 +62,8 @@ static int answer(struct wire_conn *c, const struct keys *k, struct base_str bod
 	base_buf_init(&value, 1 << 16);
 	out.req = in.req;
 	if (open_sealed(k, in.req, in.hash, &hash) < 0 || open_sealed(k, in.req, in.totp, &totp) < 0)
-		base_buf_cstr(&value, "{\"code\":\"failed\",\"message\":\"a secret came that is not for this\"}");
+		base_buf_cstr(
+			&value, "{\"code\":\"failed\",\"message\":\"a secret came that is not for this\"}");
 	else
 		out.ok = pass_answer(&(struct pass_request){.what = in.what,
 					     .params = in.params,

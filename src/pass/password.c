@@ -10,8 +10,8 @@ static void work_for_nothing(struct base_str password)
 	static const unsigned char salt[crypto_pwhash_SALTBYTES];
 	unsigned char out[32];
 
-	if (crypto_pwhash(out, sizeof(out), password.ptr ? password.ptr : "", password.len, salt, WIRE_PASS_OPS,
-		    WIRE_PASS_MEM, crypto_pwhash_ALG_ARGON2ID13) == 0)
+	if (crypto_pwhash(out, sizeof(out), password.ptr ? password.ptr : "", password.len, salt,
+		    WIRE_PASS_OPS, WIRE_PASS_MEM, crypto_pwhash_ALG_ARGON2ID13) == 0)
 		sodium_memzero(out, sizeof(out));
 }
 

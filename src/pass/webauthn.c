@@ -235,8 +235,8 @@ static void free_key(struct key *k)
 
 static bool keys_work(const struct pass_created *made)
 {
-	struct pass_ceremony c = {.public_key = {(const char *)made->public_key, made->public_key_len},
-		.alg = made->alg};
+	struct pass_ceremony c = {
+		.public_key = {(const char *)made->public_key, made->public_key_len}, .alg = made->alg};
 	struct key k;
 	bool ok = make_key(&c, &k);
 
@@ -260,7 +260,8 @@ int pass_create(const struct pass_ceremony *c, struct pass_created *ret, struct 
 		*ret = made;
 		return 0;
 	}
-	return REFUSE(err, "algorithm: there is no key in it that can be read and is of ES256, EdDSA or RS256");
+	return REFUSE(
+		err, "algorithm: there is no key in it that can be read and is of ES256, EdDSA or RS256");
 }
 
 int pass_get(const struct pass_ceremony *c, uint32_t *ret_sign_count, struct base_err *err)
@@ -282,8 +283,8 @@ int pass_get(const struct pass_ceremony *c, uint32_t *ret_sign_count, struct bas
 	name_of(c, rp_id);
 	a = fido_assert_new();
 	ok = a && fido_assert_set_count(a, 1) == FIDO_OK && fido_assert_set_rp(a, rp_id) == FIDO_OK &&
-	     fido_assert_set_clientdata(
-		     a, (const unsigned char *)c->client_data.ptr, c->client_data.len) == FIDO_OK &&
+	     fido_assert_set_clientdata(a, (const unsigned char *)c->client_data.ptr, c->client_data.len) ==
+		     FIDO_OK &&
 	     fido_assert_set_authdata_raw(a, 0, (const unsigned char *)c->authenticator_data.ptr,
 		     c->authenticator_data.len) == FIDO_OK &&
 	     fido_assert_set_sig(a, 0, (const unsigned char *)c->signature.ptr, c->signature.len) ==

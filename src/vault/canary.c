@@ -12,7 +12,7 @@ enum { PREFIX = 8, LONG = 32 };
 struct pieces {
 	const uint8_t *key;
 	uint64_t base, count;
-	size_t len; /* of the value */
+	size_t len;	      /* of the value */
 	struct base_buf *ret; /* NULL: only counted */
 };
 

@@ -128,8 +128,8 @@ static int check_private(const struct stat *st, const char *path, struct base_er
 	return 0;
 }
 
-static int check_file(int fd, const char *path, size_t min, size_t max, bool private, size_t *ret_len,
-	struct base_err *err)
+static int check_file(
+	int fd, const char *path, size_t min, size_t max, bool private, size_t *ret_len, struct base_err *err)
 {
 	struct stat st;
 	int r = 0;

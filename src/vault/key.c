@@ -78,8 +78,9 @@ int vault_key_credential(const char *path, uint8_t ret[VAULT_KEY], struct base_e
 		return r;
 	if (len < CREDENTIAL_MIN)
 		r = base_err_set(err, -EBADMSG,
-			"the systemd credential \"aios-vault\" has %zu bytes: at least %d random ones are needed", len,
-			CREDENTIAL_MIN);
+			"the systemd credential \"aios-vault\" has %zu bytes: at least %d random ones are "
+			"needed",
+			len, CREDENTIAL_MIN);
 	else
 		crypto_generichash(ret, VAULT_KEY, bytes, len, (const uint8_t *)"aios credential", 15);
 	sodium_memzero(bytes, len);

@@ -51,7 +51,8 @@ static int make_next(const struct vault *v, struct next *n, enum vault_kind kind
 		return vault_key_credential(v->credential[0] ? v->credential : NULL, n->kek, err);
 	if (kind == VAULT_KEYRING && !v->keyring)
 		return base_err_set(err, -EOPNOTSUPP,
-			"this machine gives aios no keyring: use a passphrase, a file or a systemd credential");
+			"this machine gives aios no keyring: use a passphrase, a file or a systemd "
+			"credential");
 	return need_passphrase(v, n, strength, sealed, err);
 }
 

@@ -117,7 +117,8 @@ static int check_new(const struct vault_new *n, struct base_err *err)
 			VAULT_NAME_MAX);
 	if (n->how != VAULT_CANARY && !are_all(n->host, VAULT_HOST_MAX, is_host))
 		return base_err_set(err, -EINVAL,
-			"secret %.*s: name the host that it may go to, like api.example.org (several: with commas)",
+			"secret %.*s: name the host that it may go to, like api.example.org (several: with "
+			"commas)",
 			BASE_STR_ARG(n->name));
 	if (n->how != VAULT_CANARY && !are_all(n->actions, VAULT_ACTIONS_MAX, is_pattern))
 		return base_err_set(err, -EINVAL,
@@ -137,7 +138,8 @@ static int rotate(const struct vault *v, struct vault_new *n, struct vault_entry
 			BASE_STR_ARG(n->name));
 	if (old.canary || n->overlap_ms < 0)
 		return base_err_set(err, -EINVAL,
-			old.canary ? "a canary is not rotated: make another one" : "an overlap is not negative");
+			old.canary ? "a canary is not rotated: make another one"
+				   : "an overlap is not negative");
 	n->host = n->host.len ? n->host : old.host;
 	n->actions = n->actions.len ? n->actions : old.actions;
 	if (n->overlap_ms > 0) {
@@ -166,8 +168,7 @@ static int put(struct vault *v, const struct vault_entry *add, int64_t now_ms, s
 int vault_set(struct vault *v, const struct vault_new *in, int64_t now_ms, struct base_err *err)
 {
 	struct vault_new n = *in;
-	struct vault_entry add = {
-		.name = n.name, .canary = n.how == VAULT_CANARY, .created_ms = now_ms};
+	struct vault_entry add = {.name = n.name, .canary = n.how == VAULT_CANARY, .created_ms = now_ms};
 	int r = vault_check_open(v, err);
 
 	if (r == 0 && n.how == VAULT_ROTATE)
@@ -271,8 +272,8 @@ static int seal_secret(const struct wire_secret *s, struct base_str recipient, s
 static int may_have(const struct vault_entry *e, const struct vault_ask *a, struct base_err *err)
 {
 	if (e->canary)
-		return base_err_set(err, -EACCES, "secret %.*s is a canary: it is never released",
-			BASE_STR_ARG(a->name));
+		return base_err_set(
+			err, -EACCES, "secret %.*s is a canary: it is never released", BASE_STR_ARG(a->name));
 	if (!is_host(a->host) || !names_host(e->host, a->host))
 		return base_err_set(err, -EACCES, "secret %.*s is for %.*s and not for %.*s",
 			BASE_STR_ARG(a->name), BASE_STR_ARG(e->host),

@@ -14,9 +14,9 @@
 #include "house.h"
 
 #define CONFIG                                                                                               \
-	"\"config\":{\"notify\":{\"quiet\":{\"from\":\"22:00\",\"to\":\"07:00\"},\"channels\":{"              \
-	"\"phone\":{\"kind\":\"ntfy\",\"url\":\"https://ntfy.example\",\"topic\":\"t\"},"                     \
-	"\"anna\":{\"kind\":\"mail\",\"address\":\"anna@example.org\",\"to\":\"key/anna\"}}},"                \
+	"\"config\":{\"notify\":{\"quiet\":{\"from\":\"22:00\",\"to\":\"07:00\"},\"channels\":{"             \
+	"\"phone\":{\"kind\":\"ntfy\",\"url\":\"https://ntfy.example\",\"topic\":\"t\"},"                    \
+	"\"anna\":{\"kind\":\"mail\",\"address\":\"anna@example.org\",\"to\":\"key/anna\"}}},"               \
 	"\"gates\":{\"sign_above\":\"1 USD\"}}"
 
 static const char deployment[] =
@@ -54,7 +54,8 @@ static uint64_t ask(struct house *h, uint64_t run, uint32_t step, const char *te
 {
 	char args[2000];
 
-	snprintf(args, sizeof(args), "{%s\"show\":{\"text\":\"A\"},\"terms\":%s,\"title\":\"t\"}", more, terms);
+	snprintf(args, sizeof(args), "{%s\"show\":{\"text\":\"A\"},\"terms\":%s,\"title\":\"t\"}", more,
+		terms);
 	house_call(h, run, step, "gate.ask", args, "");
 	return house_act(h, CORE_ACT_GATE, 0) ? house_act(h, CORE_ACT_GATE, 0)->id : 0;
 }
@@ -290,7 +291,8 @@ static void test_reminders_and_escalation(void **state)
 static void test_reminders_end(void **state)
 {
 	struct house *h = *state;
-	uint64_t run = house_start(h, "f", "{}"), gate = ask(h, run, 0, "{\"quiet\":false,\"remind_ms\":60000}", "");
+	uint64_t run = house_start(h, "f", "{}"),
+		 gate = ask(h, run, 0, "{\"quiet\":false,\"remind_ms\":60000}", "");
 
 	for (int i = 0; i < 200; i++) {
 		h->now_ms += HOUR;
@@ -418,7 +420,8 @@ static void test_fault_42_approval_race(void **state)
 /* Random people, answers, delegations, keys that come and go, and time: one decision at most, by who may. */
 static void test_random(void **state)
 {
-	static const char *const people[] = {"operator", "key/anna", "key/bob", "key/cem", "key/dora", "flow/f"};
+	static const char *const people[] = {
+		"operator", "key/anna", "key/bob", "key/cem", "key/dora", "flow/f"};
 	static const char *const terms[] = {two, "{\"approvers\":[\"key/*\"],\"denials\":2,\"need\":3}",
 		"{\"approvers\":[\"key/anna\"],\"operator\":false}",
 		"{\"escalate\":[{\"after_ms\":3000,\"to\":[\"key/dora\"]}],\"remind_ms\":60000}", "{}"};

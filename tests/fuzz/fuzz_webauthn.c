@@ -69,8 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		c.client_data = how & 1 ? BASE_STR(CLIENT("create")) : BASE_STR(CLIENT("get"));
 	if (how & 1) {
 		if (pass_create(&c, &made, &err) == 0)
-			BASE_CHECK(made.id_len > 0 && made.id_len < sizeof(made.id) && made.public_key_len > 0 &&
-				   made.public_key_len <= sizeof(made.public_key));
+			BASE_CHECK(made.id_len > 0 && made.id_len < sizeof(made.id) &&
+				   made.public_key_len > 0 && made.public_key_len <= sizeof(made.public_key));
 		else
 			BASE_CHECK(strchr(err.text, ':'));
 	} else if (pass_get(&c, &count, &err) < 0) {

@@ -18,7 +18,7 @@ static int alg_of(EVP_PKEY *key)
 void authenticator_make(struct authenticator *a, int alg)
 {
 	a->alg = alg;
-	a->key = alg == -7	 ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256")
+	a->key = alg == -7   ? EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256")
 		 : alg == -8 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
 			     : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
 	BASE_CHECK(a->key);

@@ -21,7 +21,7 @@ enum { FLAG_UP = 1, FLAG_UV = 4, FLAG_BE = 8, FLAG_BS = 16, FLAG_AT = 64, FLAG_E
 
 struct act {
 	const char *type, *origin, *rp_id;
-	const char *more;	    /* further members of the client data: ",\"crossOrigin\":true" */
+	const char *more;	   /* further members of the client data: ",\"crossOrigin\":true" */
 	struct base_str challenge; /* raw */
 	uint8_t flags;
 	uint32_t counter;

@@ -36,8 +36,7 @@ static void play(struct scene *s)
 	base_buf_clear(&s->signature);
 	authenticator_client_data(&s->act, &s->client_data);
 	authenticator_data(&s->a, &s->act, &s->data);
-	authenticator_sign(
-		&s->a, base_buf_view(&s->data), base_buf_view(&s->client_data), &s->signature);
+	authenticator_sign(&s->a, base_buf_view(&s->data), base_buf_view(&s->client_data), &s->signature);
 	s->c.client_data = base_buf_view(&s->client_data);
 	s->c.authenticator_data = base_buf_view(&s->data);
 	s->c.signature = base_buf_view(&s->signature);
@@ -129,7 +128,6 @@ static void test_ceremonies(void **state)
 static void each_wrong(struct scene *s)
 {
 	const struct act right = s->act;
-	struct base_str challenge = s->c.challenge;
 
 #define EXPECT(word)                                                                                         \
 	do {                                                                                                 \
@@ -187,7 +185,14 @@ static void each_wrong(struct scene *s)
 	s->act = right;
 	assert_string_equal(verdict(s), "authenticator_data");
 	play(s);
-	/* What must be is missing: never "nothing is expected, all is well". */
+#undef EXPECT
+}
+
+/* What must be is missing: never "nothing is expected, all is well". */
+static void nothing_expected(struct scene *s)
+{
+	struct base_str challenge = s->c.challenge;
+
 	s->c.challenge = BASE_STR_NONE;
 	assert_string_equal(verdict(s), "challenge");
 	s->c.challenge = challenge;
@@ -198,7 +203,6 @@ static void each_wrong(struct scene *s)
 	assert_string_equal(verdict(s), "relying_party");
 	s->c.rp_id = BASE_STR("localhost");
 	assert_string_equal(verdict(s), "");
-#undef EXPECT
 }
 
 static void test_wrong_registrations(void **state)
@@ -209,6 +213,7 @@ static void test_wrong_registrations(void **state)
 
 		begin(&s, algs[i]);
 		each_wrong(&s);
+		nothing_expected(&s);
 		end(&s);
 	}
 }
@@ -222,6 +227,7 @@ static void test_wrong_assertions(void **state)
 		begin(&s, algs[i]);
 		then_get(&s);
 		each_wrong(&s);
+		nothing_expected(&s);
 		end(&s);
 	}
 }
@@ -260,8 +266,7 @@ static void test_wrong_signatures(void **state)
 		/* Another algorithm than the key was registered for. */
 		for (size_t k = 0; k < 3; k++) {
 			s.c.alg = algs[k];
-			assert_string_equal(
-				verdict(&s), algs[k] == algs[i] ? "" : "algorithm");
+			assert_string_equal(verdict(&s), algs[k] == algs[i] ? "" : "algorithm");
 		}
 		s.c.alg = 0;
 		assert_string_equal(verdict(&s), "algorithm");
@@ -311,9 +316,10 @@ static void test_damaged_data(void **state)
 			assert_string_not_equal(verdict(&s), "");
 		}
 		s.c.authenticator_data.len = len;
-		for (size_t n = 0; n < len * 8; n++) {
+		for (size_t n = 0; n < len * 8; n += i == 2 ? 11 : 3) {
 			s.data.ptr[n / 8] ^= (char)(1 << n % 8);
-			(void)verdict(&s); /* a bit of an id or a key makes another one: it must only not break */
+			(void)verdict(
+				&s); /* a bit of an id or a key makes another one: it must only not break */
 			s.data.ptr[n / 8] ^= (char)(1 << n % 8);
 		}
 		base_buf_char(&s.data, '\0');
@@ -356,8 +362,7 @@ static void test_totp(void **state)
 
 			if (cases[i].time + 30 * off < 0)
 				continue;
-			assert_int_equal(
-				step, off == -2 || off == 2 ? -EACCES : (int)(cases[i].time / 30));
+			assert_int_equal(step, off == -2 || off == 2 ? -EACCES : (int)(cases[i].time / 30));
 		}
 		assert_int_equal(pass_totp_check(base_str_of(sha1), BASE_STR("12345"), 59), -EACCES);
 		assert_int_equal(pass_totp_check(base_str_of(sha1), BASE_STR("2870820"), 59), -EACCES);
@@ -412,23 +417,23 @@ static void test_answers_are_uniform(void **state)
 	(void)state;
 	assert_int_equal(crypto_pwhash_str(hash, "correct horse", 13, WIRE_PASS_OPS, WIRE_PASS_MEM), 0);
 	assert_true(ask("password",
-		"{\"password\":\"correct horse\",\"code\":\"287082\",\"need_code\":true,\"now_s\":59}", hash, totp,
-		text));
+		"{\"password\":\"correct horse\",\"code\":\"287082\",\"need_code\":true,\"now_s\":59}", hash,
+		totp, text));
 	assert_string_equal(text, "{\"step\":1}");
-	assert_true(ask("password", "{\"password\":\"correct horse\",\"need_code\":false,\"now_s\":59}", hash, "",
-		text));
+	assert_true(ask("password", "{\"password\":\"correct horse\",\"need_code\":false,\"now_s\":59}", hash,
+		"", text));
 	assert_false(ask("password",
-		"{\"password\":\"correct horsf\",\"code\":\"287082\",\"need_code\":true,\"now_s\":59}", hash, totp,
-		wrong));
+		"{\"password\":\"correct horsf\",\"code\":\"287082\",\"need_code\":true,\"now_s\":59}", hash,
+		totp, wrong));
 	assert_false(ask("password",
-		"{\"password\":\"correct horse\",\"code\":\"287083\",\"need_code\":true,\"now_s\":59}", hash, totp,
-		text));
+		"{\"password\":\"correct horse\",\"code\":\"287083\",\"need_code\":true,\"now_s\":59}", hash,
+		totp, text));
 	assert_string_equal(text, wrong);
 	/* A code is needed unless it is said that none is; without a secret none is right. */
 	assert_false(ask("password", "{\"password\":\"correct horse\",\"now_s\":59}", hash, totp, text));
 	assert_string_equal(text, wrong);
-	assert_false(ask(
-		"password", "{\"password\":\"correct horse\",\"code\":\"000000\",\"now_s\":59}", hash, "", text));
+	assert_false(ask("password", "{\"password\":\"correct horse\",\"code\":\"000000\",\"now_s\":59}",
+		hash, "", text));
 	assert_string_equal(text, wrong);
 	assert_false(ask("password", "{\"password\":\"correct horse\",\"need_code\":false}", "", "", text));
 	assert_string_equal(text, wrong);

@@ -89,7 +89,8 @@ static struct cel_value double_math(enum cel_op op, double a, double b)
 	}
 }
 
-static struct cel_value join_strings(struct cel_run *run, enum cel_kind kind, struct base_str a, struct base_str b)
+static struct cel_value join_strings(
+	struct cel_run *run, enum cel_kind kind, struct base_str a, struct base_str b)
 {
 	char *to = cel_string_room(run, a.len + b.len);
 

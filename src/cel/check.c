@@ -66,7 +66,8 @@ static const struct type *refuse(struct checker *c, const struct cel_node *n, co
 	return any_type();
 }
 
-static const struct type *refuse_name(struct checker *c, const struct cel_node *n, const char *what, struct base_str name)
+static const struct type *refuse_name(
+	struct checker *c, const struct cel_node *n, const char *what, struct base_str name)
 {
 	char text[160];
 	size_t at = strlen(what), len = name.len < 100 ? name.len : 100;
@@ -83,7 +84,8 @@ static const struct type *refuse_name(struct checker *c, const struct cel_node *
 static const struct type *no_memory(struct checker *c)
 {
 	if (c->failed == 0)
-		c->failed = base_err_set(c->err, -ENOMEM, "the expression is too large: it takes too much memory");
+		c->failed = base_err_set(
+			c->err, -ENOMEM, "the expression is too large: it takes too much memory");
 	return any_type();
 }
 
@@ -104,7 +106,8 @@ static const struct type *part(const struct type *t)
 	return t ? t : any_type();
 }
 
-static const struct type *of_type(struct checker *c, enum cel_kind kind, const struct type *key, const struct type *of)
+static const struct type *of_type(
+	struct checker *c, enum cel_kind kind, const struct type *key, const struct type *of)
 {
 	unsigned depth = of->depth > key->depth ? of->depth : key->depth;
 	struct type *t;
@@ -120,7 +123,8 @@ static const struct type *of_type(struct checker *c, enum cel_kind kind, const s
 
 static bool same(const struct type *a, const struct type *b)
 {
-	return a == b || (a->kind == b->kind && same(part(a->key), part(b->key)) && same(part(a->of), part(b->of)));
+	return a == b ||
+	       (a->kind == b->kind && same(part(a->key), part(b->key)) && same(part(a->of), part(b->of)));
 }
 
 static const struct type *joined(const struct type *a, const struct type *b)
@@ -138,8 +142,8 @@ static const struct type *of_constant(struct cel_value v)
 /* Whether two values of these types could ever be equal. */
 static bool comparable(const struct type *a, const struct type *b)
 {
-	return a->kind == CEL_DYN || b->kind == CEL_DYN || a->kind == b->kind || (is_number(a) && is_number(b)) ||
-	       a->kind == CEL_NULL || b->kind == CEL_NULL;
+	return a->kind == CEL_DYN || b->kind == CEL_DYN || a->kind == b->kind ||
+	       (is_number(a) && is_number(b)) || a->kind == CEL_NULL || b->kind == CEL_NULL;
 }
 
 /* --- folding --- */
@@ -200,8 +204,8 @@ static bool local_named(struct checker *c, struct base_str name, unsigned *ret, 
 
 static bool type_named(struct base_str name, struct cel_value *ret)
 {
-	static const enum cel_kind kinds[] = {CEL_NULL, CEL_BOOL, CEL_INT, CEL_UINT, CEL_DOUBLE, CEL_STRING, CEL_BYTES,
-		CEL_LIST, CEL_MAP, CEL_TYPE, CEL_TIMESTAMP, CEL_DURATION, CEL_OPTIONAL};
+	static const enum cel_kind kinds[] = {CEL_NULL, CEL_BOOL, CEL_INT, CEL_UINT, CEL_DOUBLE, CEL_STRING,
+		CEL_BYTES, CEL_LIST, CEL_MAP, CEL_TYPE, CEL_TIMESTAMP, CEL_DURATION, CEL_OPTIONAL};
 	size_t i;
 
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -250,7 +254,8 @@ static bool becomes(struct checker *c, struct cel_node *n, struct base_str name,
 }
 
 /* Tries a name in the container, in what holds the container, and on its own. */
-static bool resolved(struct checker *c, struct cel_node *n, struct base_str name, bool root, const struct type **ret)
+static bool resolved(
+	struct checker *c, struct cel_node *n, struct base_str name, bool root, const struct type **ret)
 {
 	struct base_str in = root ? BASE_STR_NONE : c->env->container;
 
@@ -371,7 +376,8 @@ static const struct type *of_letter(char letter)
 	return any_type();
 }
 
-static const struct type *result_of(struct checker *c, const struct cel_overload *o, const struct type *const *args)
+static const struct type *result_of(
+	struct checker *c, const struct cel_overload *o, const struct type *const *args)
 {
 	if (base_str_is(base_str_of(o->name), "optional.of"))
 		return of_type(c, CEL_OPTIONAL, any_type(), args[0]);
@@ -381,7 +387,8 @@ static const struct type *result_of(struct checker *c, const struct cel_overload
 }
 
 /* Finds what of the overloads could be meant. */
-static const struct type *overloads(struct checker *c, struct cel_node *n, const struct type *const *args, uint8_t style)
+static const struct type *overloads(
+	struct checker *c, struct cel_node *n, const struct type *const *args, uint8_t style)
 {
 	bool named = false, counted = false;
 	const struct type *t = NULL;
@@ -403,7 +410,8 @@ static const struct type *overloads(struct checker *c, struct cel_node *n, const
 		return refuse_name(c, n, "the wrong number of arguments for", n->name);
 	if (t)
 		return t;
-	return c->env->untyped ? any_type() : refuse_name(c, n, "the arguments have the wrong types for", n->name);
+	return c->env->untyped ? any_type()
+			       : refuse_name(c, n, "the arguments have the wrong types for", n->name);
 }
 
 /* A target that is nothing but a namespace: math.abs(x). True: n is a global call then. */
@@ -490,14 +498,16 @@ static const struct type *call(struct checker *c, struct cel_node *n)
 
 /* --- operators --- */
 
-static const struct type *wants(struct checker *c, const struct cel_node *n, const struct type *t, enum cel_kind kind)
+static const struct type *wants(
+	struct checker *c, const struct cel_node *n, const struct type *t, enum cel_kind kind)
 {
 	if (!is(t, kind) && !c->env->untyped)
 		refuse_name(c, n, "the operand has the wrong type:", base_str_of(cel_kind_name(t->kind)));
 	return &plain[kind];
 }
 
-static const struct type *wrong_operands(struct checker *c, const struct cel_node *n, const struct type *a, const struct type *b)
+static const struct type *wrong_operands(
+	struct checker *c, const struct cel_node *n, const struct type *a, const struct type *b)
 {
 	char text[80];
 	size_t la = strlen(cel_kind_name(a->kind)), lb = strlen(cel_kind_name(b->kind));
@@ -551,7 +561,8 @@ static bool is_time(const struct type *t)
 	return t->kind == CEL_TIMESTAMP || t->kind == CEL_DURATION;
 }
 
-static const struct type *arithmetic(struct checker *c, const struct cel_node *n, const struct type *a, const struct type *b)
+static const struct type *arithmetic(
+	struct checker *c, const struct cel_node *n, const struct type *a, const struct type *b)
 {
 	if (!arithmetic_kind(n->op, a->kind) || !arithmetic_kind(n->op, b->kind))
 		return wrong_operands(c, n, a, b);
@@ -593,14 +604,18 @@ static void sort_list(struct checker *c, struct cel_node *n)
 	c->fold.stopped = NULL;
 }
 
-static const struct type *membership(struct checker *c, struct cel_node *n, const struct type *a, const struct type *b)
+static const struct type *membership(
+	struct checker *c, struct cel_node *n, const struct type *a, const struct type *b)
 {
-	const struct type *of = b->kind == CEL_LIST ? part(b->of) : b->kind == CEL_MAP ? part(b->key) : any_type();
+	const struct type *of = b->kind == CEL_LIST  ? part(b->of)
+				: b->kind == CEL_MAP ? part(b->key)
+						     : any_type();
 
 	if (c->env->untyped)
 		return &plain[CEL_BOOL];
 	if (b->kind != CEL_LIST && b->kind != CEL_MAP && b->kind != CEL_DYN)
-		return refuse_name(c, n, "`in` wants a list or a map, not", base_str_of(cel_kind_name(b->kind)));
+		return refuse_name(
+			c, n, "`in` wants a list or a map, not", base_str_of(cel_kind_name(b->kind)));
 	return comparable(a, of) ? &plain[CEL_BOOL] : wrong_operands(c, n, a, of);
 }
 
@@ -715,7 +730,8 @@ static const struct type *map_literal(struct checker *c, struct cel_node *n)
 		t = check(c, n->args[i]);
 		if (t->kind != CEL_DYN && t->kind != CEL_BOOL && t->kind != CEL_INT && t->kind != CEL_UINT &&
 			t->kind != CEL_STRING && !c->env->untyped)
-			return refuse(c, n->args[i], "a map's key must be a bool, an int, a uint or a string");
+			return refuse(
+				c, n->args[i], "a map's key must be a bool, an int, a uint or a string");
 		key = key ? joined(key, t) : t;
 		t = entry(c, n->args[i + 1]);
 		of = of ? joined(of, t) : t;
@@ -735,11 +751,13 @@ static bool enough_locals(struct checker *c, const struct cel_node *n, uint32_t 
 }
 
 /* The types of a macro's variables, and of its body and what it collects with them. */
-static const struct type *macro_result(struct checker *c, struct cel_node *n, const struct type *range, const struct type *collected)
+static const struct type *macro_result(
+	struct checker *c, struct cel_node *n, const struct type *range, const struct type *collected)
 {
 	switch (n->op) {
 	case CEL_OP_FILTER:
-		return of_type(c, CEL_LIST, any_type(), range->kind == CEL_LIST ? part(range->of) : part(range->key));
+		return of_type(c, CEL_LIST, any_type(),
+			range->kind == CEL_LIST ? part(range->of) : part(range->key));
 	case CEL_OP_TRANSFORM:
 		return of_type(c, CEL_LIST, any_type(), collected);
 	case CEL_OP_TRANSFORM_MAP:

@@ -90,7 +90,8 @@ static bool put_list(struct cel_text *t, struct cel_value v)
 static bool put_map(struct cel_text *t, struct cel_value v)
 {
 	struct cel_iter it = cel_iter_of(v);
-	struct cel_value *keys = cel_items_room(t->run, it.count), *items = cel_items_room(t->run, it.count), key;
+	struct cel_value *keys = cel_items_room(t->run, it.count), *items = cel_items_room(t->run, it.count),
+			 key;
 	size_t i;
 
 	if (!keys || !items) {
@@ -188,7 +189,8 @@ static bool put_real(struct cel_text *t, struct cel_value v, bool fixed, unsigne
 	if (!isfinite(d))
 		put_double(t, d);
 	else
-		cel_text_put(t, text, fixed ? base_real_fixed(d, digits, text) : base_real_scientific(d, digits, text));
+		cel_text_put(t, text,
+			fixed ? base_real_fixed(d, digits, text) : base_real_scientific(d, digits, text));
 	return true;
 }
 

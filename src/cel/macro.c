@@ -74,7 +74,8 @@ static bool small_number(const struct cel_node *n, int64_t *ret)
 }
 
 /* cel.index(1), cel.iterVar(0, 1): names that no source can write otherwise. */
-static int numbered(struct cel_parser *p, const char *kind, size_t at, const struct cel_nodes *args, struct cel_node **ret)
+static int numbered(struct cel_parser *p, const char *kind, size_t at, const struct cel_nodes *args,
+	struct cel_node **ret)
 {
 	struct cel_node n = {.op = CEL_OP_IDENT, .at = (uint32_t)at};
 	int64_t first = 0, second = 0;
@@ -104,8 +105,8 @@ static int block_macro(struct cel_parser *p, size_t at, const struct cel_nodes *
 	return cel_make(p, n, ret);
 }
 
-static int cel_macros(
-	struct cel_parser *p, struct base_str name, size_t at, const struct cel_nodes *args, struct cel_node **ret)
+static int cel_macros(struct cel_parser *p, struct base_str name, size_t at, const struct cel_nodes *args,
+	struct cel_node **ret)
 {
 	int r = 0;
 
@@ -149,7 +150,8 @@ static int comprehension(struct cel_parser *p, const struct shape *s, size_t at,
 	if (s->count > s->vars + s->filter)
 		n.c = args->at[s->count - 1];
 	if (n.op == CEL_OP_TRANSFORM_ENTRY && n.c->op != CEL_OP_MAP)
-		return cel_refuse_at(p, n.c->at, "transformMapEntry wants a map that is written out: {key: value}");
+		return cel_refuse_at(
+			p, n.c->at, "transformMapEntry wants a map that is written out: {key: value}");
 	r = cel_make(p, n, ret);
 	return r < 0 ? r : 1;
 }
@@ -160,7 +162,8 @@ static int greatest(struct cel_parser *p, struct base_str name, size_t at, struc
 {
 	struct cel_node list = {
 		.op = CEL_OP_LIST, .at = (uint32_t)at, .args = args->at, .arg_count = args->count};
-	struct cel_node call = {.op = CEL_OP_CALL, .at = (uint32_t)at, .name = name, .a = target, .arg_count = 1};
+	struct cel_node call = {
+		.op = CEL_OP_CALL, .at = (uint32_t)at, .name = name, .a = target, .arg_count = 1};
 	int r;
 
 	call.args = base_arena_array(p->arena, 1, sizeof(struct cel_node *));
@@ -172,8 +175,8 @@ static int greatest(struct cel_parser *p, struct base_str name, size_t at, struc
 	return r < 0 ? r : 1;
 }
 
-int cel_macro(struct cel_parser *p, struct base_str name, size_t at, struct cel_node *target, struct cel_nodes *args,
-	struct cel_node **ret)
+int cel_macro(struct cel_parser *p, struct base_str name, size_t at, struct cel_node *target,
+	struct cel_nodes *args, struct cel_node **ret)
 {
 	size_t i;
 	int r;
@@ -189,7 +192,8 @@ int cel_macro(struct cel_parser *p, struct base_str name, size_t at, struct cel_
 		if (r != 0)
 			return r;
 	}
-	if (names(target, "math") && args->count > 1 && (base_str_is(name, "greatest") || base_str_is(name, "least")))
+	if (names(target, "math") && args->count > 1 &&
+		(base_str_is(name, "greatest") || base_str_is(name, "least")))
 		return greatest(p, name, at, target, args, ret);
 	for (i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
 		if (args->count == shapes[i].count && base_str_is(name, shapes[i].name))

@@ -72,8 +72,8 @@ bool cel_constant(const struct cel_program *p, struct cel_value *ret)
 	return true;
 }
 
-struct cel_value cel_eval_in(const struct cel_program *p, const struct cel_value *values, struct base_arena *arena,
-	const struct cel_limits *limits)
+struct cel_value cel_eval_in(const struct cel_program *p, const struct cel_value *values,
+	struct base_arena *arena, const struct cel_limits *limits)
 {
 	struct cel_run run;
 	struct cel_value v;

@@ -117,7 +117,8 @@ static struct cel_value type_of(ARGS)
 static struct cel_value int_of_uint(ARGS)
 {
 	UNUSED;
-	return args[0].as.u <= INT64_MAX ? cel_int((int64_t)args[0].as.u) : cel_error("out of the range of int");
+	return args[0].as.u <= INT64_MAX ? cel_int((int64_t)args[0].as.u)
+					 : cel_error("out of the range of int");
 }
 
 static struct cel_value int_of_double(ARGS)
@@ -361,7 +362,8 @@ static struct cel_value has_value(ARGS)
 static struct cel_value value_of(ARGS)
 {
 	UNUSED;
-	return cel_optional_get(args[0]) ? *cel_optional_get(args[0]) : cel_error("optional.none() has no value");
+	return cel_optional_get(args[0]) ? *cel_optional_get(args[0])
+					 : cel_error("optional.none() has no value");
 }
 
 static struct cel_value or_value(ARGS)

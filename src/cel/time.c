@@ -142,7 +142,8 @@ bool cel_timestamp_parse(struct base_str s, struct cel_value *ret)
 		ahead = (sign == '-' ? -1 : 1) * hours_minutes(&r);
 	else if (sign != 'Z' && sign != 'z')
 		r.bad = true;
-	if (r.bad || r.s.len || month < 1 || month > 12 || seconds > 59 || day < 1 || day > month_days(year, month))
+	if (r.bad || r.s.len || month < 1 || month > 12 || seconds > 59 || day < 1 ||
+		day > month_days(year, month))
 		return false;
 	*ret = cel_timestamp(days_of(year, month, day) * DAY_S + time + seconds - ahead, (int32_t)ns);
 	return true;
@@ -294,7 +295,8 @@ static bool fixed_offset(struct base_str s, int64_t *ret)
 }
 
 /* What the clocks of args[1] show, as seconds; false: *ret says why not. */
-static bool local_time(struct cel_run *run, const struct cel_value *args, unsigned count, int64_t *ret_s, struct cel_value *ret)
+static bool local_time(struct cel_run *run, const struct cel_value *args, unsigned count, int64_t *ret_s,
+	struct cel_value *ret)
 {
 	const struct cel_limits *l = run->limits;
 	int64_t offset = 0;
@@ -302,7 +304,8 @@ static bool local_time(struct cel_run *run, const struct cel_value *args, unsign
 
 	if (count == 2 && !base_str_is(args[1].as.s, "UTC") && !base_str_is(args[1].as.s, "Z") &&
 		!fixed_offset(args[1].as.s, &offset)) {
-		if (!cel_pay(run, 10) || !l || !l->zone || !l->zone(l->zone_ctx, args[1].as.s, args[0].as.time.s, &ahead)) {
+		if (!cel_pay(run, 10) || !l || !l->zone ||
+			!l->zone(l->zone_ctx, args[1].as.s, args[0].as.time.s, &ahead)) {
 			*ret = cel_named_error(run, "a time zone that is not known", args[1].as.s);
 			return false;
 		}
@@ -314,7 +317,8 @@ static bool local_time(struct cel_run *run, const struct cel_value *args, unsign
 
 enum part { YEAR, MONTH, MONTH_DAY_0, MONTH_DAY_1, YEAR_DAY, WEEKDAY, HOURS, MINUTES, SECONDS };
 
-static struct cel_value part_of(struct cel_run *run, const struct cel_value *args, unsigned count, enum part part)
+static struct cel_value part_of(
+	struct cel_run *run, const struct cel_value *args, unsigned count, enum part part)
 {
 	struct cel_value error;
 	int64_t s, days;
@@ -437,7 +441,9 @@ static struct cel_value timestamp_of_string(ARGS)
 
 	(void)run;
 	(void)count;
-	return cel_timestamp_parse(args[0].as.s, &v) ? v : cel_error("not a timestamp such as 2026-01-31T09:30:00Z");
+	return cel_timestamp_parse(args[0].as.s, &v)
+		       ? v
+		       : cel_error("not a timestamp such as 2026-01-31T09:30:00Z");
 }
 
 static struct cel_value timestamp_of_int(ARGS)
@@ -453,7 +459,9 @@ static struct cel_value duration_of_string(ARGS)
 
 	(void)run;
 	(void)count;
-	return cel_duration_parse(args[0].as.s, &v) ? v : cel_error("not a duration such as 1h30m or 12.5s, or out of range");
+	return cel_duration_parse(args[0].as.s, &v)
+		       ? v
+		       : cel_error("not a duration such as 1h30m or 12.5s, or out of range");
 }
 
 static struct cel_value same(ARGS)

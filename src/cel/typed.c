@@ -70,7 +70,8 @@ static int bytes(struct base_jv v, struct base_arena *arena, struct cel_value *r
 	return r;
 }
 
-static int items(struct base_jv v, struct base_arena *arena, bool map, struct cel_value *ret, struct base_err *err)
+static int items(
+	struct base_jv v, struct base_arena *arena, bool map, struct cel_value *ret, struct base_err *err)
 {
 	size_t count = base_jv_len(v), i = 0;
 	struct cel_value *to = base_arena_array(arena, 2 * count + 1, sizeof(*to));
@@ -98,7 +99,8 @@ static int items(struct base_jv v, struct base_arena *arena, bool map, struct ce
 
 static int seconds_nanos(struct base_jv v, bool timestamp, struct cel_value *ret, struct base_err *err)
 {
-	int64_t s = base_jv_int(base_jv_at(v, 0), INT64_MIN), ns = base_jv_int(base_jv_at(v, 1), INT64_MIN), all;
+	int64_t s = base_jv_int(base_jv_at(v, 0), INT64_MIN), ns = base_jv_int(base_jv_at(v, 1), INT64_MIN),
+		all;
 
 	if (base_jv_len(v) != 2 || s == INT64_MIN || ns <= -1000000000 || ns >= 1000000000)
 		return refuse(err, "timestamp and duration are [seconds, nanoseconds]");
@@ -191,7 +193,8 @@ static void put_digits(struct base_buf *b, struct cel_value v)
 		base_buf_i64(b, v.as.i);
 }
 
-static void put_items(struct base_buf *b, struct cel_value v, void (*put)(struct base_buf *b, struct cel_value v))
+static void put_items(
+	struct base_buf *b, struct cel_value v, void (*put)(struct base_buf *b, struct cel_value v))
 {
 	struct cel_iter it = cel_iter_of(v);
 	struct cel_value key, item;
@@ -278,8 +281,8 @@ static void put_time_text(struct base_buf *b, struct cel_value v)
 {
 	char text[CEL_TIME_TEXT_MAX];
 
-	base_json_quote(b, (struct base_str){text,
-				   v.kind == CEL_TIMESTAMP ? cel_timestamp_text(v, text) : cel_duration_text(v, text)});
+	base_json_quote(b, (struct base_str){text, v.kind == CEL_TIMESTAMP ? cel_timestamp_text(v, text)
+									   : cel_duration_text(v, text)});
 }
 
 static void put_object(struct base_buf *b, struct cel_value v)
@@ -356,7 +359,8 @@ static void text_of_double(struct base_buf *b, double d)
 		return;
 	}
 	put_real(b, d);
-	if (!base_buf_failed(b) && !memchr(b->ptr + from, '.', b->len - from) && !memchr(b->ptr + from, 'e', b->len - from))
+	if (!base_buf_failed(b) && !memchr(b->ptr + from, '.', b->len - from) &&
+		!memchr(b->ptr + from, 'e', b->len - from))
 		base_buf_cstr(b, ".0");
 }
 

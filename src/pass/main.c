@@ -4,12 +4,12 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/json.h"
 #include "jail/jail.h"
 #include "pass/pass.h"
 #include "wire/conn.h"
 #include "wire/frames.h"
 #include "wire/outcome.h"
+#include "wire/secret.h"
 #include "wire/sign_in.h"
 
 enum { MEMORY_MAX = 512 << 20, SECRET_MAX = 4096 };
@@ -20,11 +20,11 @@ struct keys {
 };
 
 /* What aios-vault sealed for this very call and for nobody else. Empty: nothing was sent. -EACCES. */
-static int open_sealed(const struct keys *k, uint64_t req, struct base_str sealed, struct base_buf *ret)
+static int open_sealed(
+	const struct keys *k, uint64_t req, const char *name, struct base_str sealed, struct base_buf *ret)
 {
 	uint8_t plain[SECRET_MAX];
-	struct base_json *doc;
-	struct base_jv root;
+	struct wire_secret secret;
 	int r = -EACCES;
 	size_t len;
 
@@ -35,14 +35,11 @@ static int open_sealed(const struct keys *k, uint64_t req, struct base_str seale
 			plain, (const uint8_t *)sealed.ptr, sealed.len, k->public_key, k->secret) != 0)
 		return -EACCES;
 	len = sealed.len - crypto_box_SEALBYTES;
-	if (base_json_parse((struct base_str){(const char *)plain, len}, &doc, NULL) == 0) {
-		root = base_json_root(doc);
-		if ((uint64_t)base_jv_int(base_jv_get(root, "call"), -1) == req &&
-			base_str_is(base_jv_str(base_jv_get(root, "host")), WIRE_PASS_HOST)) {
-			base_buf_str(ret, base_jv_str(base_jv_get(root, "value")));
-			r = base_buf_failed(ret);
-		}
-		base_json_free(doc);
+	if (wire_secret_get((struct base_str){(const char *)plain, len}, &secret) == 0 &&
+		secret.call == req && base_str_is(secret.host, WIRE_PASS_HOST) &&
+		base_str_is(secret.action, WIRE_PASS_ACTION) && base_str_is(secret.name, name)) {
+		base_buf_str(ret, secret.value);
+		r = base_buf_failed(ret);
 	}
 	sodium_memzero(plain, sizeof(plain));
 	return r;
@@ -61,7 +58,8 @@ static int answer(struct wire_conn *c, const struct keys *k, struct base_str bod
 	base_buf_init(&totp, SECRET_MAX);
 	base_buf_init(&value, 1 << 16);
 	out.req = in.req;
-	if (open_sealed(k, in.req, in.hash, &hash) < 0 || open_sealed(k, in.req, in.totp, &totp) < 0)
+	if (open_sealed(k, in.req, WIRE_PASS_SECRET_PASSWORD, in.hash, &hash) < 0 ||
+		open_sealed(k, in.req, WIRE_PASS_SECRET_TOTP, in.totp, &totp) < 0)
 		base_buf_cstr(
 			&value, "{\"code\":\"failed\",\"message\":\"a secret came that is not for this\"}");
 	else

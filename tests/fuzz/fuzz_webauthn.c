@@ -14,6 +14,27 @@
 	"{\"type\":\"webauthn." type "\",\"challenge\":\"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY\","     \
 	"\"origin\":\"http://localhost:1\"}"
 
+/* libcbor believes what a head says about its length. In aios-pass the limit on memory refuses that (JAIL_PURE,
+ * MEMORY_MAX); here the sanitizer does, and libFuzzer is told that it is no find. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "allocator_may_return_null=1:max_allocation_size_mb=512";
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	static char *with[64], more[] = "-malloc_limit_mb=1000000";
+	int n = *argc < 62 ? *argc : 62;
+
+	memcpy(with, *argv, (size_t)n * sizeof(*with));
+	with[n] = more;
+	*argc = n + 1;
+	*argv = with;
+	return 0;
+}
+
 static struct base_str cut(struct base_str *in, size_t n)
 {
 	struct base_str s;

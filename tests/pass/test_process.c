@@ -19,6 +19,7 @@
 #include "wire/conn.h"
 #include "wire/frames.h"
 #include "wire/outcome.h"
+#include "wire/secret.h"
 #include "wire/sign_in.h"
 
 struct process {
@@ -66,15 +67,17 @@ static void start(struct process *p)
 }
 
 /* As aios-vault does. */
-static struct base_str sealed(
-	const struct process *p, uint64_t call, const char *host, const char *value, uint8_t room[1024])
+static struct base_str sealed(const struct process *p, const struct wire_secret *secret, uint8_t room[1024])
 {
-	char text[512];
-	int n = snprintf(text, sizeof(text), "{\"call\":%llu,\"host\":\"%s\",\"value\":\"%s\"}",
-		(unsigned long long)call, host, value);
+	struct base_buf b;
+	struct base_str ret;
 
-	assert_int_equal(crypto_box_seal(room, (const uint8_t *)text, (size_t)n, p->key), 0);
-	return (struct base_str){(const char *)room, (size_t)n + crypto_box_SEALBYTES};
+	base_buf_init(&b, 900);
+	wire_secret_put(&b, secret);
+	assert_int_equal(crypto_box_seal(room, (const uint8_t *)b.ptr, b.len, p->key), 0);
+	ret = (struct base_str){(const char *)room, b.len + crypto_box_SEALBYTES};
+	base_buf_done(&b);
+	return ret;
 }
 
 /* Asks, and sees it end by itself. What the answer says, in `ret`. */
@@ -171,33 +174,50 @@ static void test_password(void **state)
 	struct wire_pass_check f = {.req = 9,
 		.what = BASE_STR("password"),
 		.params = BASE_STR("{\"password\":\"correct horse\",\"code\":\"287082\",\"now_s\":59}")};
-	const char *totp = "sha1:GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+	struct wire_secret right, code;
 	char hash[crypto_pwhash_STRBYTES], text[1024];
 	uint8_t a[1024], b[1024];
 	struct process p;
 
 	(void)state;
-	assert_int_equal(crypto_pwhash_str(hash, "correct horse", 13, WIRE_PASS_OPS, WIRE_PASS_MEM), 0);
+	assert_true(crypto_pwhash_str(hash, "correct horse", 13, WIRE_PASS_OPS, WIRE_PASS_MEM) == 0);
+	right = (struct wire_secret){.call = 9,
+		.host = BASE_STR(WIRE_PASS_HOST),
+		.action = BASE_STR(WIRE_PASS_ACTION),
+		.name = BASE_STR(WIRE_PASS_SECRET_PASSWORD),
+		.value = base_str_of(hash)};
+	code = right;
+	code.name = BASE_STR(WIRE_PASS_SECRET_TOTP);
+	code.value = BASE_STR("sha1:GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
 	start(&p);
-	f.hash = sealed(&p, 9, WIRE_PASS_HOST, hash, a);
-	f.totp = sealed(&p, 9, WIRE_PASS_HOST, totp, b);
+	f.hash = sealed(&p, &right, a);
+	f.totp = sealed(&p, &code, b);
 	assert_true(ask(&p, &f, text));
 	assert_string_equal(text, "{\"step\":1}");
-	/* Sealed for another call, for another host, to another process, or not at all. */
+	/* Sealed for another call, host or action, another secret, to another process, or not at all. */
+	for (unsigned i = 0; i < 4; i++) {
+		struct wire_secret wrong = right;
+
+		if (i == 0)
+			wrong.call = 8;
+		else if (i == 1)
+			wrong.host = BASE_STR("mail.example.org");
+		else if (i == 2)
+			wrong.action = BASE_STR("mail.send");
+		else
+			wrong.name = BASE_STR("smtp");
+		start(&p);
+		f.hash = sealed(&p, &wrong, a);
+		f.totp = sealed(&p, &code, b);
+		assert_false(ask(&p, &f, text));
+		assert_non_null(strstr(text, "\"failed\""));
+	}
 	start(&p);
-	f.hash = sealed(&p, 8, WIRE_PASS_HOST, hash, a);
-	f.totp = sealed(&p, 9, WIRE_PASS_HOST, totp, b);
-	assert_false(ask(&p, &f, text));
-	start(&p);
-	f.hash = sealed(&p, 9, "mail.example.org", hash, a);
-	f.totp = sealed(&p, 9, WIRE_PASS_HOST, totp, b);
-	assert_false(ask(&p, &f, text));
-	start(&p);
-	f.totp = sealed(&p, 9, WIRE_PASS_HOST, totp, b);
+	f.totp = sealed(&p, &code, b);
 	assert_false(ask(&p, &f, text)); /* hash: of the process before */
 	start(&p);
 	f.hash = BASE_STR_NONE;
-	f.totp = sealed(&p, 9, WIRE_PASS_HOST, totp, b);
+	f.totp = sealed(&p, &code, b);
 	assert_false(ask(&p, &f, text));
 	assert_non_null(strstr(text, "\"wrong\""));
 }

@@ -76,7 +76,7 @@ enum wire_op {
 enum wire_auth {
 	WIRE_AUTH_NONE,     /* public */
 	WIRE_AUTH_ANY,      /* any credential; grants decide */
-	WIRE_AUTH_OPERATOR, /* the operator, or a key granted the operation */
+	WIRE_AUTH_OPERATOR, /* the operator, or a key of which a grant names the operation */
 };
 enum wire_body { WIRE_BODY_NONE, WIRE_BODY_JSON, WIRE_BODY_FORM };
 enum wire_segment_kind {

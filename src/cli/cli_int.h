@@ -205,6 +205,8 @@ int cmd_init(struct cli *c);
 int cmd_keys_add(struct cli *c);
 int cmd_keys_list(struct cli *c);
 int cmd_keys_revoke(struct cli *c);
+int cmd_keys_rotate(struct cli *c);
+int cmd_keys_attenuate(struct cli *c);
 int cmd_log_tail(struct cli *c);
 int cmd_log_verify(struct cli *c);
 int cmd_log_archive(struct cli *c);

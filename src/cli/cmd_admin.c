@@ -9,10 +9,8 @@
 #include "base/hash.h"
 #include "cli/cli_int.h"
 
-/* status, flows, log, views, keys, secrets, open, version. */
+/* status, flows, log, views, secrets, open, version. */
 
-static const char *const key_columns[] = {
-	"KEY=id,name", "KIND=kind", "MAY=grants", "EXPIRES=expires_ms", "REVOKED=revoked", NULL};
 static const char *const secret_columns[] = {
 	"NAME=name", "HOST=host", "ACTIONS=actions", "SET=created_ms", NULL};
 
@@ -250,7 +248,7 @@ int cmd_views_dump(struct cli *c)
 	return show(c, "/v1/views/dump");
 }
 
-/* --- keys and secrets --- */
+/* --- secrets --- */
 
 static int list(
 	struct cli *c, const char *path, const char *name, const char *const *columns, const char *none)
@@ -270,60 +268,9 @@ static int list(
 	return CLI_OK;
 }
 
-int cmd_keys_list(struct cli *c)
-{
-	return list(c, "/v1/keys", "keys", key_columns, "no keys");
-}
-
 int cmd_secrets_list(struct cli *c)
 {
 	return list(c, "/v1/secrets", "secrets", secret_columns, "no secrets");
-}
-
-int cmd_keys_add(struct cli *c)
-{
-	struct base_str grant, rest = base_str_of(cli_opt(c, "grant"));
-	struct base_buf body;
-	struct cli_answer a;
-	struct base_jw w;
-	int r;
-
-	if (rest.len == 0)
-		return cli_usage(c, "--grant says what the key may do, for instance api.run_start,api.run");
-	base_buf_init(&body, 1 << 16);
-	w = base_jw_of(&body);
-	base_jw_obj(&w);
-	base_jw_mcstr(&w, "name", c->args[0]);
-	base_jw_key(&w, "grants");
-	base_jw_arr(&w);
-	while (rest.len > 0) {
-		base_str_cut(rest, ',', &grant, &rest);
-		if (grant.len > 0)
-			base_jw_str(&w, grant);
-	}
-	base_jw_end_arr(&w);
-	if (cli_opt(c, "expires"))
-		base_jw_mcstr(&w, "expires", cli_opt(c, "expires"));
-	base_jw_end_obj(&w);
-	r = cli_call(c, "POST", "/v1/keys", &body, &a);
-	base_buf_done(&body);
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a)) {
-		cli_text(c, base_jv_str(base_jv_get(a.root, "key")));
-		cli_put(c, "\n");
-		cli_flush(c);
-		fprintf(stderr, "This is the only time that it is shown.\n");
-	}
-	if (a.text.ptr)
-		sodium_memzero(a.text.ptr, a.text.size);
-	cli_answer_done(&a);
-	return CLI_OK;
-}
-
-int cmd_keys_revoke(struct cli *c)
-{
-	return cli_act(c, cli_path(c, "/v1/keys/", c->args[0], "/revoke"), "revoked");
 }
 
 int cmd_secrets_remove(struct cli *c)

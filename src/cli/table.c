@@ -18,6 +18,12 @@ const struct cli_option cli_common_options[] = {
 	{                                                                                                    \
 		"reason", "TEXT", "kept with the decision"                                                   \
 	}
+#define SCOPE                                                                                                \
+	{"flow", "PATTERNS", "only these flows, their runs, gates and figures: news*,shop"},                 \
+		{"memory", "PREFIXES", "only facts and documents whose keys begin so: customers/,voice/"},   \
+	{                                                                                                    \
+		"own", NULL, "only runs that it started itself"                                              \
+	}
 #define LIMIT                                                                                                \
 	{                                                                                                    \
 		"limit", "N", "at most so many"                                                              \
@@ -269,12 +275,34 @@ static const struct cli_command commands[] = {
 		false, false, cmd_views_rebuild},
 	{"views dump", "", 0, 0, "The hash of the views' ordered dump", NULL, NULL, false, false,
 		cmd_views_dump},
-	{"keys add", "NAME", 1, 1, "Make an API key; it is shown once", NULL,
+	{"keys add", "NAME", 1, 1, "Make an API key; it is shown once",
+		"Without --flow, --memory and --own it reaches every object that its grants let it name. "
+		"What lies "
+		"outside does not\n"
+		"exist for it. A visitor has only what it started itself, and no memory but --memory's.",
 		OPTIONS({"grant", "PATTERNS", "what it may do, comma-separated: api.run_start,api.run"},
-			{"expires", "DURATION", "30d, 12h, …; without: never"}),
+			{"kind", "KIND", "service (without it), edge, visitor or agent"},
+			{"expires", "DURATION", "30d, 12h, …; without: never"}, SCOPE),
 		false, false, cmd_keys_add, .heading = "who may"},
-	{"keys list", "", 0, 0, "API keys", NULL, NULL, false, false, cmd_keys_list},
-	{"keys revoke", "KEY", 1, 1, "Revoke a key", NULL, OPTIONS(REASON), false, false, cmd_keys_revoke},
+	{"keys list", "", 0, 0, "API keys, and when each was last used", NULL, NULL, false, false,
+		cmd_keys_list},
+	{"keys rotate", "KEY", 1, 1, "Replace a key by a new one, which is shown once",
+		"The old one holds until the overlap is over, and until the new one was used: nobody is "
+		"locked out. "
+		"aios keys revoke\n"
+		"ends both at once.",
+		OPTIONS({"overlap", "DURATION", "how long the old one holds at least (1d)"}), false, false,
+		cmd_keys_rotate},
+	{"keys revoke", "KEY", 1, 1, "Revoke a key, and all that were made from it, at once", NULL,
+		OPTIONS(REASON), false, false, cmd_keys_revoke},
+	{"keys attenuate", "", 0, 0, "Make a narrower key from a key, without asking aiosd",
+		"Reads the key from AIOS_KEY or stdin and prints one that may less. It is good as long as "
+		"the key that it "
+		"was made\n"
+		"from, and can be narrowed again.",
+		OPTIONS({"grant", "PATTERNS", "may do nothing but these of what it may"},
+			{"expires", "DURATION", "at the latest then"}, SCOPE),
+		false, true, cmd_keys_attenuate},
 	{"secrets set", "NAME", 1, 1, "Put a secret into the vault, for one host",
 		"Reads it from stdin, or asks for it without showing it. It is sealed to the vault's key "
 		"before it leaves.",

@@ -104,6 +104,13 @@ uint64_t core_gate_seq(const struct core *c, uint64_t gate)
 	return g ? g->seq : 0;
 }
 
+uint64_t core_gate_run(const struct core *c, uint64_t gate)
+{
+	const struct core_gate *g = core_gate_find(c, gate);
+
+	return g ? g->run : 0;
+}
+
 static void put_patterns(struct base_jw *w, const char *key, const struct core_principal *p)
 {
 	base_jw_key(w, key);
@@ -199,6 +206,14 @@ int core_keys_json(const struct core *c, struct base_buf *ret)
 		base_jw_mbool(&w, "revoked", p->revoked);
 		if (p->expires_ms)
 			base_jw_mint(&w, "expires_ms", p->expires_ms);
+		if (p->scope.len)
+			base_jw_mraw(&w, "scope", p->scope);
+		if (p->used_ms)
+			base_jw_mint(&w, "used_ms", p->used_ms);
+		if (p->has_old && (p->fresh || c->time_ms < p->old_until_ms)) {
+			base_jw_mint(&w, "old_until_ms", p->old_until_ms);
+			base_jw_mbool(&w, "rotating", p->fresh);
+		}
 		base_jw_end_obj(&w);
 	}
 	base_jw_end_arr(&w);
@@ -254,7 +269,10 @@ bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret)
 		.cost = r->spent,
 		.reserved = r->reserved,
 		.parent = core_run_extra(r)->parent,
-		.stopped = (r->flags & CORE_RUN_STOPPED) != 0};
+		.stopped = (r->flags & CORE_RUN_STOPPED) != 0,
+		.by = core_word_text(r->by),
+		.origin = core_word_text(r->origin)};
+	ret->payer = core_run_payer(r) ? core_run_payer(r)->name : ret->flow;
 	if (r->version)
 		ret->version = r->version->hash;
 	return true;

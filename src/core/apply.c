@@ -202,7 +202,6 @@ static void apply_thaw(struct core_apply *a)
 
 void core_apply_company(struct core_apply *a, unsigned type, const union core_event_any *e)
 {
-	struct core_principal *p;
 	struct core *c = a->c;
 
 	switch (type) {
@@ -213,6 +212,8 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		if (e->engine_started.restored)
 			core_sessions_restored(a);
 		core_set_str(c, &c->interpreter, e->engine_started.interpreter);
+		if (!c->workspace.len)
+			core_set_str(c, &c->workspace, e->engine_started.workspace);
 		break;
 	case CORE_EV_CONFIG_SET:
 		core_set_str(c, &c->config, e->config_set.config);
@@ -229,13 +230,16 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		add_principal(c, e->principal_added.id, e->principal_added.kind, e->principal_added.name,
 			e->principal_added.public_key, e->principal_added.grants, e->principal_added.by,
 			e->principal_added.expires_ms);
+		core_apply_key(c, type, e);
 		core_votes_forget(c, e->principal_added.id);
 		break;
 	case CORE_EV_PRINCIPAL_REVOKED:
-		p = base_names_get(c->principals, e->principal_revoked.id);
-		if (p)
-			p->revoked = true;
+		core_apply_key(c, type, e);
 		core_votes_forget(c, e->principal_revoked.id);
+		break;
+	case CORE_EV_KEY_ROTATED:
+	case CORE_EV_KEYS_USED:
+		core_apply_key(c, type, e);
 		break;
 	case CORE_EV_FLOW_DEPLOYED:
 		apply_flow(a, &e->flow_deployed);

@@ -115,6 +115,7 @@ enum core_cmd_type {
 	CORE_CMD_SEEN,		  /* name: who; text: how; body: list as objects_seen.seen */
 	CORE_CMD_VAULT_STATE,	  /* base: 1 locked; text: why */
 	CORE_CMD_CANARY,	  /* name: canary; text: where; body: detail */
+	CORE_CMD_KEYS_USED,	  /* body: as keys_used.used */
 };
 
 /* Who asks. Made by the engine from a verified credential, or "flow/NAME" for a run's own steps. */
@@ -271,9 +272,21 @@ int64_t core_time_ms(const struct core *c); /* time of the last event */
 uint64_t core_epoch(const struct core *c);
 bool core_is_frozen(const struct core *c);
 struct base_str core_config(const struct core *c); /* JSON; valid until the next config_set */
+/* What tells this workspace from others, 16 bytes; empty before the first start. Valid until the next apply. */
+struct base_str core_workspace(const struct core *c);
 /* Public key to principal: the id (valid until the next apply), or empty. Revoked and expired keys are not
- * found. */
-struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms);
+ * found. ret_new (may be NULL): it is the key of a rotation that was not used before. */
+struct base_str core_principal_by_key(
+	const struct core *c, struct base_str public_key, int64_t now_ms, bool *ret_new);
+/* When it was last used as far as the log says, 0: never or unknown. */
+int64_t core_key_used_ms(const struct core *c, struct base_str id);
+/* Appends what of the workspace's objects exists for `by`: {"flows":[[patterns]…],"memory":[prefixes],"own":ID}: it must
+ * match each list of patterns, begin with one of the prefixes, and be started by ID; a member that is missing narrows
+ * nothing. Appends nothing for whom everything exists. A principal that is not known sees nothing. */
+void core_scope_json(const struct core *c, const struct core_caller *by, struct base_buf *ret);
+/* Does a grant name this very action (not by a pattern)? What only the operator does is not given away by "*". */
+bool core_may_by_name(
+	const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms);
 /* May `by` do `action` (an API operation or an action) by its grants, at this time? A pattern ("api.*") is
  * itself granted only by one that is at least as wide. */
 bool core_may(const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms);
@@ -289,7 +302,10 @@ struct core_run_info {
 	uint32_t steps;
 	int64_t cost, reserved;
 	uint64_t parent;
-	bool stopped; /* it has ended, and nothing is sent for it any more */
+	bool stopped;		    /* it has ended, and nothing is sent for it any more */
+	struct base_str by, origin; /* who started it, and the first of its line */
+	struct base_str
+		payer; /* the flow that it belongs to: its own, or of the run that an agent works for */
 };
 bool core_run_get(const struct core *c, uint64_t run, struct core_run_info *ret);
 /* Position of an ended run's run_ended, 0: not known. */
@@ -342,6 +358,7 @@ int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates *
 int core_gate_json(const struct core *c, uint64_t gate,
 	struct base_buf *ret);				     /* its head; show is in the log at seq_shown */
 uint64_t core_gate_seq(const struct core *c, uint64_t gate); /* position of gate_opened */
+uint64_t core_gate_run(const struct core *c, uint64_t gate); /* 0: unknown, or of none */
 /* The open gates that `by` may decide now. */
 int core_gates_of_json(
 	const struct core *c, const struct core_caller *by, int64_t now_ms, struct base_buf *ret);

@@ -297,7 +297,11 @@ void core_decide_outcome(struct core_turn *t);
  * that run in which the customer was given an arm, where none is named. -EINVAL with a text. */
 int core_outcome_read(const struct core *c, struct base_jv from, bool by_customer,
 	struct core_outcome_recorded *ev, struct base_err *err) __attribute__((warn_unused_result));
-void core_decide_key(struct core_turn *t);
+void core_decide_key(struct core_turn *t); /* keys.c */
+/* That of the log, or one that is made of the command's entropy. */
+struct base_str core_workspace_of(const struct core_turn *t);
+void core_apply_key(struct core *c, unsigned type, const union core_event_any *e);
+void core_keys_check(const struct core *c); /* I1, I2 */
 
 /* --- sign_in.c, sign_in_state.c --- */
 void core_decide_credential(struct core_turn *t);

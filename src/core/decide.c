@@ -209,6 +209,8 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_THAW] = core_decide_thaw,
 		[CORE_CMD_KEY_ADD] = core_decide_key,
 		[CORE_CMD_KEY_REVOKE] = core_decide_key,
+		[CORE_CMD_KEY_ROTATE] = core_decide_key,
+		[CORE_CMD_KEYS_USED] = core_decide_key,
 		[CORE_CMD_SECRET_NOTE] = decide_secret,
 		[CORE_CMD_DENIED] = decide_denied,
 		[CORE_CMD_RUN_FORK] = core_decide_run_fork,

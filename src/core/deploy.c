@@ -1,4 +1,4 @@
-/* Deploy, keys: what the operator puts in place. */
+/* Deploy: what the operator puts in place. */
 #include <string.h>
 
 #include "base/check.h"
@@ -243,81 +243,4 @@ void core_decide_deploy(struct core_turn *t)
 		t->block->len = before; /* all or nothing */
 	base_buf_done(&b);
 	base_json_free(doc);
-}
-
-/* Nobody gives away what they do not have. */
-static bool grants_are_covered(struct core_turn *t, struct base_jv grants)
-{
-	struct base_jv_iter it = {0};
-	struct base_str none;
-	struct base_jv v;
-
-	while (base_jv_next(grants, &it, &none, &v)) {
-		if (core_may(t->c, &t->cmd->by, base_jv_str(v), t->cmd->now_ms))
-			continue;
-		core_refuse(t, 403, "denied", "%.*s may not grant %.*s: it has no such grant itself",
-			BASE_STR_ARG(t->cmd->by.id), BASE_STR_ARG(base_jv_str(v)));
-		return false;
-	}
-	return true;
-}
-
-static void add_key(struct core_turn *t)
-{
-	struct base_str id = base_arena_printf(t->arena, "key/%.*s", BASE_STR_ARG(t->cmd->name)), kind;
-	const struct core_principal *was = base_names_get(t->c->principals, id);
-	struct base_json *doc;
-	struct base_err err;
-
-	if (t->cmd->name.len == 0 || t->cmd->bytes.len != 32) {
-		core_refuse(t, 400, "invalid", "a key needs a name");
-		return;
-	}
-	if (was) {
-		core_refuse(t, 409, "exists", "there is a key named %.*s%s: choose another name",
-			BASE_STR_ARG(t->cmd->name), was->revoked ? " (revoked)" : "");
-		return;
-	}
-	if (base_json_parse(t->cmd->body, &doc, &err) < 0) {
-		core_refuse(t, 400, "invalid", "key: %s", err.text);
-		return;
-	}
-	if (!grants_are_covered(t, base_jv_get(base_json_root(doc), "grants"))) {
-		base_json_free(doc);
-		return;
-	}
-	kind = base_jv_str(base_jv_get(base_json_root(doc), "kind"));
-	core_principal_added_emit(t->block, t->cmd->now_ms,
-		&(struct core_principal_added){.id = id,
-			.kind = kind.len ? kind : BASE_STR("service"),
-			.name = t->cmd->name,
-			.public_key = t->cmd->bytes,
-			.grants = written(t, base_jv_get(base_json_root(doc), "grants")),
-			.by = t->cmd->by.id,
-			.expires_ms = base_jv_int(base_jv_get(base_json_root(doc), "expires_ms"), 0)});
-	base_json_free(doc);
-	core_reply_json(t, 201, base_arena_printf(t->arena, "{\"id\":\"%.*s\"}", BASE_STR_ARG(id)));
-}
-
-void core_decide_key(struct core_turn *t)
-{
-	const struct core_principal *p;
-	struct base_str id = t->cmd->name;
-
-	if (t->cmd->type == CORE_CMD_KEY_ADD) {
-		add_key(t);
-		return;
-	}
-	if (!base_str_starts(id, BASE_STR("key/")))
-		id = base_arena_printf(t->arena, "key/%.*s", BASE_STR_ARG(id));
-	p = base_names_get(t->c->principals, id);
-	if (!p || p->revoked) {
-		core_refuse(t, p ? 409 : 404, "unknown_key",
-			p ? "%.*s is revoked already" : "there is no key %.*s", BASE_STR_ARG(id));
-		return;
-	}
-	core_principal_revoked_emit(t->block, t->cmd->now_ms,
-		&(struct core_principal_revoked){.id = id, .by = t->cmd->by.id, .reason = t->cmd->text});
-	core_reply_json(
-		t, 200, base_arena_printf(t->arena, "{\"id\":\"%.*s\",\"revoked\":true}", BASE_STR_ARG(id)));
 }

@@ -597,6 +597,7 @@ void core_decide_start(struct core_turn *t)
 		&(struct core_engine_started){.epoch = t->c->epoch + 1,
 			.version = t->cmd->text,
 			.interpreter = t->cmd->name,
+			.workspace = core_workspace_of(t),
 			.restored = t->cmd->base == 1,
 			.lost_ms = t->cmd->base == 1 ? t->c->time_ms : 0});
 	core_emit_zones(t);

@@ -114,23 +114,6 @@ bool core_may(const struct core *c, const struct core_caller *by, struct base_st
 	return core_patterns_match(&p->grants, action) && caveats_allow(by->caveats, action, now_ms);
 }
 
-struct base_str core_principal_by_key(const struct core *c, struct base_str public_key, int64_t now_ms)
-{
-	struct base_str at = BASE_STR_NONE;
-	void *value;
-
-	if (public_key.len != 32)
-		return BASE_STR_NONE;
-	for (bool first = true; base_names_seek(c->principals, at, first, &at, &value); first = false) {
-		const struct core_principal *p = value;
-
-		if (p->has_key && memcmp(p->public_key, public_key.ptr, 32) == 0)
-			return p->revoked || (p->expires_ms && now_ms >= p->expires_ms) ? BASE_STR_NONE
-											: p->id;
-	}
-	return BASE_STR_NONE;
-}
-
 static const struct core_fact *customer_fact(const struct core *c, struct base_str customer)
 {
 	char key[600];

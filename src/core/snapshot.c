@@ -62,6 +62,11 @@ static void put_principal(struct base_buf *b, struct base_str key, const void *v
 	base_put_u64(b, p->revoked);
 	base_put_i64(b, p->expires_ms);
 	core_put_patterns(b, &p->grants);
+	base_put_str(b, p->scope);
+	base_put_str(b, (struct base_str){(const char *)p->old_key, p->has_old ? 32 : 0});
+	base_put_u64(b, p->fresh);
+	base_put_i64(b, p->old_until_ms);
+	base_put_i64(b, p->used_ms);
 }
 
 static void *get_principal(struct core *c, struct base_str key, struct base_reader *r)
@@ -80,6 +85,14 @@ static void *get_principal(struct core *c, struct base_str key, struct base_read
 	p->revoked = u(r) != 0;
 	p->expires_ms = base_get_i64(r);
 	core_get_patterns(c, r, &p->grants);
+	p->scope = text(c, r);
+	pub = base_get_str(r);
+	p->has_old = pub.len == 32;
+	if (p->has_old)
+		memcpy(p->old_key, pub.ptr, 32);
+	p->fresh = u(r) != 0;
+	p->old_until_ms = base_get_i64(r);
+	p->used_ms = base_get_i64(r);
 	return p;
 }
 
@@ -361,6 +374,7 @@ static void put_head(const struct core *c, struct base_buf *b)
 	base_put_str(b, c->config);
 	base_put_str(b, c->policy);
 	base_put_str(b, c->interpreter);
+	base_put_str(b, c->workspace);
 	put_meter(b, &c->meter);
 	base_put_i64(b, c->reserved);
 	base_put_u64(b, c->action_count);
@@ -430,6 +444,7 @@ static void get_head(struct core *c, struct base_reader *r)
 	c->config = text(c, r);
 	c->policy = text(c, r);
 	c->interpreter = text(c, r);
+	c->workspace = text(c, r);
 	c->meter = get_meter(r);
 	c->reserved = base_get_i64(r);
 	n = u(r);

@@ -358,6 +358,7 @@ void core_check(const struct core *c)
 	core_events_check(c);
 	core_sign_in_check(c);
 	core_counts_check(c);
+	core_keys_check(c); /* I1, I2 */
 }
 
 uint64_t core_seq(const struct core *c)

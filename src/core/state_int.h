@@ -106,6 +106,10 @@ struct core_principal {
 	bool has_key, revoked;
 	int64_t expires_ms;
 	struct core_patterns grants;
+	struct base_str scope; /* JSON, or empty */
+	uint8_t old_key[32];   /* before the rotation */
+	bool has_old, fresh;   /* fresh: the key of the rotation was not used yet */
+	int64_t old_until_ms, used_ms;
 };
 
 struct core_version {
@@ -460,7 +464,7 @@ struct core {
 	bool guard_off; /* the built-in rule untrusted-private */
 	struct base_names
 		*file_labels; /* path -> labels of a file that a run wrote, as a pointer-sized number */
-	struct base_str config, policy, interpreter;
+	struct base_str config, policy, interpreter, workspace;
 	struct base_names *principals, *flows, *agents, *connectors, *facts, *keys, *experiments,
 		*outcome_keys;
 	struct base_names *effect_keys;

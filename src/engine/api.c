@@ -40,6 +40,8 @@ void engine_req_free(struct engine *e, struct engine_req *q)
 	base_json_free(q->params_doc);
 	base_buf_done(&q->headers);
 	base_buf_done(&q->reply);
+	base_buf_done(&q->kept_body);
+	base_json_free(q->scope_doc);
 	free(q->by_caveats);
 	free(q->state);
 	free(q);
@@ -316,9 +318,10 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_EVENTS] = engine_op_events,
 	[WIRE_OP_FREEZE] = engine_op_freeze,
 	[WIRE_OP_THAW] = engine_op_freeze,
-	[WIRE_OP_KEYS] = engine_op_state,
+	[WIRE_OP_KEYS] = engine_op_keys,
 	[WIRE_OP_KEY_CREATE] = engine_op_key_create,
-	[WIRE_OP_KEY_REVOKE] = engine_op_key_revoke,
+	[WIRE_OP_KEY_REVOKE] = engine_op_key_change,
+	[WIRE_OP_KEY_ROTATE] = engine_op_key_change,
 	[WIRE_OP_VAULT_KEY] = engine_op_vault,
 	[WIRE_OP_SECRETS] = engine_op_vault,
 	[WIRE_OP_SECRET_SET] = engine_op_vault,
@@ -361,13 +364,48 @@ static void deny(struct engine *e, struct engine_req *q, struct base_str action)
 
 static bool copy_key(struct engine_req *q, struct base_str key)
 {
+	struct base_hash h;
+	char hex[65];
 	int n;
 
 	if (!key.len)
 		return true;
-	n = snprintf(q->key_buf, sizeof(q->key_buf), "%s %.*s", q->by_id, BASE_STR_ARG(key));
+	/* Whoever narrowed a key is not answered with what the key was answered. */
+	h = base_hash_of(q->by.caveats);
+	base_hash_hex(&h, hex);
+	n = snprintf(q->key_buf, sizeof(q->key_buf), "%s %.*s%s%.16s", q->by_id, BASE_STR_ARG(key),
+		q->by.caveats.len ? "~" : "", q->by.caveats.len ? hex : "");
 	q->key = (struct base_str){q->key_buf, n > 0 ? (size_t)n : 0};
 	return n > 0 && (size_t)n < sizeof(q->key_buf);
+}
+
+/* What only the operator does, a key may only where a grant names it; and no key makes keys or sessions, or has the
+ * secrets. */
+static bool may(
+	struct engine *e, const struct engine_req *q, const struct wire_route *route, struct base_str action)
+{
+	if (base_str_is(q->by.id, "operator") || route->auth != WIRE_AUTH_OPERATOR)
+		return core_may(e->core, &q->by, action, engine_wall_ms());
+	switch (q->op) {
+	case WIRE_OP_KEYS:
+	case WIRE_OP_KEY_CREATE:
+	case WIRE_OP_KEY_REVOKE:
+	case WIRE_OP_KEY_ROTATE:
+	case WIRE_OP_SESSION_OPEN:
+	case WIRE_OP_VAULT_KEY:
+	case WIRE_OP_SECRETS:
+	case WIRE_OP_SECRET_SET:
+	case WIRE_OP_SECRET_REMOVE:
+		return false;
+	default:
+		return core_may_by_name(e->core, &q->by, action, engine_wall_ms());
+	}
+}
+
+void engine_req_go_on(struct engine *e, struct engine_req *q)
+{
+	if (!engine_disk_refuses(e, q) && !engine_again(e, q))
+		engine_op(q->op)(e, q);
 }
 
 static void handle(struct engine *e, struct engine_req *q, const struct wire_door_request *in)
@@ -383,9 +421,12 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 		return;
 	}
 	snprintf(action, sizeof(action), "api.%s", route->name);
-	if (route->auth != WIRE_AUTH_NONE &&
-		!core_may(e->core, &q->by, base_str_of(action), engine_wall_ms())) {
+	if (route->auth != WIRE_AUTH_NONE && !may(e, q, route, base_str_of(action))) {
 		deny(e, q, base_str_of(action));
+		return;
+	}
+	if (route->auth != WIRE_AUTH_NONE && !engine_scope_load(e, q)) {
+		engine_reply_problem(e, q, 500, "internal", "out of memory");
 		return;
 	}
 	if (!copy_key(q, in->idempotency_key)) {
@@ -395,8 +436,8 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 	if (in->last_event_id.len)
 		q->has_last_event = base_str_u64(in->last_event_id, &q->last_event) == 0;
 	q->body = in->body;
-	if (!engine_disk_refuses(e, q) && !engine_again(e, q))
-		engine_op(q->op)(e, q);
+	if (engine_scope_check(e, q))
+		engine_req_go_on(e, q);
 }
 
 static void on_request(struct engine *e, struct engine_proc *p, struct base_str body)

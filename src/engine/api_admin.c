@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/money.h"
 
-/* What the operator looks at and turns: health, status, flows, budgets, keys, secrets, outcomes, freeze. */
+/* What the operator looks at and turns: health, status, flows, budgets, secrets, outcomes, freeze. */
 
 static const char *const state_names[] = {"down", "starting", "up", "stopping"};
 
@@ -91,15 +91,13 @@ void engine_op_state(struct engine *e, struct engine_req *q)
 	base_buf_init(&all, 16 << 20);
 	if (q->op == WIRE_OP_FLOWS)
 		rc = core_flows_json(e->core, &all);
-	else if (q->op == WIRE_OP_KEYS)
-		rc = core_keys_json(e->core, &all);
 	else
 		rc = core_budgets_json(e->core, &all);
 	if (rc < 0) {
 		engine_reply_problem(e, q, 500, "internal", "%s", strerror(-rc));
 	} else {
 		base_buf_cstr(&q->reply, "{\"items\":");
-		base_buf_str(&q->reply, engine_array_of(&all));
+		engine_scope_list(e, q, engine_array_of(&all), &q->reply);
 		base_buf_char(&q->reply, '}');
 		engine_reply_built(e, q, 200);
 	}
@@ -171,94 +169,6 @@ void engine_op_freeze(struct engine *e, struct engine_req *q)
 		return;
 	engine_reply_cmd(e, q,
 		&(struct core_cmd){.type = q->op == WIRE_OP_FREEZE ? CORE_CMD_FREEZE : CORE_CMD_THAW,
-			.text = base_jv_str(base_jv_get(base_json_root(doc), "reason"))});
-	base_json_free(doc);
-}
-
-/* --- keys --- */
-
-static bool read_key(struct engine *e, struct engine_req *q, struct base_jv root, struct base_buf *body)
-{
-	struct base_str kind = base_jv_str(base_jv_get(root, "kind")),
-			expires = base_jv_str(base_jv_get(root, "expires"));
-	struct base_jv grants = base_jv_get(root, "grants"), v;
-	int64_t until = base_jv_int(base_jv_get(root, "expires_ms"), 0), ms;
-	struct base_jw w = base_jw_of(body);
-	struct base_jv_iter it = {0};
-	struct base_str none;
-	struct base_err err;
-
-	if (base_jv_kind(grants) != BASE_JSON_ARR || !base_jv_len(grants)) {
-		engine_reply_problem(e, q, 400, "invalid",
-			"the body needs \"grants\": a list such as [\"api.run_start\"]");
-		return false;
-	}
-	if (expires.len) {
-		if (base_duration_parse(expires, &ms, &err) < 0) {
-			engine_reply_problem(e, q, 400, "invalid", "expires: %s", err.text);
-			return false;
-		}
-		until = engine_wall_ms() + ms;
-	}
-	base_jw_obj(&w);
-	base_jw_mstr(&w, "kind", kind.len ? kind : BASE_STR("service"));
-	base_jw_key(&w, "grants");
-	base_jw_arr(&w);
-	while (base_jv_next(grants, &it, &none, &v))
-		base_jw_str(&w, base_jv_str(v));
-	base_jw_end_arr(&w);
-	base_jw_mint(&w, "expires_ms", until);
-	base_jw_end_obj(&w);
-	return true;
-}
-
-void engine_op_key_create(struct engine *e, struct engine_req *q)
-{
-	struct base_json *doc = engine_body_json(e, q);
-	uint8_t seed[32], public[32], secret[crypto_sign_SECRETKEYBYTES];
-	struct core_cmd cmd = {.type = CORE_CMD_KEY_ADD, .bytes = {(const char *)public, sizeof(public)}};
-	struct base_buf body, key;
-	struct core_reply r;
-	struct base_jw w;
-
-	if (!doc)
-		return;
-	base_buf_init(&body, 1 << 16);
-	base_buf_init(&key, 128);
-	cmd.name = base_jv_str(base_jv_get(base_json_root(doc), "name"));
-	if (read_key(e, q, base_json_root(doc), &body)) {
-		cmd.body = base_buf_view(&body);
-		engine_random(e, seed, sizeof(seed));
-		crypto_sign_seed_keypair(public, secret, seed);
-		if (engine_req_decide(e, q, &cmd, &r)) {
-			base_buf_cstr(&key, "aios_");
-			base_b64url_put(&key, (struct base_str){(const char *)seed, sizeof(seed)});
-			w = base_jw_of(&q->reply);
-			base_jw_obj(&w);
-			base_jw_mstr(&w, "name", cmd.name);
-			base_jw_mstr(&w, "key", base_buf_view(&key));
-			base_jw_end_obj(&w);
-			engine_reply_built(e, q, 201);
-		}
-		sodium_memzero(seed, sizeof(seed));
-		sodium_memzero(secret, sizeof(secret));
-	}
-	if (key.ptr)
-		sodium_memzero(key.ptr, key.size);
-	base_buf_done(&key);
-	base_buf_done(&body);
-	base_json_free(doc);
-}
-
-void engine_op_key_revoke(struct engine *e, struct engine_req *q)
-{
-	struct base_json *doc = engine_body_json(e, q);
-
-	if (!doc)
-		return;
-	engine_reply_cmd(e, q,
-		&(struct core_cmd){.type = CORE_CMD_KEY_REVOKE,
-			.name = engine_param(q, "key"),
 			.text = base_jv_str(base_jv_get(base_json_root(doc), "reason"))});
 	base_json_free(doc);
 }

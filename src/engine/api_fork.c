@@ -244,6 +244,6 @@ void engine_op_run_fork(struct engine *e, struct engine_req *q)
 	}
 	base_buf_init(&b, 128);
 	base_buf_printf(&b, "{\"run\":%llu,\"before\":%u}", (unsigned long long)w->run, w->from);
-	engine_views_ask(e, "positions", base_buf_view(&b), on_positions, q);
+	engine_views_ask_as(e, q, "positions", base_buf_view(&b), on_positions, q);
 	base_buf_done(&b);
 }

@@ -104,7 +104,7 @@ static void show_gate(struct engine *e, struct engine_req *q, const char *csrf)
 	}
 	base_buf_init(&b, 128);
 	base_buf_printf(&b, "{\"gate\":%llu}", (unsigned long long)gate);
-	engine_views_ask(e, "gates", base_buf_view(&b), on_decided, q);
+	engine_views_ask_as(e, q, "gates", base_buf_view(&b), on_decided, q);
 	base_buf_done(&b);
 }
 
@@ -136,7 +136,7 @@ void engine_op_gates(struct engine *e, struct engine_req *q)
 		engine_reply_problem(e, q, 500, "internal", "out of memory");
 	} else {
 		base_buf_cstr(&q->reply, "{\"items\":");
-		base_buf_str(&q->reply, engine_array_of(&all));
+		engine_scope_list(e, q, engine_array_of(&all), &q->reply);
 		base_buf_char(&q->reply, '}');
 		engine_reply_built(e, q, 200);
 	}
@@ -236,7 +236,8 @@ static void on_costs(
 	base_buf_str(&q->reply, status == 1 ? value : BASE_STR("null"));
 	base_buf_init(&all, 16 << 20);
 	base_buf_cstr(&q->reply, ",\"gates\":");
-	base_buf_str(&q->reply, core_gates_json(e->core, &all) < 0 ? BASE_STR("[]") : engine_array_of(&all));
+	engine_scope_list(
+		e, q, core_gates_json(e->core, &all) < 0 ? BASE_STR("[]") : engine_array_of(&all), &q->reply);
 	base_buf_done(&all);
 	base_buf_cstr(&q->reply, ",\"name\":");
 	base_json_quote(&q->reply,
@@ -259,10 +260,10 @@ static void on_runs(
 	else
 		base_buf_cstr(&q->reply, "[]");
 	base_json_free(doc);
-	engine_views_ask(e, "costs", BASE_STR("{\"by\":\"flow\"}"), on_costs, q);
+	engine_views_ask_as(e, q, "costs", BASE_STR("{\"by\":\"flow\"}"), on_costs, q);
 }
 
 void engine_op_page(struct engine *e, struct engine_req *q)
 {
-	engine_views_ask(e, "runs", BASE_STR("{\"limit\":50}"), on_runs, q);
+	engine_views_ask_as(e, q, "runs", BASE_STR("{\"limit\":50}"), on_runs, q);
 }

@@ -40,6 +40,37 @@ static int put_fact(struct engine *e, struct base_jw *w, uint64_t seq, struct ba
 	return 0;
 }
 
+/* The part of a listing below one prefix of a scope: as core_fact_list, where the listing's own prefix and where it goes
+ * on are somewhere else. */
+static size_t list_below(struct engine *e, struct base_str below, struct base_str prefix,
+	struct base_str after, uint64_t *ret, size_t max)
+{
+	struct base_str longer = prefix.len > below.len ? prefix : below;
+
+	if (!base_str_starts(longer, prefix) || !base_str_starts(longer, below))
+		return 0;
+	if (after.len && !base_str_starts(after, longer)) {
+		if (base_str_cmp(after, longer) > 0)
+			return 0;
+		after = BASE_STR_NONE;
+	}
+	return core_fact_list(e->core, longer, after, ret, max);
+}
+
+static size_t list_facts(struct engine *e, struct engine_req *q, uint64_t *ret, size_t max)
+{
+	struct base_jv list = base_jv_get(q->scope, "memory"), v;
+	struct base_str prefix = engine_param(q, "prefix"), after = engine_param(q, "after"), none;
+	struct base_jv_iter it = {0};
+	size_t n = 0;
+
+	if (!q->scoped || base_jv_kind(list) != BASE_JSON_ARR)
+		return core_fact_list(e->core, prefix, after, ret, max);
+	while (n < max && base_jv_next(list, &it, &none, &v)) /* in order, and none within another */
+		n += list_below(e, base_jv_str(v), prefix, after, ret + n, max - n);
+	return n;
+}
+
 void engine_op_facts(struct engine *e, struct engine_req *q)
 {
 	uint64_t limit = engine_param_u64(q, "limit", LIST_DEFAULT), *seqs;
@@ -55,7 +86,7 @@ void engine_op_facts(struct engine *e, struct engine_req *q)
 		return;
 	}
 	base_buf_init(&last, 1 << 16);
-	n = core_fact_list(e->core, engine_param(q, "prefix"), engine_param(q, "after"), seqs, limit + 1);
+	n = list_facts(e, q, seqs, limit + 1);
 	base_jw_obj(&w);
 	base_jw_key(&w, "items");
 	base_jw_arr(&w);

@@ -128,7 +128,7 @@ static void ask_past(struct engine *e, struct engine_req *q, uint64_t run)
 	}
 	base_buf_init(&b, 64);
 	base_buf_printf(&b, "{\"run\":%llu,\"limit\":1}", (unsigned long long)run);
-	engine_views_ask(e, "run", base_buf_view(&b), on_past, q);
+	engine_views_ask_as(e, q, "run", base_buf_view(&b), on_past, q);
 	base_buf_done(&b);
 }
 
@@ -473,13 +473,13 @@ void engine_op_views(struct engine *e, struct engine_req *q)
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	while (base_jv_next(q->params, &it, &key, &v)) {
-		if (base_str_is(key, "wait") || base_str_is(key, "history"))
+		if (base_str_is(key, "wait") || base_str_is(key, "history") || base_str_is(key, "scope"))
 			continue;
 		base_jw_key_str(
 			&w, q->op == WIRE_OP_SEARCH && base_str_is(key, "q") ? BASE_STR("query") : key);
 		base_jw_str(&w, base_jv_str(v));
 	}
 	base_jw_end_obj(&w);
-	engine_views_ask(e, queries[q->op], base_buf_view(&b), engine_reply_ask, q);
+	engine_views_ask_as(e, q, queries[q->op], base_buf_view(&b), engine_reply_ask, q);
 	base_buf_done(&b);
 }

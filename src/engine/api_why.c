@@ -70,7 +70,7 @@ void engine_op_run_why(struct engine *e, struct engine_req *q)
 	}
 	base_buf_init(&b, 64);
 	base_buf_printf(&b, "{\"run\":%llu,\"limit\":1}", (unsigned long long)run);
-	engine_views_ask(e, "run", base_buf_view(&b), on_past, q);
+	engine_views_ask_as(e, q, "run", base_buf_view(&b), on_past, q);
 	base_buf_done(&b);
 }
 
@@ -78,8 +78,18 @@ enum { QUEUE_LANES_MAX = 1000 };
 
 void engine_op_queue(struct engine *e, struct engine_req *q)
 {
-	if (core_queue_json(e->core, engine_param(q, "flow"), QUEUE_LANES_MAX, &q->reply) < 0)
+	struct base_buf all;
+
+	base_buf_init(&all, 16 << 20);
+	if (core_queue_json(e->core, engine_param(q, "flow"), QUEUE_LANES_MAX, &all) < 0) {
 		engine_reply_problem(e, q, 413, "too_large", "too many lanes for one answer: ?flow=FLOW");
-	else
+	} else if (q->scoped) { /* the figures of the whole workspace are none of its business */
+		base_buf_cstr(&q->reply, "{\"lanes\":");
+		engine_scope_list(e, q, engine_array_of(&all), &q->reply);
+		base_buf_char(&q->reply, '}');
 		engine_reply_built(e, q, 200);
+	} else {
+		engine_reply(e, q, 200, base_buf_view(&all));
+	}
+	base_buf_done(&all);
 }

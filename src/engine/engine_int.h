@@ -471,13 +471,19 @@ struct engine_req {
 	struct core_caller by; /* id points to by_id, caveats to by_caveats */
 	char by_id[160];
 	char *by_caveats;
-	bool gone;  /* nobody waits any more */
-	bool again; /* its answer is kept for its Idempotency-Key */
+	bool scoped; /* not everything exists for it: `scope` of scope_doc (core_scope_json) */
+	struct base_json *scope_doc;
+	struct base_jv scope;
+	uint64_t asked;	 /* the run, or the gate, that it is looked for whether it is there (scope.c) */
+	bool asked_gate; /* it is a gate */
+	struct base_buf kept_body; /* of the request, while the views look */
+	bool gone;		   /* nobody waits any more */
+	bool again;		   /* its answer is kept for its Idempotency-Key */
 	struct base_json *params_doc;
 	struct base_jv params;
 	struct base_str body; /* valid during the handler only */
 	struct base_str key;  /* idempotency key, scoped by the caller; points to key_buf */
-	char key_buf[512];
+	char key_buf[544];
 	uint8_t credential;
 	char session[65];    /* hex hash of the cookie, credential 3 */
 	uint64_t last_event; /* SSE resume */
@@ -529,9 +535,33 @@ void engine_waiter_drop(struct engine *e, struct engine_req *q);
 
 /* Who asks: fills q->by. 0, or a status (401, 403) to refuse with. */
 int engine_authenticate(struct engine *e, struct engine_req *q, const struct wire_door_request *in);
-void engine_auth_done(struct engine *e);
 /* sessions_web.c: is this the cookie of a session that is open? Fills q->session. */
 bool engine_web_session(struct engine *e, struct engine_req *q, struct base_str token);
+/* scope.c: fills q->scope from q->by. False: out of memory. */
+bool engine_scope_load(struct engine *e, struct engine_req *q) __attribute__((warn_unused_result));
+/* Whether what the request names is there for who asks. False: q is answered, or will be or go on when the views have
+ * looked. */
+bool engine_scope_check(struct engine *e, struct engine_req *q);
+bool engine_scope_flow(const struct engine_req *q, struct base_str flow);
+bool engine_scope_key(const struct engine_req *q, struct base_str key); /* of a fact or a document */
+bool engine_scope_run(struct engine *e, const struct engine_req *q, uint64_t run); /* that the state knows */
+/* Appends the elements of a JSON list, made from the state for this operation, that are there for who asks. */
+void engine_scope_list(
+	struct engine *e, const struct engine_req *q, struct base_str list, struct base_buf *ret);
+/* As engine_views_ask, with the scope of who asks. params: an object. */
+void engine_views_ask_as(struct engine *e, struct engine_req *q, const char *query, struct base_str params,
+	engine_ask_fn fn, void *userdata);
+/* Who asks is known, may do it, and what it is about is there: does it. */
+void engine_req_go_on(struct engine *e, struct engine_req *q);
+/* auth_keys.c: a key, plain or attenuated: fills q->by. */
+bool engine_authenticate_key(struct engine *e, struct engine_req *q, struct base_str text);
+/* The 8 bytes in every key of this workspace. */
+void engine_keys_tag(const struct engine *e, uint8_t ret[8]);
+void engine_keys_flush(struct engine *e); /* when keys were last used: into the log */
+void engine_keys_done(struct engine *e);
+void engine_op_keys(struct engine *e, struct engine_req *q);
+void engine_op_key_create(struct engine *e, struct engine_req *q);
+void engine_op_key_change(struct engine *e, struct engine_req *q); /* revoke, rotate */
 /* The token that a page's form must carry, hex. */
 void engine_web_csrf(struct engine *e, const struct engine_req *q, char ret[65]);
 void engine_web_done(struct engine *e);
@@ -578,8 +608,6 @@ struct base_str engine_array_of(const struct base_buf *object);
 void engine_op_flow(struct engine *e, struct engine_req *q);
 void engine_op_outcome(struct engine *e, struct engine_req *q);
 void engine_op_freeze(struct engine *e, struct engine_req *q);
-void engine_op_key_create(struct engine *e, struct engine_req *q);
-void engine_op_key_revoke(struct engine *e, struct engine_req *q);
 void engine_op_vault(struct engine *e, struct engine_req *q);
 void engine_op_views_rebuild(struct engine *e, struct engine_req *q);
 /* sessions_web.c */
@@ -673,8 +701,8 @@ struct engine_options {
 
 struct engine_sessions;
 struct engine_held;
-struct engine_auth;
 struct engine_web;
+struct engine_key_uses;
 struct engine_streams;
 
 /* A commit that was read from the log. */
@@ -752,8 +780,8 @@ struct engine {
 	uint64_t views_at;   /* last position confirmed */
 	size_t views_record; /* of the commit behind views_sent: whose bodies are sent next */
 
-	struct engine_auth *auth;
 	struct engine_web *web;
+	struct engine_key_uses *key_uses;
 	struct engine_streams *streams;
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;

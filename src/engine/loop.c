@@ -165,6 +165,7 @@ static void finish(struct engine *e)
 	int64_t until = engine_mono_ms() + 800;
 
 	e->stopping = true;
+	engine_keys_flush(e);
 	engine_commit_wait(e);
 	engine_procs_flush(e);
 	engine_procs_stop(e, false);
@@ -193,7 +194,7 @@ static void close_all(struct engine *e)
 		engine_commit_done(e);
 	engine_api_done(e);
 	engine_agains_done(e);
-	engine_auth_done(e);
+	engine_keys_done(e);
 	engine_web_done(e);
 	engine_streams_done(e);
 	engine_asks_done(e);

@@ -120,16 +120,19 @@ static void run_started(const struct at *at, const struct core_run_started *e)
 		"INSERT OR REPLACE INTO "
 		"runs(run,flow,version,state,parent,parent_step,as_,by_,key,customer,agent,flags,"
 		" input,context,started_ms,seq,start_key,forked_from,forked_steps,begin_ms,deadline_ms,"
-		"previous,generation,labels,trigger) "
+		"previous,generation,labels,trigger,origin,payer) "
 		"VALUES(?1,?2,?3,CASE WHEN ?21 THEN 'queued' ELSE 'active' "
 		"END,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,nullif(?17,0),"
-		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23,?24,nullif(?25,''))",
-		"ishiisssssinniisiiiiiiiis", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
+		" nullif(?18,0),nullif(?19,0),nullif(?20,0),nullif(?22,0),?23,?24,nullif(?25,''),?26,"
+		/* What agents and undos do belongs to the flow that they work for. */
+		" CASE WHEN ?2 LIKE 'aios:%' THEN coalesce((SELECT p.payer FROM runs p WHERE p.run = ?4), "
+		"?2) ELSE ?2 END)",
+		"ishiisssssinniisiiiiiiiiss", (int64_t)e->run, e->flow, &e->version, (int64_t)e->parent,
 		(int64_t)e->parent_step, e->as, e->by, e->key, e->customer, e->agent, (int64_t)e->flags,
 		preview_blob(&e->input), preview(e->context), at->time_ms, at->seq, own_key(e),
 		(int64_t)e->forked_from, (int64_t)e->forked_steps, e->begin_ms, e->deadline_ms,
 		(int64_t)e->queued, (int64_t)e->previous, (int64_t)e->generation, (int64_t)e->labels,
-		e->trigger);
+		e->trigger, e->origin);
 }
 
 static void run_ended(const struct at *at, const struct core_run_ended *e)

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "views/views_int.h"
 
 /* --- parameters --- */
@@ -595,6 +596,25 @@ static int ask(struct views_ask *a, struct base_str query)
 		(int)(query.len < 40 ? query.len : 40), query.ptr);
 }
 
+/* With a scope, only what it leaves: aiosd stamps it. */
+static int ask_scoped(struct views_ask *a, struct base_str query)
+{
+	struct base_jv scope = base_jv_get(a->params, "scope");
+	int rc, r;
+
+	if (base_jv_kind(scope) == BASE_JSON_NONE)
+		return ask(a, query);
+	if (base_jv_kind(scope) != BASE_JSON_OBJ || base_str_is(query, "dump"))
+		return base_err_set(a->err, -EINVAL, "this cannot be asked with a scope");
+	rc = views_scope_begin(a->v, scope);
+	if (rc != SQLITE_OK)
+		return views_error(a->v, rc, a->err);
+	r = ask(a, query);
+	rc = views_scope_end(a->v);
+	BASE_CHECK(rc == SQLITE_OK); /* else what is written next would not reach the tables */
+	return r;
+}
+
 int views_query(struct views *v, struct base_str query, struct base_str params, struct base_buf *ret,
 	struct base_err *err)
 {
@@ -615,7 +635,7 @@ int views_query(struct views *v, struct base_str query, struct base_str params, 
 	if (base_jv_kind(a.params) != BASE_JSON_OBJ)
 		r = base_err_set(err, -EINVAL, "the parameters of a query are an object");
 	else
-		r = ask(&a, query);
+		r = ask_scoped(&a, query);
 	if (r == 0 && base_buf_failed(&out))
 		r = base_err_set(
 			err, base_buf_failed(&out), "the answer is too large: ask for less with limit");

@@ -13,7 +13,7 @@ const char views_schema[] =
 	" seq INTEGER, seq_ended INTEGER, start_key TEXT, labels INTEGER NOT NULL DEFAULT 0, forked_from "
 	"INTEGER,"
 	" forked_steps INTEGER, begin_ms INTEGER, deadline_ms INTEGER, previous INTEGER, generation INTEGER,"
-	" next_run INTEGER, trigger TEXT);"
+	" next_run INTEGER, trigger TEXT, origin TEXT, payer TEXT);"
 	"CREATE INDEX runs_key ON runs(start_key, run) WHERE start_key <> '';"
 	"CREATE INDEX runs_customer ON runs(customer, run) WHERE customer <> '';"
 	"CREATE INDEX runs_flow ON runs(flow, run);"

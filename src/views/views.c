@@ -209,6 +209,9 @@ static int open_db(struct views *v)
 	sqlite3_db_config(v->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(v->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	sqlite3_busy_timeout(v->db, 2000); /* the one before may still be dying */
+	rc = views_scope_init(v);
+	if (rc != SQLITE_OK)
+		return rc;
 	return exec(v->db,
 		"PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 		"PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096; PRAGMA journal_size_limit=16777216;"

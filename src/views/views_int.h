@@ -35,6 +35,7 @@ struct views {
 	uint64_t skipped;
 	struct views_pending *bodies; /* for the block that comes next */
 	size_t body_count, body_size;
+	struct base_jv scope; /* of the query that is being answered */
 	struct {
 		const char *sql; /* by address: statements are literals */
 		sqlite3_stmt *st;
@@ -104,6 +105,12 @@ void views_strings(struct base_jv value, struct base_buf *ret);
 /* What an event says of who did, was allowed, approved or saw something (audit.c). `body`: that e was decoded from. */
 void views_audit(struct views *v, int64_t seq, int64_t time_ms, unsigned type, const union core_event_any *e,
 	struct base_str body);
+
+/* Between begin and end, which change no table, queries see what the scope leaves (scope.c). SQLite's codes. */
+int views_scope_init(struct views *v);
+int views_scope_begin(struct views *v, struct base_jv scope) __attribute__((warn_unused_result));
+int views_scope_end(struct views *v) __attribute__((warn_unused_result));
+const char *views_scope_table(size_t i); /* the tables that it narrows; NULL behind the last */
 
 /* Answers (query.c, figures.c, text.c, dump.c, audit.c). */
 struct views_ask {

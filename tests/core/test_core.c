@@ -595,13 +595,13 @@ static void test_keys(void **state)
 			    .bytes = key,
 			    .body = BASE_STR("{\"grants\":[\"run.*\"]}")});
 	assert_int_equal(h->reply.status, 201);
-	assert_true(base_str_is(core_principal_by_key(h->core, key, h->now_ms), "key/ci"));
+	assert_true(base_str_is(core_principal_by_key(h->core, key, h->now_ms, NULL), "key/ci"));
 	assert_true(core_may(h->core, &by, BASE_STR("run.start"), h->now_ms));
 	assert_false(core_may(h->core, &by, BASE_STR("gate.approve"), h->now_ms));
 	by.caveats = BASE_STR("[{\"grants\":[\"run.get\"]}]");
 	assert_false(core_may(h->core, &by, BASE_STR("run.start"), h->now_ms));
 	house_do(h, (struct core_cmd){.type = CORE_CMD_KEY_REVOKE, .name = BASE_STR("ci")});
-	assert_int_equal(core_principal_by_key(h->core, key, h->now_ms).len, 0);
+	assert_int_equal(core_principal_by_key(h->core, key, h->now_ms, NULL).len, 0);
 }
 
 static void test_experiment(void **state)

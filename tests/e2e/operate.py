@@ -221,7 +221,7 @@ def request(op, method, path, body=None, headers=None):
 
 def keys(op):
     key = op.aios("keys", "add", "ci", "--grant", "api.run_start,api.runs", "--expires", "1h").strip()
-    assert re.fullmatch(r"aios_[\w-]{43}", key), key
+    assert re.fullmatch(r"aios_[\w-]{60}", key), key
 
     def ask(method, path, token=key, body=None):
         return request(op, method, path, body, {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})[0]

@@ -10,8 +10,8 @@
 
 /* keys: add, list, rotate, revoke; and attenuate, which asks nobody. */
 
-static const char *const key_columns[] = {"KEY=id,name", "KIND=kind", "MAY=grants", "SCOPE=scope", "EXPIRES=expires_ms",
-	"USED=used_ms", "OLD UNTIL=old_until_ms", "REVOKED=revoked", NULL};
+static const char *const key_columns[] = {"KEY=id,name", "KIND=kind", "MAY=grants", "SCOPE=scope",
+	"EXPIRES=expires_ms", "USED=used_ms", "OLD UNTIL=old_until_ms", "REVOKED=revoked", NULL};
 
 int cmd_keys_list(struct cli *c)
 {

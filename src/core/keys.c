@@ -173,8 +173,9 @@ static bool maker_allows(struct core_turn *t, int64_t *expires_ms)
 		*expires_ms = maker->expires_ms;
 	if (!t->cmd->by.caveats.len && !maker->scope.len)
 		return true;
-	core_refuse(t, 403, "denied", "a key that is narrowed itself makes none: narrow it further instead "
-				      "(aios keys attenuate)");
+	core_refuse(t, 403, "denied",
+		"a key that is narrowed itself makes none: narrow it further instead "
+		"(aios keys attenuate)");
 	return false;
 }
 
@@ -187,9 +188,11 @@ static bool key_form_fits(struct core_turn *t, struct base_jv root)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		known = known || base_str_is(kind, kinds[i]);
 	if (!known)
-		core_refuse(t, 400, "invalid", "a key is of kind service, edge, visitor or agent; none is the operator");
+		core_refuse(t, 400, "invalid",
+			"a key is of kind service, edge, visitor or agent; none is the operator");
 	else if (!scope_fits(base_jv_get(root, "scope")))
-		core_refuse(t, 400, "invalid", "scope is {\"flows\":[patterns],\"memory\":[prefixes],\"own\":true}");
+		core_refuse(t, 400, "invalid",
+			"scope is {\"flows\":[patterns],\"memory\":[prefixes],\"own\":true}");
 	else
 		return true;
 	return false;
@@ -227,7 +230,8 @@ static void add_key(struct core_turn *t)
 
 	if (!name_fits(t->cmd->name) || t->cmd->bytes.len != 32) {
 		core_refuse(t, 400, "invalid",
-			"a key needs a name: 1 to %d letters, digits and signs, without spaces, / or quotes", NAME_MAX_);
+			"a key needs a name: 1 to %d letters, digits and signs, without spaces, / or quotes",
+			NAME_MAX_);
 		return;
 	}
 	if (was) {
@@ -269,8 +273,10 @@ static void rotate(struct core_turn *t, const struct core_principal *p)
 	if (t->cmd->base == 0)
 		until = 0;
 	core_key_rotated_emit(t->block, t->cmd->now_ms,
-		&(struct core_key_rotated){
-			.id = p->id, .public_key = t->cmd->bytes, .old_until_ms = until, .by = t->cmd->by.id});
+		&(struct core_key_rotated){.id = p->id,
+			.public_key = t->cmd->bytes,
+			.old_until_ms = until,
+			.by = t->cmd->by.id});
 	core_reply_json(t, 200,
 		base_arena_printf(t->arena, "{\"id\":\"%.*s\",\"old_until_ms\":%lld}", BASE_STR_ARG(p->id),
 			(long long)until));
@@ -304,8 +310,8 @@ static void used(struct core_turn *t)
 	base_jw_end_arr(&w);
 	base_json_free(doc);
 	if (n > 0 && !base_buf_failed(&b))
-		core_keys_used_emit(
-			t->block, t->cmd->now_ms, &(struct core_keys_used){.used = core_buf_to_arena(t->arena, &b)});
+		core_keys_used_emit(t->block, t->cmd->now_ms,
+			&(struct core_keys_used){.used = core_buf_to_arena(t->arena, &b)});
 	else
 		base_buf_done(&b);
 }
@@ -411,7 +417,8 @@ void core_keys_check(const struct core *c)
 		BASE_CHECK(!p->fresh || (p->has_key && p->has_old)); /* I1 */
 		if (!p->scope.len)
 			continue;
-		BASE_CHECK(base_json_parse(p->scope, &doc, NULL) == 0 && scope_fits(base_json_root(doc))); /* I2 */
+		BASE_CHECK(base_json_parse(p->scope, &doc, NULL) == 0 &&
+			   scope_fits(base_json_root(doc))); /* I2 */
 		base_json_free(doc);
 	}
 }

@@ -145,7 +145,8 @@ static bool names(const struct core_patterns *p, struct base_str action)
 	return false;
 }
 
-bool core_may_by_name(const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms)
+bool core_may_by_name(
+	const struct core *c, const struct core_caller *by, struct base_str action, int64_t now_ms)
 {
 	const struct core_principal *p = base_names_get(c->principals, by->id);
 

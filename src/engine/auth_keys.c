@@ -142,8 +142,8 @@ static void note_use(struct engine *e, struct base_str id, bool fresh)
 static bool name_caller(struct engine *e, struct engine_req *q, const uint8_t key[32])
 {
 	bool fresh = false;
-	struct base_str id =
-		core_principal_by_key(e->core, (struct base_str){(const char *)key, 32}, engine_wall_ms(), &fresh);
+	struct base_str id = core_principal_by_key(
+		e->core, (struct base_str){(const char *)key, 32}, engine_wall_ms(), &fresh);
 
 	if (!id.len || id.len >= sizeof(q->by_id))
 		return false;
@@ -354,7 +354,8 @@ static bool read_overlap(struct engine *e, struct engine_req *q, struct base_jv 
 
 void engine_op_key_change(struct engine *e, struct engine_req *q)
 {
-	struct core_cmd cmd = {.type = q->op == WIRE_OP_KEY_ROTATE ? CORE_CMD_KEY_ROTATE : CORE_CMD_KEY_REVOKE,
+	struct core_cmd cmd = {
+		.type = q->op == WIRE_OP_KEY_ROTATE ? CORE_CMD_KEY_ROTATE : CORE_CMD_KEY_REVOKE,
 		.name = engine_param(q, "key")};
 	struct base_json *doc = engine_body_json(e, q);
 

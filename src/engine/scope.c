@@ -172,7 +172,8 @@ static bool sees_item(struct engine *e, const struct engine_req *q, struct base_
 	}
 }
 
-void engine_scope_list(struct engine *e, const struct engine_req *q, struct base_str list, struct base_buf *ret)
+void engine_scope_list(
+	struct engine *e, const struct engine_req *q, struct base_str list, struct base_buf *ret)
 {
 	struct base_jw w = base_jw_of(ret);
 	struct base_jv_iter it = {0};
@@ -224,11 +225,12 @@ static void not_there(struct engine *e, struct engine_req *q)
 {
 	const char *name = q->asked_gate ? "gate" : "run";
 
-	engine_reply_problem(e, q, 404, q->asked_gate ? "unknown_gate" : "unknown_run", "there is no %s %llu", name,
-		(unsigned long long)q->asked);
+	engine_reply_problem(e, q, 404, q->asked_gate ? "unknown_gate" : "unknown_run", "there is no %s %llu",
+		name, (unsigned long long)q->asked);
 }
 
-static void on_views(struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
+static void on_views(
+	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
 	struct engine_req *q = userdata;
 	struct base_json *doc = NULL;
@@ -263,7 +265,8 @@ static void ask_views(struct engine *e, struct engine_req *q)
 	base_buf_str(&q->kept_body, q->body);
 	q->body = BASE_STR_NONE;
 	base_buf_init(&b, 128);
-	base_buf_printf(&b, "{\"%s\":%llu,\"limit\":1}", q->asked_gate ? "gate" : "run", (unsigned long long)q->asked);
+	base_buf_printf(&b, "{\"%s\":%llu,\"limit\":1}", q->asked_gate ? "gate" : "run",
+		(unsigned long long)q->asked);
 	engine_views_ask_as(e, q, q->asked_gate ? "gates" : "run", base_buf_view(&b), on_views, q);
 	base_buf_done(&b);
 }
@@ -290,7 +293,8 @@ static bool run_is_there(struct engine *e, struct engine_req *q, uint64_t run)
 	return false;
 }
 
-static bool name_is_there(struct engine *e, struct engine_req *q, const char *what, struct base_str name, bool seen)
+static bool name_is_there(
+	struct engine *e, struct engine_req *q, const char *what, struct base_str name, bool seen)
 {
 	char code[64];
 
@@ -332,7 +336,8 @@ bool engine_scope_check(struct engine *e, struct engine_req *q)
 		name = engine_param(q, "id");
 		return name_is_there(e, q, "document", name, engine_scope_key(q, name));
 	default:
-		engine_reply_problem(e, q, 403, "denied", "a key with a scope cannot do this: it concerns everything");
+		engine_reply_problem(
+			e, q, 403, "denied", "a key with a scope cannot do this: it concerns everything");
 		return false;
 	}
 }

@@ -54,7 +54,8 @@ static int check_list(struct base_jv list, const char *name, struct base_err *er
 	while (base_jv_next(list, &it, &key, &v)) {
 		s = base_jv_str(v);
 		if (s.len == 0 || s.len > TEXT_MAX || memchr(s.ptr, 0, s.len))
-			return base_err_set(err, -EINVAL, "%s holds texts of 1 to %d characters", name, TEXT_MAX);
+			return base_err_set(
+				err, -EINVAL, "%s holds texts of 1 to %d characters", name, TEXT_MAX);
 	}
 	return 0;
 }
@@ -94,8 +95,8 @@ int token_caveats_check(struct base_jv caveats, struct base_err *err)
 		else if (base_str_is(key, "scope"))
 			r = token_scope_check(v, err);
 		else if (!base_str_is(key, "expires_ms") || base_jv_int(v, 0) <= 0)
-			r = base_err_set(
-				err, -EINVAL, "a key is narrowed by grants, expires_ms and scope, nothing else");
+			r = base_err_set(err, -EINVAL,
+				"a key is narrowed by grants, expires_ms and scope, nothing else");
 	}
 	return r;
 }
@@ -151,7 +152,8 @@ static bool hex_of(struct base_jv v, uint8_t *ret, size_t len)
 }
 
 /* One block: signed by `key`, which becomes the key of the next. */
-static int read_block(struct base_jv block, const uint8_t tag[TOKEN_TAG], uint8_t key[32], struct base_err *err)
+static int read_block(
+	struct base_jv block, const uint8_t tag[TOKEN_TAG], uint8_t key[32], struct base_err *err)
 {
 	uint8_t next[32], sig[crypto_sign_BYTES];
 	struct base_jv caveats = base_jv_get(block, "c");
@@ -209,8 +211,9 @@ static int read_chain(struct base_str json, struct token *t, struct base_err *er
 		return base_err_set(err, -EINVAL, "this is not a key");
 	root = base_json_root(doc);
 	blocks = base_jv_get(root, "b");
-	if (base_jv_kind(root) != BASE_JSON_OBJ || base_jv_len(root) != 4 || base_jv_kind(blocks) != BASE_JSON_ARR ||
-		base_jv_len(blocks) < 1 || base_jv_len(blocks) > TOKEN_BLOCKS_MAX ||
+	if (base_jv_kind(root) != BASE_JSON_OBJ || base_jv_len(root) != 4 ||
+		base_jv_kind(blocks) != BASE_JSON_ARR || base_jv_len(blocks) < 1 ||
+		base_jv_len(blocks) > TOKEN_BLOCKS_MAX ||
 		!hex_of(base_jv_get(root, "k"), t->root, sizeof(t->root)) ||
 		!hex_of(base_jv_get(root, "p"), t->seed, sizeof(t->seed)) ||
 		!hex_of(base_jv_get(root, "w"), t->tag, sizeof(t->tag)))
@@ -284,7 +287,8 @@ static void put_hex(struct base_jw *w, const char *name, const uint8_t *data, si
 }
 
 /* The signature of a block by the key whose seed this is. */
-static int sign(const struct token *t, struct base_jv caveats, const uint8_t next[32], uint8_t ret[crypto_sign_BYTES])
+static int sign(
+	const struct token *t, struct base_jv caveats, const uint8_t next[32], uint8_t ret[crypto_sign_BYTES])
 {
 	uint8_t public[32], secret[crypto_sign_SECRETKEYBYTES];
 	struct base_buf b;
@@ -337,8 +341,8 @@ int token_attenuate(const struct token *t, struct base_jv caveats, const uint8_t
 	if (r < 0)
 		return r;
 	if (t->blocks >= TOKEN_BLOCKS_MAX)
-		return base_err_set(err, -E2BIG, "the key was narrowed %d times already: take one from before",
-			TOKEN_BLOCKS_MAX);
+		return base_err_set(err, -E2BIG,
+			"the key was narrowed %d times already: take one from before", TOKEN_BLOCKS_MAX);
 	public_of(next, public);
 	r = sign(t, caveats, public, sig);
 	if (r < 0)
@@ -355,7 +359,8 @@ int token_attenuate(const struct token *t, struct base_jv caveats, const uint8_t
 	if (r < 0)
 		return base_err_set(err, r, "out of memory");
 	if (ret->len - from > TOKEN_TEXT_MAX)
-		return base_err_set(err, -E2BIG, "the key would be longer than %d characters: say it with fewer patterns",
+		return base_err_set(err, -E2BIG,
+			"the key would be longer than %d characters: say it with fewer patterns",
 			TOKEN_TEXT_MAX);
 	return 0;
 }

@@ -31,11 +31,11 @@ enum { TOKEN_SEED = 32, TOKEN_TAG = 8, TOKEN_TEXT_MAX = 8192, TOKEN_BLOCKS_MAX =
 
 struct token {
 	uint8_t tag[TOKEN_TAG];
-	uint8_t root[32];	 /* the public half that aiosd looks up */
+	uint8_t root[32];	  /* the public half that aiosd looks up */
 	uint8_t seed[TOKEN_SEED]; /* of the last block, or of the key */
-	unsigned blocks;	 /* 0: a plain key */
-	struct base_buf caveats; /* canonical JSON: the list of all blocks' caveats; empty for a plain key */
-	struct base_buf chain;	 /* canonical JSON: the blocks as they stand; empty for a plain key */
+	unsigned blocks;	  /* 0: a plain key */
+	struct base_buf caveats;  /* canonical JSON: the list of all blocks' caveats; empty for a plain key */
+	struct base_buf chain;	  /* canonical JSON: the blocks as they stand; empty for a plain key */
 };
 
 /* Appends the text of a key. */
@@ -44,7 +44,8 @@ void token_put(const uint8_t seed[TOKEN_SEED], const uint8_t tag[TOKEN_TAG], str
 /* Reads a text and verifies everything that can be verified without the log. -EINVAL: no such text; -EILSEQ: the
  * checksum is wrong, so it was not copied whole; -EBADMSG: a block is not signed by who had to, or has caveats that
  * nobody understands; -ENOMEM. The caller ends *ret. */
-int token_read(struct base_str text, struct token *ret, struct base_err *err) __attribute__((warn_unused_result));
+int token_read(struct base_str text, struct token *ret, struct base_err *err)
+	__attribute__((warn_unused_result));
 void token_done(struct token *t); /* wipes it */
 
 /* Appends the text of a narrower one: `caveats` as above, as an object; `next` is fresh entropy. -EINVAL for caveats that

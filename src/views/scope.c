@@ -102,7 +102,8 @@ int views_scope_init(struct views *v)
 		const char *name;
 		int args;
 		void (*fn)(sqlite3_context *, int, sqlite3_value **);
-	} functions[] = {{"aios_sees_run", 3, fn_run}, {"aios_sees_flow", 1, fn_flow}, {"aios_sees_key", 1, fn_key}};
+	} functions[] = {
+		{"aios_sees_run", 3, fn_run}, {"aios_sees_flow", 1, fn_flow}, {"aios_sees_key", 1, fn_key}};
 	int rc = SQLITE_OK;
 
 	for (size_t i = 0; rc == SQLITE_OK && i < sizeof(functions) / sizeof(functions[0]); i++)

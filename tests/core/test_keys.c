@@ -76,12 +76,14 @@ static void test_fault_71_rotation(void **state)
 	/* The answer was lost: once more. The one that nobody has is good no more, who has the old one goes on. */
 	assert_int_equal(rotate(h, 2, 0), 200);
 	assert_true(good(h, 0) && !good(h, 1) && good(h, 2));
-	assert_true(base_str_is(core_principal_by_key(h->core, key(2), h->now_ms, &fresh), "key/ci") && fresh);
+	assert_true(
+		base_str_is(core_principal_by_key(h->core, key(2), h->now_ms, &fresh), "key/ci") && fresh);
 	used(h, false); /* with the old one */
 	assert_true(good(h, 0) && good(h, 2));
 	used(h, true);
 	assert_true(!good(h, 0) && good(h, 2));
-	assert_true(base_str_is(core_principal_by_key(h->core, key(2), h->now_ms, &fresh), "key/ci") && !fresh);
+	assert_true(
+		base_str_is(core_principal_by_key(h->core, key(2), h->now_ms, &fresh), "key/ci") && !fresh);
 	/* With an overlap the old one goes on although the new one is used. */
 	assert_int_equal(rotate(h, 3, 1000), 200);
 	used(h, true);
@@ -140,7 +142,9 @@ static void test_fault_52_scope(void **state)
 
 	assert_int_equal(add(h, "all", GRANTS, 0), 201);
 	assert_int_equal(
-		add(h, "part", "{\"grants\":[\"*\"],\"scope\":{\"flows\":[\"a*\"],\"memory\":[\"c/\",\"b\"]}}", 1), 201);
+		add(h, "part",
+			"{\"grants\":[\"*\"],\"scope\":{\"flows\":[\"a*\"],\"memory\":[\"c/\",\"b\"]}}", 1),
+		201);
 	assert_int_equal(add(h, "guest", "{\"kind\":\"visitor\",\"grants\":[\"api.run\"]}", 2), 201);
 	scope_is(h, "operator", "", "");
 	scope_is(h, "key/all", "", "");
@@ -154,7 +158,8 @@ static void test_fault_52_scope(void **state)
 		"{\"flows\":[[\"x\"],[\"*\"]]}");
 	scope_is(h, "key/part", "[{\"scope\":{\"memory\":[\"c/7\",\"bb\",\"d\"]}}]",
 		"{\"flows\":[[\"a*\"]],\"memory\":[\"bb\",\"c/7\"]}");
-	scope_is(h, "key/part", "[{\"scope\":{\"memory\":[\"\"]}}]", "{\"flows\":[[\"a*\"]],\"memory\":[\"b\",\"c/\"]}");
+	scope_is(h, "key/part", "[{\"scope\":{\"memory\":[\"\"]}}]",
+		"{\"flows\":[[\"a*\"]],\"memory\":[\"b\",\"c/\"]}");
 	scope_is(h, "key/part", "[{\"scope\":{\"memory\":[]}},{\"scope\":{\"memory\":[\"c/\"]}}]",
 		"{\"flows\":[[\"a*\"]],\"memory\":[]}");
 	scope_is(h, "key/all", "[{\"grants\":[\"x\"]},{}]", "");
@@ -167,7 +172,8 @@ static void test_fault_52_scope(void **state)
 static void test_by_name(void **state)
 {
 	struct core_caller all = {.id = BASE_STR("key/all")}, one = {.id = BASE_STR("key/one")},
-			   narrow = {.id = BASE_STR("key/one"), .caveats = BASE_STR("[{\"grants\":[\"api.run\"]}]")};
+			   narrow = {.id = BASE_STR("key/one"),
+				   .caveats = BASE_STR("[{\"grants\":[\"api.run\"]}]")};
 	struct house *h = *state;
 
 	assert_int_equal(add(h, "all", "{\"grants\":[\"*\",\"api.*\"]}", 0), 201);
@@ -224,8 +230,8 @@ static void test_workspaces_differ(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(test_fault_71_rotation), T(test_rotation_that_is_none),
-		T(test_names_and_kinds), T(test_fault_52_scope), T(test_by_name), T(test_fault_52_keys_made_by_keys),
-		T(test_workspaces_differ)};
+		T(test_names_and_kinds), T(test_fault_52_scope), T(test_by_name),
+		T(test_fault_52_keys_made_by_keys), T(test_workspaces_differ)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,9 @@ static void test_narrowing(void **state)
 	base_buf_init(&b, 1 << 14);
 	base_buf_init(&c, 1 << 14);
 	key_text(&a, 3);
-	assert_int_equal(narrow_by(base_buf_view(&a), "{\"scope\":{\"own\":true},\"grants\":[\"api.run*\"]}", 4, &b), 0);
+	assert_int_equal(
+		narrow_by(base_buf_view(&a), "{\"scope\":{\"own\":true},\"grants\":[\"api.run*\"]}", 4, &b),
+		0);
 	assert_int_equal(narrow_by(base_buf_view(&b), "{\"expires_ms\":5}", 5, &c), 0);
 	assert_int_equal(token_read(base_buf_view(&c), &t, &err), 0);
 	assert_int_equal(t.blocks, 2);
@@ -136,8 +138,8 @@ static void test_caveats_that_are_none(void **state)
 		"{\"expires_ms\":0}", "{\"expires_ms\":-1}", "{\"expires_ms\":1.5}", "{\"scope\":[]}",
 		"{\"scope\":{\"flow\":[]}}", "{\"scope\":{\"flows\":\"*\"}}", "{\"scope\":{\"own\":1}}",
 		"{\"scope\":{\"memory\":[[]]}}", "{\"grants\":[\"a\\u0000b\"]}"};
-	static const char *const right[] = {"{}", "{\"grants\":[]}", "{\"expires_ms\":1}",
-		"{\"scope\":{}}", "{\"scope\":{\"flows\":[],\"memory\":[\"a/\"],\"own\":false}}"};
+	static const char *const right[] = {"{}", "{\"grants\":[]}", "{\"expires_ms\":1}", "{\"scope\":{}}",
+		"{\"scope\":{\"flows\":[],\"memory\":[\"a/\"],\"own\":false}}"};
 	struct base_buf a, b;
 
 	(void)state;

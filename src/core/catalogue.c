@@ -32,6 +32,7 @@ static const struct {
 	{"run.checkpoint", CORE_H_CHECKPOINT, true},
 	{"run.rollback", CORE_H_ROLLBACK, true},
 	{"run.again", CORE_H_AGAIN, true},
+	{"verify.check", CORE_H_VERIFY, true},
 };
 
 static int class_of(struct base_str s, enum core_class *ret)

@@ -239,6 +239,13 @@ struct core_call;
 /* What a call's `confidence` is worth for it, in thousandths: 0 unless it names a verification of this run whose value
  * stands in the arguments. */
 int64_t core_confidence_of(struct core_turn *t, const struct core_call *call);
+/* The position that it is read from, 0: none. */
+uint64_t core_confidence_seq(const struct core *c, const struct core_run *r, struct base_jv opts);
+/* The step `verify.check`. */
+void core_verify(struct core_turn *t, const struct core_call *call);
+/* Positions that it reads: the model's step, the facts that are cited. */
+size_t core_verify_wants(
+	const struct core *c, const struct core_run *r, struct base_jv args, uint64_t *ret, size_t max);
 
 /* Position of the customer's fact if the policy needs it, else 0. */
 uint64_t core_customer_seq(const struct core *c, struct base_str customer);

@@ -585,6 +585,7 @@ void core_decide_internal(struct core_turn *t, const struct core_call *call)
 		[CORE_H_CHECKPOINT] = core_decide_checkpoint,
 		[CORE_H_ROLLBACK] = core_decide_rollback_call,
 		[CORE_H_AGAIN] = core_decide_again,
+		[CORE_H_VERIFY] = core_verify,
 	};
 
 	table[call->action->handler](t, call);

@@ -85,9 +85,9 @@ static void place_of(struct core_fault *f)
 static const struct {
 	const char *name;
 	unsigned reads;
-} variables[] = {{"principal", 0}, {"action", 0}, {"args", 0}, {"run", CORE_READS_RUN},
-	{"labels", CORE_READS_LABELS}, {"confidence", CORE_READS_CONFIDENCE}, {"cost", CORE_READS_COST},
-	{"customer", CORE_READS_CUSTOMER}, {"history", CORE_READS_HISTORY}};
+} variables[] = {{"principal", 0}, {"action", 0}, {"args", 0}, {"run", CORE_READS_RUN}, {"labels", CORE_READS_LABELS},
+	{"confidence", CORE_READS_CONFIDENCE}, {"cost", CORE_READS_COST}, {"customer", CORE_READS_CUSTOMER},
+	{"history", CORE_READS_HISTORY}};
 
 static bool mentions(struct base_str text, const char *word)
 {
@@ -172,9 +172,9 @@ static int put_escalate(struct load *l, struct base_jw *w, struct base_jv list, 
 }
 
 static const char *const obligations[] = {
-	"approvers", "need", "escalate", "remind", "announce", "quiet", "sign", "expires", "on_expiry"};
+	"approvers", "need", "denials", "operator", "escalate", "remind", "announce", "quiet", "urgent", "sign", "expires",
+	"on_expiry"};
 
-/* In the order of its names: canonical. */
 static int put_terms(struct load *l, struct base_jv v, struct base_str at, struct base_buf *b)
 {
 	int64_t remind = 0;
@@ -185,7 +185,10 @@ static int put_terms(struct load *l, struct base_jv v, struct base_str at, struc
 	put_copy(&w, v, "approvers");
 	if (put_escalate(l, &w, base_jv_get(v, "escalate"), at) < 0)
 		return -EINVAL;
+	put_copy(&w, v, "denials");
 	put_copy(&w, v, "need");
+	put_copy(&w, v, "operator");
+	put_copy(&w, v, "urgent");
 	put_copy(&w, v, "quiet");
 	if (duration(l, v, "remind", at, &remind) < 0)
 		return -EINVAL;
@@ -196,9 +199,21 @@ static int put_terms(struct load *l, struct base_jv v, struct base_str at, struc
 	return 0;
 }
 
+/* As gates read them: enough people for those that are needed, and so on. */
+static int check_terms(struct load *l, struct base_str at, struct base_str terms)
+{
+	struct base_json *doc;
+	struct base_err err;
+	int r;
+
+	BASE_CHECK(base_json_parse(terms, &doc, NULL) == 0);
+	r = core_terms_check(base_json_root(doc), &err);
+	base_json_free(doc);
+	return r < 0 ? wrong(l, at, "%s", err.text) : 0;
+}
+
 static int read_terms(struct load *l, struct base_jv v, struct base_str at, struct core_rule *ret)
 {
-	size_t approvers = base_jv_len(base_jv_get(v, "approvers"));
 	int64_t need = base_jv_int(base_jv_get(v, "need"), 1);
 	struct base_buf raw, canon;
 	int r;
@@ -208,21 +223,16 @@ static int read_terms(struct load *l, struct base_jv v, struct base_str at, stru
 		ret->on_expiry = BASE_STR("deny");
 	if (duration(l, v, "expires", at, &ret->expires_ms) < 0)
 		return -EINVAL;
-	if (need > (int64_t)(approvers ? approvers : 1))
-		return wrong(l, at_of(l, "%.*s/need", BASE_STR_ARG(at)),
-			"%lld approvals are needed, but only %zu may give one: name more `approvers`",
-			(long long)need, approvers ? approvers : 1);
-	if (base_str_is(ret->on_expiry, "approve") &&
-		(need > 1 || base_jv_bool(base_jv_get(v, "sign"), false)))
+	if (base_str_is(ret->on_expiry, "approve") && (need > 1 || base_jv_bool(base_jv_get(v, "sign"), false)))
 		return wrong(l, at_of(l, "%.*s/on_expiry", BASE_STR_ARG(at)),
-			"time can neither sign nor stand for several: with `need` or `sign` it expires as "
-			"deny");
+			"time can neither sign nor stand for several: with `need` or `sign` it expires as deny");
 	base_buf_init(&raw, 1 << 20);
 	base_buf_init(&canon, 1 << 20);
 	r = put_terms(l, v, at, &raw);
 	if (r == 0 && !base_str_is(base_buf_view(&raw), "{}")) {
 		BASE_CHECK(base_json_canon(base_buf_view(&raw), &canon, NULL) == 0);
 		ret->terms = own(l, base_buf_view(&canon));
+		r = check_terms(l, at, ret->terms);
 	}
 	base_buf_done(&raw);
 	base_buf_done(&canon);
@@ -238,15 +248,12 @@ static int read_counter(struct load *l, struct base_jv v, struct base_str at, st
 
 	ret->on = own(l, base_jv_str(base_jv_get(v, "on")));
 	ret->when_set = when.len > 0;
-	ret->per = per.len == 0			  ? CORE_PER_ALL
-		   : base_str_is(per, "customer") ? CORE_PER_CUSTOMER
-						  : CORE_PER_EXPR;
+	ret->per = per.len == 0 ? CORE_PER_ALL : base_str_is(per, "customer") ? CORE_PER_CUSTOMER : CORE_PER_EXPR;
 	if (duration(l, v, "window", at, &ret->window_ms) < 0 ||
 		compile(l, when, at_of(l, "%.*s/when", BASE_STR_ARG(at)), &ret->when) < 0 ||
 		compile(l, sum, at_of(l, "%.*s/sum", BASE_STR_ARG(at)), &ret->sum) < 0)
 		return -EINVAL;
-	if (ret->per == CORE_PER_EXPR &&
-		compile(l, per, at_of(l, "%.*s/per", BASE_STR_ARG(at)), &ret->key) < 0)
+	if (ret->per == CORE_PER_EXPR && compile(l, per, at_of(l, "%.*s/per", BASE_STR_ARG(at)), &ret->key) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -269,8 +276,7 @@ static int read_max(struct load *l, struct base_jv v, struct base_str at, struct
 	if (base_jv_kind(max) == BASE_JSON_STR) {
 		if (!sums)
 			return wrong(l, where, "a number of calls, or say with `sum` which amount is summed");
-		if (base_money_parse(base_jv_str(max), &ret->max, NULL) < 0 ||
-			ret->max > INT64_C(9000000000000000000))
+		if (base_money_parse(base_jv_str(max), &ret->max, NULL) < 0 || ret->max > INT64_C(9000000000000000000))
 			return wrong(l, where, "`max` is a number or an amount such as \"500 USD\"");
 		return 0;
 	}
@@ -279,8 +285,7 @@ static int read_max(struct load *l, struct base_jv v, struct base_str at, struct
 
 		if (base_jv_kind(max) == BASE_JSON_INT)
 			n = cel_int(base_jv_int(max, 0));
-		return core_nano_of(n, &ret->max) ? 0
-						  : wrong(l, where, "`max` is a number that is not negative");
+		return core_nano_of(n, &ret->max) ? 0 : wrong(l, where, "`max` is a number that is not negative");
 	}
 	if (base_jv_kind(max) != BASE_JSON_INT)
 		return wrong(l, where, "a whole number of calls, or say with `sum` which amount is summed");
@@ -298,8 +303,7 @@ static int read_limit(struct load *l, struct base_jv v, struct base_str at, stru
 	if (rule->then == CORE_DENY)
 		return wrong(l, where, "a rule that denies needs no limit");
 	if (base_jv_kind(base_jv_get(v, "name")) == BASE_JSON_NONE)
-		return wrong(
-			l, where, "a rule with a limit needs a `name`: what it has counted is kept under it");
+		return wrong(l, where, "a rule with a limit needs a `name`: what it has counted is kept under it");
 	r = read_counter(l, base_jv_get(v, "limit"), where, &limit->counter);
 	if (r == 0)
 		r = read_max(l, base_jv_get(v, "limit"), where, limit);
@@ -308,9 +312,8 @@ static int read_limit(struct load *l, struct base_jv v, struct base_str at, stru
 		return r;
 	}
 	limit->counter.name = own(l, at_of(l, "limit:%.*s", BASE_STR_ARG(rule->name)));
-	limit->otherwise = base_str_is(base_jv_str(base_jv_get(base_jv_get(v, "limit"), "else")), "deny")
-				   ? CORE_DENY
-				   : CORE_GATE;
+	limit->otherwise = base_str_is(base_jv_str(base_jv_get(base_jv_get(v, "limit"), "else")), "deny") ? CORE_DENY
+													  : CORE_GATE;
 	rule->limit = limit;
 	l->p->limit_count++;
 	return 0;
@@ -407,8 +410,7 @@ static int read_counters(struct load *l, struct base_jv obj)
 
 		if (!is_word(key) || l->p->counter_count > COUNTERS_MAX)
 			r = wrong(l, at,
-				"a counter has a name such as `refunds_week`, and there are at most %d",
-				COUNTERS_MAX);
+				"a counter has a name such as `refunds_week`, and there are at most %d", COUNTERS_MAX);
 		k->name = own(l, key);
 		if (r == 0)
 			r = read_counter(l, v, at, k);
@@ -433,8 +435,7 @@ static int check_names(struct load *l)
 		for (uint32_t k = 0; p->rules[i].limit && k < i; k++)
 			if (p->rules[k].limit && base_str_eq(p->rules[i].name, p->rules[k].name))
 				return wrong(l, at_of(l, "/rules/%u/name", i),
-					"two rules with a limit have this name: what each has counted is "
-					"kept under it");
+					"two rules with a limit have this name: what each has counted is kept under it");
 	return 0;
 }
 
@@ -456,8 +457,7 @@ static int schema_fault(struct load *l, struct base_err *err)
 	return wrong(l, at, "%.*s", BASE_STR_ARG(text));
 }
 
-int core_policy_compile(
-	struct base_str json, bool lenient, struct core_policy **ret, struct core_fault *fault)
+int core_policy_compile(struct base_str json, bool lenient, struct core_policy **ret, struct core_fault *fault)
 {
 	struct base_arena *arena;
 	struct load l = {.fault = fault, .lenient = lenient};

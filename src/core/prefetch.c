@@ -51,6 +51,15 @@ static void want_signal(struct wants *w, const struct core_run *r, struct base_s
 	}
 }
 
+static void want_for_verify(const struct core *c, const struct core_run *r, struct base_jv args, struct wants *w)
+{
+	uint64_t seqs[CORE_CITATIONS_MAX + 2];
+	size_t n = core_verify_wants(c, r, args, seqs, sizeof(seqs) / sizeof(seqs[0]));
+
+	for (size_t i = 0; i < n; i++)
+		want(w, seqs[i]);
+}
+
 static void want_for_internal(
 	const struct core *c, const struct core_cmd *cmd, enum core_handler h, struct wants *w)
 {
@@ -59,7 +68,7 @@ static void want_for_internal(
 	struct base_jv args;
 
 	if (h != CORE_H_MEMORY_GET && h != CORE_H_MEMORY_LIST && h != CORE_H_SIGNAL_WAIT &&
-		h != CORE_H_RUN_WAIT)
+		h != CORE_H_RUN_WAIT && h != CORE_H_VERIFY)
 		return;
 	if (base_json_parse(cmd->body, &doc, NULL) < 0)
 		return;
@@ -70,6 +79,8 @@ static void want_for_internal(
 			want(w, f->seq);
 	} else if (h == CORE_H_RUN_WAIT) {
 		want(w, core_wait_seq(c, args));
+	} else if (h == CORE_H_VERIFY) {
+		want_for_verify(c, core_run_find(c, cmd->run), args, w);
 	} else if (h == CORE_H_MEMORY_LIST) {
 		want_list(c, w, args);
 	} else {
@@ -105,6 +116,7 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 	}
 	if (cmd->params.len && base_json_parse(cmd->params, &opts, NULL) == 0) {
 		want(w, core_customer_seq(c, base_jv_str(base_jv_get(base_json_root(opts), "customer"))));
+		want(w, core_confidence_seq(c, r, base_json_root(opts)));
 		base_json_free(opts);
 	}
 	want(w, core_customer_seq(c, core_run_extra(r)->customer));

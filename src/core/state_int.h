@@ -19,6 +19,7 @@ enum {
 	CORE_STEPS_MAX = 100000,
 	CORE_ARMS_MAX = 16,
 	CORE_GRANTS_MAX = 64,
+	CORE_CITATIONS_MAX = 64, /* of one verification */
 	CORE_NAME_MAX = 512,	 /* bytes of a key, a customer */
 	CORE_MESSAGE_MAX = 4096, /* bytes of a problem's message */
 	CORE_DEPTH_MAX = 32,	 /* runs that wait for one another */
@@ -77,6 +78,7 @@ enum core_handler {
 	CORE_H_CHECKPOINT,
 	CORE_H_ROLLBACK,
 	CORE_H_AGAIN,
+	CORE_H_VERIFY,
 };
 
 struct core_action {

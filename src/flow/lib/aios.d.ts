@@ -123,6 +123,8 @@ declare module "aios" {
 		customer?: string;
 		/** The approval that ctx.approve gave: meets a rule that would ask a person again. */
 		approval?: number | Approved;
+		/** What ctx.verify said of a value that stands in the arguments: policy rules read it as `confidence`. */
+		confidence?: number | Verdict;
 		/** The call that takes it back, or null: nothing can. See ctx.rollback. */
 		undo?: Undo | null;
 	}
@@ -326,9 +328,11 @@ declare module "aios" {
 		schema?: Schema;
 		/** A second model reads the text against the sources. */
 		model?: true | { tier?: string; model?: string; max_tokens?: number };
+		/** Facts that must say so: each quote (8 characters or more) stands in the value of its fact. */
+		citations?: { key: string; quote: string }[];
 	}
 	export interface CheckProblem {
-		check: "length" | "links" | "claims" | "schema" | "model";
+		check: "length" | "links" | "claims" | "schema" | "model" | "citations";
 		message: string;
 		url?: string;
 		claim?: string;
@@ -341,6 +345,8 @@ declare module "aios" {
 		problems: CheckProblem[];
 		/** How many claims were checked. */
 		claims: number;
+		/** With citations or a model: the step that found it, for the option `confidence` of ctx.call. */
+		step?: number;
 	}
 
 	/** What a run was started with. Called, it runs another flow and gives its result. */

@@ -8,7 +8,7 @@ import { verify } from "aios:verify";
 
 export { describe, stepError };
 
-const OPTIONS = ["key", "retry", "timeout", "customer", "approval", "undo"];
+const OPTIONS = ["key", "retry", "timeout", "customer", "approval", "confidence", "undo"];
 
 function optionsOf(given) {
 	const ret = { customer: customer(), ...given };
@@ -19,6 +19,10 @@ function optionsOf(given) {
 		ret.timeout = duration(ret.timeout, "timeout");
 	if (ret.approval !== null && typeof ret.approval === "object")
 		ret.approval = ret.approval.approval;
+	if (ret.confidence !== null && typeof ret.confidence === "object")
+		ret.confidence = ret.confidence.step;
+	if (ret.confidence !== undefined && !Number.isInteger(ret.confidence))
+		throw new TypeError("ctx.call: confidence is what ctx.verify gave, with citations or a model");
 	return ret;
 }
 

@@ -108,18 +108,36 @@ async function checkClaims(ctx, text, rule, sources) {
 	return { total: claims.length, problems };
 }
 
+// The core knows these words too: a confidence counts only where a model was asked in them (core/verify.c).
+const SYSTEM = "You check a text against its sources. Answer with JSON alone: " +
+	'{"confidence": 0 to 1, "problems": ["…"]}.';
+
+// One form for all spellings of a value: what the core hashes.
+const canonical = (v) => v === null || typeof v !== "object" ? JSON.stringify(v)
+	: Array.isArray(v) ? `[${v.map((x) => canonical(x ?? null)).join(",")}]`
+	: `{${Object.keys(v).filter((k) => v[k] !== undefined).sort()
+		.map((k) => `${JSON.stringify(k)}:${canonical(v[k])}`).join(",")}}`;
+
+// What the evidence is worth is found outside of the flow, in a step: its number is the handle that a call carries.
+async function record(ctx, value, checks, second) {
+	const found = await ctx.call("verify.check", {
+		value, schema: checks.schema, citations: checks.citations, model: second?.args,
+	});
+	return { confidence: found.confidence / 1000, step: found.step, findings: found.findings };
+}
+
 // A second model reads the draft. One that cannot answer in the form asked for says nothing.
 async function askModel(ctx, text, rule, sources) {
-	const answer = await ctx.model({
-		tier: rule.tier, model: rule.model, max_tokens: rule.max_tokens ?? 800,
-		system: "You check a text against its sources. Answer with JSON alone: " +
-			'{"confidence": 0 to 1, "problems": ["…"]}.',
-		prompt: `SOURCES\n${sources.join("\n---\n").slice(0, 60000)}\n\nTEXT\n${text}`,
-	});
+	const args = {
+		...(rule.model === undefined ? { tier: rule.tier ?? "quality" } : { model: rule.model }),
+		max_tokens: rule.max_tokens ?? 800, system: SYSTEM,
+		messages: [{ role: "user", content: `SOURCES\n${sources.join("\n---\n").slice(0, 60000)}\n\nTEXT\n${text}` }],
+	};
+	const answer = await ctx.call("model.generate", args);
 	const read = readJson(answer.text ?? "")?.value;
 	const confidence = typeof read?.confidence === "number" ? Math.min(1, Math.max(0, read.confidence)) : null;
 	const problems = confidence === null || !Array.isArray(read.problems) ? [] : read.problems;
-	return { confidence, problems: problems.map((p) => ({ check: "model", message: String(p) })) };
+	return { args, confidence, problems: problems.map((p) => ({ check: "model", message: String(p) })) };
 }
 
 export async function verify(ctx, value, checks = {}) {
@@ -147,11 +165,26 @@ export async function verify(ctx, value, checks = {}) {
 		claimed = found.total;
 		weigh(found.problems, found.total);
 	}
+	let second;
 	if (checks.model) {
-		const second = await askModel(ctx, text, checks.model === true ? {} : checks.model, sources);
+		const all = value !== null && typeof value === "object" ? canonical(value) : text;
+		second = await askModel(ctx, all, checks.model === true ? {} : checks.model, sources);
 		problems.push(...second.problems);
 		if (second.confidence !== null)
 			confidence *= second.confidence;
 	}
-	return { ok: problems.length === 0, confidence: Math.round(confidence * 1000) / 1000, problems, claims: claimed };
+	const verdict = {
+		ok: problems.length === 0, confidence: Math.round(confidence * 1000) / 1000, problems, claims: claimed,
+	};
+	// What is so short could stand in any call.
+	if ((checks.citations === undefined && !checks.model) || canonical(value).length < 16)
+		return verdict;
+	const proven = await record(ctx, value, checks, second);
+	for (const f of proven.findings)
+		if (f.check === "citations" && f.worth < 1000)
+			problems.push({ check: "citations", message: "not every citation is in what is known" });
+	return {
+		...verdict, ok: problems.length === 0, confidence: Math.min(verdict.confidence, proven.confidence),
+		step: proven.step,
+	};
 }

@@ -131,7 +131,7 @@ uint64_t core_customer_seq(const struct core *c, struct base_str customer)
 {
 	const struct core_fact *f;
 
-	if (!c->rules || !(c->rules->reads & CORE_READS_CUSTOMER))
+	if (!core_policy_reads(c->rules, CORE_VAR_CUSTOMER))
 		return 0;
 	f = customer_fact(c, customer);
 	return f ? f->seq : 0;
@@ -266,7 +266,6 @@ static void ask_counter(struct counting *k, const struct core_counter *counter)
 
 static struct base_str judged_of(struct core_scene *s, struct counting *k)
 {
-	unsigned reads = s->policy->reads;
 	struct base_str text;
 	struct base_buf b;
 	struct base_jw w;
@@ -276,15 +275,15 @@ static struct base_str judged_of(struct core_scene *s, struct counting *k)
 	base_jw_obj(&w);
 	if (s->of->confidence)
 		base_jw_mint(&w, "confidence", s->of->confidence);
-	if (reads & CORE_READS_COST)
+	if (core_policy_reads(s->policy, CORE_VAR_COST))
 		base_jw_mint(&w, "cost", s->of->cost);
-	if (reads & CORE_READS_CUSTOMER)
+	if (core_policy_reads(s->policy, CORE_VAR_CUSTOMER))
 		base_jw_mint(&w, "customer", (int64_t)s->of->customer_seq);
 	if (s->history) {
 		base_jw_key(&w, "history");
 		base_jw_value(&w, base_json_root(s->history));
 	}
-	if (reads & CORE_READS_LABELS)
+	if (core_policy_reads(s->policy, CORE_VAR_LABELS))
 		base_jw_mraw(&w, "labels", core_case_labels(s->of));
 	if (k->limits.len)
 		base_jw_mraw(&w, "limits", base_buf_view(&k->limits));

@@ -10,14 +10,18 @@ enum {
 	CORE_POLICY_MAX = 64 << 20, /* bytes of one compiled */
 };
 
-/* What the conditions name. */
-enum core_reads {
-	CORE_READS_COST = 1,
-	CORE_READS_CUSTOMER = 2,
-	CORE_READS_RUN = 4,
-	CORE_READS_LABELS = 8,
-	CORE_READS_CONFIDENCE = 16,
-	CORE_READS_HISTORY = 32,
+/* What expressions may name: the slots of their environment. */
+enum core_var {
+	CORE_VAR_PRINCIPAL,
+	CORE_VAR_ACTION,
+	CORE_VAR_ARGS,
+	CORE_VAR_RUN,
+	CORE_VAR_LABELS,
+	CORE_VAR_CONFIDENCE,
+	CORE_VAR_COST,
+	CORE_VAR_CUSTOMER,
+	CORE_VAR_HISTORY,
+	CORE_VARS,
 };
 
 enum core_per { CORE_PER_ALL, CORE_PER_CUSTOMER, CORE_PER_EXPR };
@@ -62,7 +66,7 @@ struct core_policy {
 	uint32_t rule_count, counter_count, limit_count;
 	struct core_counter *counters;
 	struct base_names *by_action; /* of the catalogue, to struct core_candidates */
-	unsigned reads;
+	unsigned reads;		      /* bit per enum core_var: what its expressions name */
 };
 
 /* Fills in the place and the text, where there is somebody to tell; -EINVAL. */
@@ -74,6 +78,7 @@ int core_fault_set(struct core_fault *fault, struct base_str at, const char *fmt
 int core_policy_compile(struct base_str json, bool lenient, struct core_policy **ret,
 	struct core_fault *fault) __attribute__((warn_unused_result));
 void core_policy_free(struct core_policy *p);
+bool core_policy_reads(const struct core_policy *p, enum core_var var);
 /* Indexes it for the actions of the catalogue. */
 void core_policy_index(struct core_policy *p, const struct base_names *actions);
 /* Those that an action meets; of one that is not indexed they are looked for, in the arena. */
@@ -110,8 +115,7 @@ struct core_scene {
 	core_used_fn used;
 	void *userdata;
 	struct base_json *customer, *run, *labels, *history, *counted;
-	struct cel_binding vars[9];
-	unsigned count;
+	struct cel_value vars[CORE_VARS]; /* by enum core_var */
 	bool staged, historic;
 };
 void core_scene_init(struct core_scene *s, const struct core_policy *p, const struct core_case *of,

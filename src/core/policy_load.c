@@ -82,41 +82,39 @@ static void place_of(struct core_fault *f)
 	memmove(f->err.text, rest.ptr, rest.len + 1);
 }
 
-static const struct {
-	const char *name;
-	unsigned reads;
-} variables[] = {{"principal", 0}, {"action", 0}, {"args", 0}, {"run", CORE_READS_RUN}, {"labels", CORE_READS_LABELS},
-	{"confidence", CORE_READS_CONFIDENCE}, {"cost", CORE_READS_COST}, {"customer", CORE_READS_CUSTOMER},
-	{"history", CORE_READS_HISTORY}};
-
-static bool mentions(struct base_str text, const char *word)
+bool core_policy_reads(const struct core_policy *p, enum core_var var)
 {
-	size_t n = strlen(word);
-
-	for (size_t i = 0; i + n <= text.len; i++)
-		if (memcmp(text.ptr + i, word, n) == 0)
-			return true;
-	return false;
+	return p && (p->reads & 1u << var);
 }
 
 static int compile(struct load *l, struct base_str text, struct base_str at, struct cel_program **ret)
 {
+	static const struct cel_var vars[CORE_VARS] = {[CORE_VAR_PRINCIPAL] = {{"principal", 9}, CEL_STRING},
+		[CORE_VAR_ACTION] = {{"action", 6}, CEL_STRING},
+		[CORE_VAR_ARGS] = {{"args", 4}, CEL_DYN},
+		[CORE_VAR_RUN] = {{"run", 3}, CEL_DYN},
+		[CORE_VAR_LABELS] = {{"labels", 6}, CEL_DYN},
+		[CORE_VAR_CONFIDENCE] = {{"confidence", 10}, CEL_DYN},
+		[CORE_VAR_COST] = {{"cost", 4}, CEL_DYN},
+		[CORE_VAR_CUSTOMER] = {{"customer", 8}, CEL_DYN},
+		[CORE_VAR_HISTORY] = {{"history", 7}, CEL_DYN}};
+	static const struct cel_env env = {.vars = vars, .count = CORE_VARS};
 	struct base_err err;
 	int r;
 
 	*ret = NULL;
 	if (text.len == 0)
 		return 0;
-	r = cel_compile(text, ret, &err);
+	r = cel_compile_in(text, &env, ret, &err);
 	if (r < 0) {
 		(void)wrong(l, at, "%s", err.text);
 		if (l->fault)
 			place_of(l->fault);
 		return r;
 	}
-	for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-		if (mentions(text, variables[i].name))
-			l->p->reads |= variables[i].reads;
+	for (unsigned i = 0; i < CORE_VARS; i++)
+		if (cel_reads(*ret, i))
+			l->p->reads |= 1u << i;
 	return 0;
 }
 
@@ -171,9 +169,8 @@ static int put_escalate(struct load *l, struct base_jw *w, struct base_jv list, 
 	return 0;
 }
 
-static const char *const obligations[] = {
-	"approvers", "need", "denials", "operator", "escalate", "remind", "announce", "quiet", "urgent", "sign", "expires",
-	"on_expiry"};
+static const char *const obligations[] = {"approvers", "need", "denials", "operator", "escalate", "remind",
+	"announce", "quiet", "urgent", "sign", "expires", "on_expiry"};
 
 static int put_terms(struct load *l, struct base_jv v, struct base_str at, struct base_buf *b)
 {
@@ -223,9 +220,11 @@ static int read_terms(struct load *l, struct base_jv v, struct base_str at, stru
 		ret->on_expiry = BASE_STR("deny");
 	if (duration(l, v, "expires", at, &ret->expires_ms) < 0)
 		return -EINVAL;
-	if (base_str_is(ret->on_expiry, "approve") && (need > 1 || base_jv_bool(base_jv_get(v, "sign"), false)))
+	if (base_str_is(ret->on_expiry, "approve") &&
+		(need > 1 || base_jv_bool(base_jv_get(v, "sign"), false)))
 		return wrong(l, at_of(l, "%.*s/on_expiry", BASE_STR_ARG(at)),
-			"time can neither sign nor stand for several: with `need` or `sign` it expires as deny");
+			"time can neither sign nor stand for several: with `need` or `sign` it expires as "
+			"deny");
 	base_buf_init(&raw, 1 << 20);
 	base_buf_init(&canon, 1 << 20);
 	r = put_terms(l, v, at, &raw);
@@ -248,12 +247,15 @@ static int read_counter(struct load *l, struct base_jv v, struct base_str at, st
 
 	ret->on = own(l, base_jv_str(base_jv_get(v, "on")));
 	ret->when_set = when.len > 0;
-	ret->per = per.len == 0 ? CORE_PER_ALL : base_str_is(per, "customer") ? CORE_PER_CUSTOMER : CORE_PER_EXPR;
+	ret->per = per.len == 0			  ? CORE_PER_ALL
+		   : base_str_is(per, "customer") ? CORE_PER_CUSTOMER
+						  : CORE_PER_EXPR;
 	if (duration(l, v, "window", at, &ret->window_ms) < 0 ||
 		compile(l, when, at_of(l, "%.*s/when", BASE_STR_ARG(at)), &ret->when) < 0 ||
 		compile(l, sum, at_of(l, "%.*s/sum", BASE_STR_ARG(at)), &ret->sum) < 0)
 		return -EINVAL;
-	if (ret->per == CORE_PER_EXPR && compile(l, per, at_of(l, "%.*s/per", BASE_STR_ARG(at)), &ret->key) < 0)
+	if (ret->per == CORE_PER_EXPR &&
+		compile(l, per, at_of(l, "%.*s/per", BASE_STR_ARG(at)), &ret->key) < 0)
 		return -EINVAL;
 	return 0;
 }
@@ -276,7 +278,8 @@ static int read_max(struct load *l, struct base_jv v, struct base_str at, struct
 	if (base_jv_kind(max) == BASE_JSON_STR) {
 		if (!sums)
 			return wrong(l, where, "a number of calls, or say with `sum` which amount is summed");
-		if (base_money_parse(base_jv_str(max), &ret->max, NULL) < 0 || ret->max > INT64_C(9000000000000000000))
+		if (base_money_parse(base_jv_str(max), &ret->max, NULL) < 0 ||
+			ret->max > INT64_C(9000000000000000000))
 			return wrong(l, where, "`max` is a number or an amount such as \"500 USD\"");
 		return 0;
 	}
@@ -285,7 +288,8 @@ static int read_max(struct load *l, struct base_jv v, struct base_str at, struct
 
 		if (base_jv_kind(max) == BASE_JSON_INT)
 			n = cel_int(base_jv_int(max, 0));
-		return core_nano_of(n, &ret->max) ? 0 : wrong(l, where, "`max` is a number that is not negative");
+		return core_nano_of(n, &ret->max) ? 0
+						  : wrong(l, where, "`max` is a number that is not negative");
 	}
 	if (base_jv_kind(max) != BASE_JSON_INT)
 		return wrong(l, where, "a whole number of calls, or say with `sum` which amount is summed");
@@ -303,7 +307,8 @@ static int read_limit(struct load *l, struct base_jv v, struct base_str at, stru
 	if (rule->then == CORE_DENY)
 		return wrong(l, where, "a rule that denies needs no limit");
 	if (base_jv_kind(base_jv_get(v, "name")) == BASE_JSON_NONE)
-		return wrong(l, where, "a rule with a limit needs a `name`: what it has counted is kept under it");
+		return wrong(
+			l, where, "a rule with a limit needs a `name`: what it has counted is kept under it");
 	r = read_counter(l, base_jv_get(v, "limit"), where, &limit->counter);
 	if (r == 0)
 		r = read_max(l, base_jv_get(v, "limit"), where, limit);
@@ -312,8 +317,9 @@ static int read_limit(struct load *l, struct base_jv v, struct base_str at, stru
 		return r;
 	}
 	limit->counter.name = own(l, at_of(l, "limit:%.*s", BASE_STR_ARG(rule->name)));
-	limit->otherwise = base_str_is(base_jv_str(base_jv_get(base_jv_get(v, "limit"), "else")), "deny") ? CORE_DENY
-													  : CORE_GATE;
+	limit->otherwise = base_str_is(base_jv_str(base_jv_get(base_jv_get(v, "limit"), "else")), "deny")
+				   ? CORE_DENY
+				   : CORE_GATE;
 	rule->limit = limit;
 	l->p->limit_count++;
 	return 0;
@@ -336,6 +342,10 @@ static int read_rule(struct load *l, struct base_jv v, uint32_t index, struct co
 	r = read_terms(l, v, at, &rule);
 	if (r == 0)
 		r = compile(l, rule.when_text, at_of(l, "/rules/%u/when", index), &rule.when);
+	if (r == 0 && rule.when && cel_result(rule.when) != CEL_BOOL && cel_result(rule.when) != CEL_DYN)
+		r = wrong(l, at_of(l, "/rules/%u/when", index),
+			"a condition is true or false, and this gives %s",
+			cel_kind_name(cel_result(rule.when)));
 	if (r == 0 && base_jv_kind(base_jv_get(v, "limit")) == BASE_JSON_OBJ)
 		r = read_limit(l, v, at, &rule);
 	asks = rule.then == CORE_GATE || (rule.limit && rule.limit->otherwise == CORE_GATE);
@@ -410,7 +420,8 @@ static int read_counters(struct load *l, struct base_jv obj)
 
 		if (!is_word(key) || l->p->counter_count > COUNTERS_MAX)
 			r = wrong(l, at,
-				"a counter has a name such as `refunds_week`, and there are at most %d", COUNTERS_MAX);
+				"a counter has a name such as `refunds_week`, and there are at most %d",
+				COUNTERS_MAX);
 		k->name = own(l, key);
 		if (r == 0)
 			r = read_counter(l, v, at, k);
@@ -435,7 +446,8 @@ static int check_names(struct load *l)
 		for (uint32_t k = 0; p->rules[i].limit && k < i; k++)
 			if (p->rules[k].limit && base_str_eq(p->rules[i].name, p->rules[k].name))
 				return wrong(l, at_of(l, "/rules/%u/name", i),
-					"two rules with a limit have this name: what each has counted is kept under it");
+					"two rules with a limit have this name: what each has counted is "
+					"kept under it");
 	return 0;
 }
 
@@ -457,7 +469,8 @@ static int schema_fault(struct load *l, struct base_err *err)
 	return wrong(l, at, "%.*s", BASE_STR_ARG(text));
 }
 
-int core_policy_compile(struct base_str json, bool lenient, struct core_policy **ret, struct core_fault *fault)
+int core_policy_compile(
+	struct base_str json, bool lenient, struct core_policy **ret, struct core_fault *fault)
 {
 	struct base_arena *arena;
 	struct load l = {.fault = fault, .lenient = lenient};

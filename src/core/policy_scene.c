@@ -24,15 +24,10 @@ void core_scene_done(struct core_scene *s)
 	base_json_free(s->counted);
 }
 
-static void bind(struct core_scene *s, const char *name, struct cel_value v)
-{
-	s->vars[s->count++] = (struct cel_binding){base_str_of(name), v};
-}
-
-static void bind_json(struct core_scene *s, const char *name, struct base_str json, struct base_json **ret)
+static void bind_json(struct core_scene *s, enum core_var var, struct base_str json, struct base_json **ret)
 {
 	if (base_json_parse(json, ret, NULL) == 0)
-		bind(s, name, cel_json(base_json_root(*ret)));
+		s->vars[var] = cel_json(base_json_root(*ret));
 }
 
 static void bind_run(struct core_scene *s)
@@ -48,7 +43,7 @@ static void bind_run(struct core_scene *s)
 	base_jw_mstr(&w, "agent", k->agent);
 	base_jw_mint(&w, "id", (int64_t)k->run);
 	base_jw_end_obj(&w);
-	bind_json(s, "run", base_buf_view(&b), &s->run);
+	bind_json(s, CORE_VAR_RUN, base_buf_view(&b), &s->run);
 	base_buf_done(&b);
 }
 
@@ -63,35 +58,33 @@ struct base_str core_case_labels(const struct core_case *k)
 /* What no rule mentions is not made. */
 static void stage(struct core_scene *s)
 {
+	const struct core_policy *p = s->policy;
 	const struct core_case *k = s->of;
-	unsigned reads = s->policy->reads;
 	struct base_str fact = k->customer_fact.len ? k->customer_fact : BASE_STR("{}");
 
 	s->staged = true;
-	bind(s, "principal", cel_string(k->as));
-	bind(s, "action", cel_string(k->action));
-	bind(s, "args", cel_json(k->args));
-	if (reads & CORE_READS_COST)
-		bind(s, "cost", cel_int(k->cost));
-	if (reads & CORE_READS_CONFIDENCE)
-		bind(s, "confidence",
-			(struct cel_value){.kind = CEL_DOUBLE, .as.d = (double)k->confidence / 1000});
-	if (reads & CORE_READS_LABELS)
-		bind_json(s, "labels", core_case_labels(k), &s->labels);
-	if (reads & CORE_READS_RUN)
+	s->vars[CORE_VAR_PRINCIPAL] = cel_string(k->as);
+	s->vars[CORE_VAR_ACTION] = cel_string(k->action);
+	s->vars[CORE_VAR_ARGS] = cel_json(k->args);
+	s->vars[CORE_VAR_COST] = cel_int(k->cost);
+	s->vars[CORE_VAR_CONFIDENCE] = cel_double((double)k->confidence / 1000);
+	s->vars[CORE_VAR_HISTORY] = cel_error("history is not known yet");
+	if (core_policy_reads(p, CORE_VAR_LABELS))
+		bind_json(s, CORE_VAR_LABELS, core_case_labels(k), &s->labels);
+	if (core_policy_reads(p, CORE_VAR_RUN))
 		bind_run(s);
-	if (reads & CORE_READS_CUSTOMER) {
-		if (base_json_parse(fact, &s->customer, NULL) < 0)
-			BASE_CHECK(base_json_parse(BASE_STR("{}"), &s->customer, NULL) == 0);
-		bind(s, "customer", cel_json(base_json_root(s->customer)));
+	if (core_policy_reads(p, CORE_VAR_CUSTOMER)) {
+		bind_json(s, CORE_VAR_CUSTOMER, fact, &s->customer);
+		if (!s->customer)
+			bind_json(s, CORE_VAR_CUSTOMER, BASE_STR("{}"), &s->customer);
 	}
 }
 
 static struct cel_value eval(struct core_scene *s, const struct cel_program *p)
 {
 	if (!p)
-		return (struct cel_value){.kind = CEL_ERROR, .as.s = BASE_STR("it cannot be read")};
-	return cel_eval(p, s->vars, s->count, s->arena, 0);
+		return cel_error("it cannot be read");
+	return cel_eval_in(p, s->vars, s->arena, NULL);
 }
 
 /* history.NAME: calls as a whole number, sums as a number. One that cannot be told is not there: reading it fails. */
@@ -119,7 +112,7 @@ static void bind_history(struct core_scene *s)
 			base_jw_int(&w, used);
 	}
 	base_jw_end_obj(&w);
-	bind_json(s, "history", base_buf_view(&b), &s->history);
+	bind_json(s, CORE_VAR_HISTORY, base_buf_view(&b), &s->history);
 	base_buf_done(&b);
 }
 
@@ -127,7 +120,7 @@ struct cel_value core_scene_eval(struct core_scene *s, const struct cel_program 
 {
 	if (!s->staged)
 		stage(s);
-	if (!s->historic && (s->policy->reads & CORE_READS_HISTORY))
+	if (!s->historic && core_policy_reads(s->policy, CORE_VAR_HISTORY))
 		bind_history(s);
 	return eval(s, p);
 }

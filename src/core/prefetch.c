@@ -51,7 +51,8 @@ static void want_signal(struct wants *w, const struct core_run *r, struct base_s
 	}
 }
 
-static void want_for_verify(const struct core *c, const struct core_run *r, struct base_jv args, struct wants *w)
+static void want_for_verify(
+	const struct core *c, const struct core_run *r, struct base_jv args, struct wants *w)
 {
 	uint64_t seqs[CORE_CITATIONS_MAX + 2];
 	size_t n = core_verify_wants(c, r, args, seqs, sizeof(seqs) / sizeof(seqs[0]));

@@ -20,7 +20,8 @@ enum { WHOLE = 1000, VALUE_MIN = 16, QUOTE_MIN = 8, NODES_MAX = 4000, DEPTH_MAX 
 
 /* src/flow/lib/verify.js asks with these words; tests/e2e/policy.py meets both. */
 #define MODEL_SYSTEM                                                                                         \
-	"You check a text against its sources. Answer with JSON alone: {\"confidence\": 0 to 1, \"problems\": [\"…\"]}."
+	"You check a text against its sources. Answer with JSON alone: {\"confidence\": 0 to 1, "            \
+	"\"problems\": [\"…\"]}."
 #define MODEL_TEXT "\n\nTEXT\n"
 
 static struct base_str canonical(struct base_arena *a, struct base_jv v)
@@ -100,7 +101,8 @@ static bool asked_this(struct base_str args, struct base_str value)
 	messages = base_jv_get(root, "messages");
 	m = base_jv_at(messages, 0);
 	content = base_jv_str(base_jv_get(m, "content"));
-	yes = base_jv_len(messages) == 1 && base_str_is(base_jv_str(base_jv_get(root, "system")), MODEL_SYSTEM) &&
+	yes = base_jv_len(messages) == 1 &&
+	      base_str_is(base_jv_str(base_jv_get(root, "system")), MODEL_SYSTEM) &&
 	      base_str_is(base_jv_str(base_jv_get(m, "role")), "user") &&
 	      base_jv_kind(base_jv_get(root, "tools")) == BASE_JSON_NONE &&
 	      base_str_starts(content, BASE_STR("SOURCES\n")) && base_str_ends(content, value) &&
@@ -134,7 +136,8 @@ static int64_t said(struct base_str result)
 }
 
 /* The last step of the run that asked a model with exactly these arguments, and was answered. */
-static const struct core_step *asked_with(const struct core *c, const struct core_run *r, struct base_str args)
+static const struct core_step *asked_with(
+	const struct core *c, const struct core_run *r, struct base_str args)
 {
 	struct base_hash h = base_hash_of(args);
 
@@ -181,7 +184,8 @@ static void find(struct finding *f, const char *check, int64_t worth, const char
 }
 
 /* False and answered: it cannot be asked like this. */
-static bool check_form(struct core_turn *t, const struct core_call *call, struct base_str value, struct finding *f)
+static bool check_form(
+	struct core_turn *t, const struct core_call *call, struct base_str value, struct finding *f)
 {
 	struct base_jv schema = base_jv_get(call->args, "schema");
 	bool cites = base_jv_kind(base_jv_get(call->args, "citations")) != BASE_JSON_NONE;
@@ -191,17 +195,20 @@ static bool check_form(struct core_turn *t, const struct core_call *call, struct
 	if (!cites && base_jv_kind(base_jv_get(call->args, "model")) == BASE_JSON_NONE) {
 		core_emit_called_failed(t, call,
 			core_problem(t->arena, "invalid",
-				"form alone proves nothing: a confidence needs citations, or a model that was asked"));
+				"form alone proves nothing: a confidence needs citations, or a model that "
+				"was asked"));
 		return false;
 	}
 	if (value.len < VALUE_MIN) {
 		core_emit_called_failed(t, call,
-			core_problem(t->arena, "invalid", "a value of less than %d bytes could stand anywhere", VALUE_MIN));
+			core_problem(t->arena, "invalid",
+				"a value of less than %d bytes could stand anywhere", VALUE_MIN));
 		return false;
 	}
 	if (cites && !core_run_may(t->c, call->run, BASE_STR("memory.get"))) {
 		core_emit_called_failed(t, call,
-			core_problem(t->arena, "denied", "%.*s may not read facts, so it cannot cite them: %s",
+			core_problem(t->arena, "denied",
+				"%.*s may not read facts, so it cannot cite them: %s",
 				BASE_STR_ARG(call->run->as->text),
 				core_run_may_not(t->c, call->run, BASE_STR("memory.get"))));
 		return false;
@@ -222,7 +229,8 @@ static bool check_form(struct core_turn *t, const struct core_call *call, struct
 
 void core_verify(struct core_turn *t, const struct core_call *call)
 {
-	struct base_jv value = base_jv_get(call->args, "value"), citations = base_jv_get(call->args, "citations"),
+	struct base_jv value = base_jv_get(call->args, "value"),
+		       citations = base_jv_get(call->args, "citations"),
 		       model = base_jv_get(call->args, "model");
 	struct base_str text = canonical(t->arena, value);
 	struct base_hash hash = base_hash_of(text);
@@ -241,8 +249,8 @@ void core_verify(struct core_turn *t, const struct core_call *call)
 	if (base_jv_kind(citations) != BASE_JSON_NONE)
 		find(&f, "citations", citations_worth(t, call, citations), NULL);
 	if (base_jv_kind(model) != BASE_JSON_NONE) {
-		int64_t worth = model_worth(
-			t, call, canonical(t->arena, model), base_jv_kind(value) == BASE_JSON_STR ? base_jv_str(value) : text, &why);
+		int64_t worth = model_worth(t, call, canonical(t->arena, model),
+			base_jv_kind(value) == BASE_JSON_STR ? base_jv_str(value) : text, &why);
 
 		find(&f, "model", worth, why);
 	}
@@ -255,7 +263,8 @@ void core_verify(struct core_turn *t, const struct core_call *call)
 	core_emit_called_done(t, call, result);
 }
 
-size_t core_verify_wants(const struct core *c, const struct core_run *r, struct base_jv args, uint64_t *ret, size_t max)
+size_t core_verify_wants(
+	const struct core *c, const struct core_run *r, struct base_jv args, uint64_t *ret, size_t max)
 {
 	struct base_jv model = base_jv_get(args, "model");
 	const struct core_step *s = NULL;

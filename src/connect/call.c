@@ -26,6 +26,7 @@ static const struct connect_action actions[] = {
 	{"file.write", false, connect_file_write},
 	{"file.list", true, connect_file_list},
 	{"feed.read", true, connect_feed_read},
+	{"notify.post", true, connect_notify_post},
 	{"model.generate", true, connect_model_generate},
 	{"test.fail", true, connect_test_fail},
 	{"test.slow", true, connect_test_slow},

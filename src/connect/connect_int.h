@@ -136,6 +136,7 @@ void connect_file_read(struct connect_call *call);
 void connect_file_write(struct connect_call *call);
 void connect_file_list(struct connect_call *call);
 void connect_feed_read(struct connect_call *call);
+void connect_notify_post(struct connect_call *call);
 void connect_model_generate(struct connect_call *call);
 void connect_test_fail(struct connect_call *call);
 void connect_test_slow(struct connect_call *call);

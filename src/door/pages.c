@@ -9,7 +9,8 @@
 bool door_op_is_page(enum wire_op op)
 {
 	return op == WIRE_OP_PAGE_HOME || op == WIRE_OP_PAGE_RUN || op == WIRE_OP_PAGE_GATE ||
-	       op == WIRE_OP_PAGE_DECIDE || op == WIRE_OP_SIGN_IN;
+	       op == WIRE_OP_PAGE_DECIDE || op == WIRE_OP_SIGN_IN || op == WIRE_OP_LINK_SHOW ||
+	       op == WIRE_OP_LINK_DECIDE;
 }
 
 static void head(struct base_buf *b, struct base_str title)
@@ -242,10 +243,15 @@ static int64_t cost_of(struct base_jv v)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static void form_open(struct base_buf *b, struct base_jv gate, struct base_str csrf)
+/* token: of a one-time link, which needs no other; or empty. */
+static void form_open(struct base_buf *b, struct base_jv gate, struct base_str csrf, struct base_str token)
 {
-	html_cstr(b, "<form method=\"post\" action=\"/gates/");
-	put_id_path(b, base_jv_get(gate, "gate"));
+	html_cstr(b, "<form method=\"post\" action=\"");
+	html_cstr(b, token.len ? "/l/" : "/gates/");
+	if (token.len)
+		door_percent_encode(token, b);
+	else
+		put_id_path(b, base_jv_get(gate, "gate"));
 	html_cstr(b, "\"><input type=\"hidden\" name=\"csrf\" value=\"");
 	html_text(b, csrf);
 	html_cstr(b, "\"><input type=\"hidden\" name=\"shown\" value=\"");
@@ -293,12 +299,14 @@ static void buttons(struct base_buf *b, struct base_jv gate, bool edit)
 	html_cstr(b, "</div>");
 }
 
-static void gate_facts(struct base_buf *b, struct base_jv g)
+/* inside: for somebody who is signed in. */
+static void gate_facts(struct base_buf *b, struct base_jv g, bool inside)
 {
 	html_cstr(b, "<dl>");
 	fact(b, "Kind", "kind", g);
 	fact(b, "Flow", "flow", g);
-	fact_link(b, "Run", "runs", base_jv_get(g, "run"));
+	if (inside)
+		fact_link(b, "Run", "runs", base_jv_get(g, "run"));
 	fact(b, "Action", "action", g);
 	fact(b, "Rule", "rule", g);
 	if (cost_of(g) != 0) {
@@ -319,14 +327,118 @@ static void gate_card(struct base_buf *b, struct base_jv g, struct base_str csrf
 	html_cstr(b, "<article class=\"card\"><h3>");
 	link_to(b, "gates", base_jv_get(g, "gate"), title.len ? title : BASE_STR("A gate without a title"));
 	html_cstr(b, "</h3>");
-	gate_facts(b, g);
+	gate_facts(b, g, true);
 	html_cstr(b, "<div class=\"row\"><a class=\"button\" href=\"/gates/");
 	put_id_path(b, base_jv_get(g, "gate"));
 	html_cstr(b, "\">Review</a></div><details><summary>Decide without opening it</summary>");
-	form_open(b, g, csrf);
+	form_open(b, g, csrf, BASE_STR_NONE);
 	reason_field(b);
 	buttons(b, g, false);
 	html_cstr(b, "</form></details></article>");
+}
+
+static void names(struct base_buf *b, struct base_jv list, const char *member)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	bool more = false;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		html_cstr(b, more ? ", " : "");
+		html_text(b, base_jv_str(member ? base_jv_get(v, member) : v));
+		more = true;
+	}
+}
+
+static void dt(struct base_buf *b, const char *label)
+{
+	html_cstr(b, "<dt>");
+	html_cstr(b, label);
+	html_cstr(b, "</dt><dd>");
+}
+
+static void told(struct base_buf *b, struct base_jv list)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		bool failed = base_str_is(base_jv_str(base_jv_get(v, "state")), "failed");
+
+		dt(b, "Announced");
+		html_text(b, base_jv_str(base_jv_get(v, "channel")));
+		html_cstr(b, ", ");
+		html_text(b, base_jv_str(base_jv_get(v, "why")));
+		html_cstr(b, failed ? ": <span class=\"bad\">" : ": ");
+		html_text(b, base_jv_str(base_jv_get(v, failed ? "problem" : "state")));
+		html_cstr(b, failed ? "</span></dd>" : "</dd>");
+	}
+}
+
+/* Where data in it came from that nobody here wrote, or that is private. */
+static void sources(struct base_buf *b, struct base_jv g)
+{
+	struct base_jv list = base_jv_get(g, "sources"), labels = base_jv_get(g, "labels");
+
+	if (base_jv_len(labels) == 0 && base_jv_len(list) == 0)
+		return;
+	html_cstr(b, "<section class=\"card\"><h2 class=\"bad\">Where its data comes from</h2><p>");
+	if (base_jv_len(labels) > 0) {
+		html_cstr(b, "This run has used data that is ");
+		names(b, labels, NULL);
+		html_cstr(b, ".");
+	}
+	html_cstr(b, "</p>");
+	if (base_jv_len(list) > 0) {
+		html_cstr(b, "<pre>");
+		put_json(b, list);
+		html_cstr(b, "</pre>");
+	}
+	html_cstr(b, "</section>");
+}
+
+/* Who may decide, who has, who was told. */
+static void gate_people(struct base_buf *b, struct base_jv g)
+{
+	struct base_jv votes = base_jv_get(g, "votes"), v;
+	struct base_jv_iter it = {0};
+	struct base_str key;
+
+	html_cstr(b, "<dl>");
+	if (base_jv_len(base_jv_get(g, "approvers")) > 0) {
+		dt(b, "May decide");
+		names(b, base_jv_get(g, "approvers"), NULL);
+		html_cstr(b, base_jv_bool(base_jv_get(g, "operator"), true) ? ", operator</dd>" : "</dd>");
+	}
+	if (base_jv_int(base_jv_get(g, "need"), 1) > 1)
+		fact(b, "Must agree", "need", g);
+	while (base_jv_next(votes, &it, &key, &v)) {
+		dt(b, "Vote");
+		html_text(b, base_jv_str(base_jv_get(v, "by")));
+		html_cstr(b, ": ");
+		html_text(b, base_jv_str(base_jv_get(v, "answer")));
+		html_cstr(b, "</dd>");
+	}
+	if (base_jv_len(base_jv_get(g, "delegated")) > 0) {
+		dt(b, "Put to");
+		names(b, base_jv_get(g, "delegated"), "to");
+		html_cstr(b, "</dd>");
+	}
+	if (base_jv_bool(base_jv_get(g, "sign"), false)) {
+		dt(b, "Signature");
+		html_cstr(b, "It is approved with a passkey, or in the operator's shell</dd>");
+	}
+	it = (struct base_jv_iter){0};
+	while (base_jv_next(base_jv_get(g, "escalate"), &it, &key, &v)) {
+		dt(b, base_jv_bool(base_jv_get(v, "done"), false) ? "Put to others" : "Will be put to");
+		names(b, base_jv_get(v, "to"), NULL);
+		html_cstr(b, "</dd>");
+	}
+	told(b, base_jv_get(g, "announced"));
+	html_cstr(b, "</dl>");
+	sources(b, g);
 }
 
 static void edit_area(struct base_buf *b, struct base_str key, struct base_jv v)
@@ -365,7 +477,7 @@ static void edit_areas(struct base_buf *b, struct base_jv show)
 		edit_area(b, key, v);
 }
 
-static void gate_page(struct base_buf *b, struct base_jv g, struct base_str csrf)
+static void gate_page(struct base_buf *b, struct base_jv g, struct base_str csrf, struct base_str token)
 {
 	struct base_str title = base_jv_str(base_jv_get(g, "title")),
 			answer = base_jv_str(base_jv_get(g, "answer"));
@@ -377,7 +489,8 @@ static void gate_page(struct base_buf *b, struct base_jv g, struct base_str csrf
 	html_cstr(b, "<h1>");
 	html_text(b, title);
 	html_cstr(b, "</h1>");
-	gate_facts(b, g);
+	gate_facts(b, g, token.len == 0);
+	gate_people(b, g);
 	if (there(show)) {
 		html_cstr(b, "<section class=\"card\"><h2>What is asked</h2>");
 		show_value(b, show);
@@ -399,7 +512,7 @@ static void gate_page(struct base_buf *b, struct base_jv g, struct base_str csrf
 		return;
 	}
 	html_cstr(b, "<section class=\"card\"><h2>Your decision</h2>");
-	form_open(b, g, csrf);
+	form_open(b, g, csrf, token);
 	if (edit && there(show)) {
 		html_cstr(b, "<details><summary>Change it first</summary>");
 		edit_areas(b, show);
@@ -734,6 +847,16 @@ static void home_page(struct base_buf *b, struct base_jv root, struct base_str c
 	foot(b);
 }
 
+/* Of a one-time link: what was decided, and nothing that leads further in. */
+static void done_page(struct base_buf *b, struct base_jv root)
+{
+	head(b, BASE_STR("Done"));
+	html_cstr(b, "<h1>Done</h1><p>");
+	html_text(b, base_jv_str(base_jv_get(root, "done")));
+	html_cstr(b, "</p>");
+	foot(b);
+}
+
 static void plain_page(struct base_buf *b, struct base_jv root)
 {
 	head(b, BASE_STR("aios"));
@@ -762,7 +885,11 @@ int door_page(enum wire_op op, struct base_str json, struct base_buf *ret)
 	else if (op == WIRE_OP_PAGE_RUN)
 		run_page(ret, inner);
 	else if (op == WIRE_OP_PAGE_GATE)
-		gate_page(ret, inner, csrf);
+		gate_page(ret, inner, csrf, BASE_STR_NONE);
+	else if (op == WIRE_OP_LINK_SHOW)
+		gate_page(ret, inner, BASE_STR_NONE, base_jv_str(base_jv_get(root, "token")));
+	else if (op == WIRE_OP_LINK_DECIDE)
+		done_page(ret, root);
 	else
 		plain_page(ret, root);
 	base_json_free(doc);

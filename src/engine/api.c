@@ -307,6 +307,11 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_GATE_APPROVE] = engine_op_gate_decide,
 	[WIRE_OP_GATE_DENY] = engine_op_gate_decide,
 	[WIRE_OP_GATE_SETTLE] = engine_op_gate_decide,
+	[WIRE_OP_GATES_DECIDE] = engine_op_gates_decide,
+	[WIRE_OP_GATE_DELEGATE] = engine_op_gate_delegate,
+	[WIRE_OP_LINK_SHOW] = engine_op_link_show,
+	[WIRE_OP_LINK_DECIDE] = engine_op_link_decide,
+	[WIRE_OP_LINKS_ROTATE] = engine_op_links_rotate,
 	[WIRE_OP_FACTS] = engine_op_facts,
 	[WIRE_OP_FACT] = engine_op_fact,
 	[WIRE_OP_FACT_PUT] = engine_op_fact_put,
@@ -429,7 +434,8 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 		engine_reply_problem(e, q, 500, "internal", "out of memory");
 		return;
 	}
-	if (!copy_key(q, in->idempotency_key)) {
+	/* Without a credential nobody's answer is kept for anybody. */
+	if (route->auth != WIRE_AUTH_NONE && !copy_key(q, in->idempotency_key)) {
 		engine_reply_problem(e, q, 400, "invalid", "the Idempotency-Key is too long");
 		return;
 	}

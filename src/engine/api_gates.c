@@ -7,6 +7,8 @@
 /* Gates: the inbox, one gate with what it shows, and its decision. Open gates are answered from the state;
  * decided ones by aios-views. What was shown is read from the log. */
 
+enum { BATCH_MAX = 200 };
+
 /* Appends the members of `object` (JSON text) without its last brace. */
 static void put_open(struct base_buf *b, struct base_str object)
 {
@@ -46,8 +48,7 @@ static void put_show(struct engine *e, struct base_buf *b, uint64_t seq)
 	}
 }
 
-/* `csrf`: for pages, else NULL. */
-static bool open_gate(struct engine *e, struct engine_req *q, uint64_t gate, const char *csrf)
+bool engine_gate_put(struct engine *e, uint64_t gate, struct base_buf *b)
 {
 	struct base_buf head;
 	bool found;
@@ -55,14 +56,24 @@ static bool open_gate(struct engine *e, struct engine_req *q, uint64_t gate, con
 	base_buf_init(&head, 4 << 20);
 	found = core_gate_json(e->core, gate, &head) == 0;
 	if (found) {
-		put_open(&q->reply, base_buf_view(&head));
-		put_show(e, &q->reply, core_gate_seq(e->core, gate));
-		if (csrf)
-			base_buf_printf(&q->reply, ",\"csrf\":\"%s\"", csrf);
-		base_buf_char(&q->reply, '}');
+		put_open(b, base_buf_view(&head));
+		put_show(e, b, core_gate_seq(e->core, gate));
+		base_buf_char(b, '}');
 	}
 	base_buf_done(&head);
 	return found;
+}
+
+/* `csrf`: for pages, else NULL. */
+static bool open_gate(struct engine *e, struct engine_req *q, uint64_t gate, const char *csrf)
+{
+	if (!engine_gate_put(e, gate, &q->reply))
+		return false;
+	if (csrf) {
+		q->reply.len--; /* the brace */
+		base_buf_printf(&q->reply, ",\"csrf\":\"%s\"}", csrf);
+	}
+	return true;
 }
 
 static void on_decided(
@@ -192,6 +203,112 @@ void engine_op_gate_decide(struct engine *e, struct engine_req *q)
 	if (read_decision(e, q, base_json_root(doc), &cmd, &value))
 		engine_reply_cmd(e, q, &cmd);
 	base_buf_done(&value);
+	base_json_free(doc);
+}
+
+/* --- several, and somebody else --- */
+
+static void put_outcome(struct base_jw *w, uint64_t gate, int status, struct base_str body)
+{
+	base_jw_obj(w);
+	base_jw_mint(w, "gate", (int64_t)gate);
+	base_jw_mint(w, "status", status);
+	base_jw_mraw(w, status >= 400 ? "problem" : "result", body.len ? body : BASE_STR("{}"));
+	base_jw_end_obj(w);
+}
+
+static struct base_str grant_of(struct base_str answer)
+{
+	if (base_str_is(answer, "approve") || base_str_is(answer, "edit"))
+		return BASE_STR("api.gate_approve");
+	return base_str_is(answer, "deny") ? BASE_STR("api.gate_deny") : BASE_STR("api.gate_settle");
+}
+
+/* As if it had been asked for alone: with the grant that it needs alone. */
+static void decide_one(struct engine *e, struct engine_req *q, struct base_jv item, struct base_jw *w)
+{
+	static const char *const how[] = {"", "shell", "api", "console"};
+	struct base_str answer = base_jv_str(base_jv_get(item, "answer"));
+	struct core_cmd cmd = {.type = CORE_CMD_GATE_DECIDE,
+		.by = q->by,
+		.id = (uint64_t)base_jv_int(base_jv_get(item, "gate"), 0),
+		.name = answer,
+		.text = base_jv_str(base_jv_get(item, "reason")),
+		.key = base_str_of(how[q->credential < 4 ? q->credential : 0])};
+	struct base_jv v = base_jv_get(item, "value");
+	struct core_reply r;
+	struct base_buf value;
+	int rc;
+
+	base_buf_init(&value, 20 << 20);
+	if (base_jv_kind(v) != BASE_JSON_NONE)
+		base_jv_write(v, &value);
+	cmd.body = base_buf_view(&value);
+	if (base_hash_from_hex(base_jv_str(base_jv_get(item, "shown")), &cmd.hash) < 0) {
+		put_outcome(w, cmd.id, 400,
+			BASE_STR("{\"code\":\"invalid\",\"message\":\"it needs shown, the hash of what the "
+				 "gate "
+				 "showed\"}"));
+	} else if (!core_may(e->core, &q->by, grant_of(answer), engine_wall_ms())) {
+		put_outcome(w, cmd.id, 403,
+			BASE_STR("{\"code\":\"denied\",\"message\":\"no grant for this answer\"}"));
+	} else {
+		rc = engine_decide(e, &cmd, &r);
+		if (rc < 0)
+			put_outcome(w, cmd.id, rc == -ENOSPC ? 507 : 500,
+				BASE_STR("{\"code\":\"internal\",\"message\":\"it could not be decided\"}"));
+		else
+			put_outcome(w, cmd.id, r.status, r.body);
+	}
+	base_buf_done(&value);
+}
+
+void engine_op_gates_decide(struct engine *e, struct engine_req *q)
+{
+	struct base_json *doc = engine_body_json(e, q);
+	struct base_jv_iter it = {0};
+	struct base_jv items, item;
+	struct base_str none;
+	struct base_jw w;
+
+	if (!doc)
+		return;
+	items = base_json_root(doc);
+	if (base_jv_kind(items) == BASE_JSON_OBJ)
+		items = base_jv_get(items, "items");
+	if (base_jv_kind(items) != BASE_JSON_ARR || base_jv_len(items) > BATCH_MAX) {
+		engine_reply_problem(e, q, 400, "invalid",
+			"the body is {\"items\":[{\"gate\",\"shown\",\"answer\"}]}, at most %d of them",
+			BATCH_MAX);
+		base_json_free(doc);
+		return;
+	}
+	w = base_jw_of(&q->reply);
+	base_jw_obj(&w);
+	base_jw_key(&w, "items");
+	base_jw_arr(&w);
+	while (base_jv_next(items, &it, &none, &item))
+		decide_one(e, q, item, &w);
+	base_jw_end_arr(&w);
+	base_jw_end_obj(&w);
+	base_json_free(doc);
+	engine_reply_built(e, q, 200);
+}
+
+void engine_op_gate_delegate(struct engine *e, struct engine_req *q)
+{
+	struct core_cmd cmd = {.type = CORE_CMD_GATE_DELEGATE, .id = engine_param_u64(q, "gate", 0)};
+	struct base_json *doc = engine_body_json(e, q);
+
+	if (!doc)
+		return;
+	cmd.name = base_jv_str(base_jv_get(base_json_root(doc), "to"));
+	cmd.text = base_jv_str(base_jv_get(base_json_root(doc), "reason"));
+	if (!cmd.name.len)
+		engine_reply_problem(
+			e, q, 400, "invalid", "the body needs \"to\": operator, or key/NAME (aios keys)");
+	else
+		engine_reply_cmd(e, q, &cmd);
 	base_json_free(doc);
 }
 

@@ -309,8 +309,7 @@ static void transmit(struct engine *e, struct engine_call *c, struct base_str se
 	engine_proc_send(e, p);
 }
 
-/* The host of "scheme://user@host:port/…". */
-static struct base_str host_of(struct base_str url)
+struct base_str engine_host_of(struct base_str url)
 {
 	size_t from = 0, to;
 
@@ -358,7 +357,7 @@ static bool secret_of(
 		base_json_free(route);
 	}
 	*ret_name = base_jv_str(base_jv_get(at, "secret"));
-	*ret_host = host_of(base_jv_str(base_jv_get(at, "url")));
+	*ret_host = engine_host_of(base_jv_str(base_jv_get(at, "url")));
 	return ret_name->len > 0;
 }
 
@@ -568,6 +567,8 @@ void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type
 		return;
 	}
 	c = base_idmap_get(e->calls, r.call);
+	if (!c && engine_announce_result(e, &r))
+		return;
 	if (!c || c->state != CALL_SENT)
 		return;
 	if (!r.parse.len || r.outcome != WIRE_DONE) {

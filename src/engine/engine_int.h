@@ -80,6 +80,7 @@ enum engine_timer {
 	ENGINE_TIMER_TRIAL, /* id: of the trial whose watchdog it is, or 0: go on */
 	ENGINE_TIMER_KEEP,  /* id 1: once more, besides the regular ones */
 	ENGINE_TIMER_ANCHOR,
+	ENGINE_TIMER_TELL, /* id: of an announcement */
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
@@ -390,6 +391,21 @@ void engine_session_call(struct engine *e, struct base_str action, struct base_s
 	unsigned *ret_outcome, struct base_buf *ret);
 void engine_sessions_done(struct engine *e);
 
+/* The host of "scheme://user@host:port/…". */
+struct base_str engine_host_of(struct base_str url);
+
+/* --- announcements and links (announce.c, links.c) --- */
+
+void engine_announce(struct engine *e, const struct core_act *act);
+/* False: the attempt is no announcement's. */
+bool engine_announce_result(struct engine *e, const struct wire_effect_result *r);
+void engine_announce_due(struct engine *e, uint64_t id);
+void engine_announce_down(struct engine *e); /* the connector died */
+void engine_announce_done(struct engine *e);
+/* Appends a one-time link by which `who` decides the gate; nothing where none can be made. */
+void engine_link_put(struct engine *e, uint64_t gate, uint32_t nth, struct base_str who, int64_t expires_ms,
+	struct base_buf *ret);
+void engine_links_done(struct engine *e);
 /* --- questions to other processes --- */
 
 /* status 1: ok, value is the answer; 0: value is a problem; negative: nobody answered. Views live during the
@@ -590,6 +606,13 @@ void engine_op_event_publish(struct engine *e, struct engine_req *q);
 void engine_op_gates(struct engine *e, struct engine_req *q);
 void engine_op_gate(struct engine *e, struct engine_req *q);
 void engine_op_gate_decide(struct engine *e, struct engine_req *q);
+void engine_op_link_show(struct engine *e, struct engine_req *q);
+void engine_op_link_decide(struct engine *e, struct engine_req *q);
+void engine_op_links_rotate(struct engine *e, struct engine_req *q);
+void engine_op_gates_decide(struct engine *e, struct engine_req *q);
+void engine_op_gate_delegate(struct engine *e, struct engine_req *q);
+/* An open gate with what it shows, as an object; false: there is none. */
+bool engine_gate_put(struct engine *e, uint64_t gate, struct base_buf *b);
 /* api_pages.c */
 void engine_op_page(struct engine *e, struct engine_req *q);
 void engine_op_page_gate(struct engine *e, struct engine_req *q);
@@ -673,6 +696,8 @@ struct engine_verify;
 struct engine_trials;
 struct engine_fold;
 struct engine_agains;
+struct engine_tells;
+struct engine_links;
 
 struct engine_paths {
 	char *workspace, *aios, *log, *views, *vault, *run, *files, *bin;
@@ -790,6 +815,8 @@ struct engine {
 	struct engine_trials *trials;
 	struct engine_keep *keep;
 	struct engine_agains *agains;
+	struct engine_tells *tells;
+	struct engine_links *links;
 };
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

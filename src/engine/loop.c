@@ -65,6 +65,9 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_KEEP:
 		engine_keep_due(e, t->id);
 		break;
+	case ENGINE_TIMER_TELL:
+		engine_announce_due(e, t->id);
+		break;
 	case ENGINE_TIMER_ANCHOR:
 		engine_anchor_due(e);
 		break;
@@ -200,6 +203,8 @@ static void close_all(struct engine *e)
 	engine_asks_done(e);
 	engine_flows_done(e);
 	engine_effects_done(e);
+	engine_announce_done(e);
+	engine_links_done(e);
 	engine_sessions_done(e);
 	base_json_free(e->config);
 	engine_reads_forget(e);

@@ -61,6 +61,7 @@ static void settle(struct engine *e, struct engine_proc *p, int status)
 		break;
 	case ENGINE_CONNECT:
 		engine_effects_down(e);
+		engine_announce_down(e);
 		break;
 	case ENGINE_VIEWS:
 		engine_views_down(e);

@@ -122,6 +122,9 @@ static void on_act(void *userdata, const struct core_act *act)
 	case CORE_ACT_CANCEL:
 		engine_effects_cancel(e, act);
 		break;
+	case CORE_ACT_TELL:
+		engine_announce(e, act);
+		break;
 	case CORE_ACT_CONFIG:
 		e->config_dirty = true;
 		break;

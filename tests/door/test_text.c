@@ -199,6 +199,20 @@ static void escapes(void **state)
 		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":{\"gate\":1,\"edit\":1,\"show\":{\"list\":[[",
 			evil[i], "]]}}}");
 		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"shown\":", evil[i], "}");
+		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"votes\":[{\"answer\":\"x\",\"by\":", evil[i],
+			"}]}");
+		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"approvers\":[", evil[i], "]}");
+		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"delegated\":[{\"to\":", evil[i], "}]}");
+		check_page(WIRE_OP_PAGE_GATE,
+			"{\"gate\":1,\"announced\":[{\"channel\":\"c\",\"state\":\"failed\",\"problem\":",
+			evil[i], "}]}");
+		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"sources\":[{\"url\":", evil[i], "}]}");
+		check_page(WIRE_OP_LINK_SHOW, "{\"token\":", evil[i], ",\"gate\":{\"gate\":1,\"show\":1}}");
+		check_page(
+			WIRE_OP_LINK_SHOW, "{\"token\":\"t\",\"gate\":{\"gate\":1,\"title\":", evil[i], "}}");
+		check_page(
+			WIRE_OP_LINK_SHOW, "{\"token\":\"t\",\"gate\":{\"gate\":1,\"show\":", evil[i], "}}");
+		check_page(WIRE_OP_LINK_DECIDE, "{\"done\":", evil[i], "}");
 		check_page(WIRE_OP_PAGE_GATE, "{\"gate\":1,\"allows\":{\"action\":", evil[i], "}}");
 	}
 	/* a key is text of a run too */

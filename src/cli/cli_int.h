@@ -200,6 +200,10 @@ int cmd_flows(struct cli *c);
 int cmd_fork(struct cli *c);
 int cmd_flows_rehearse(struct cli *c);
 int cmd_freeze(struct cli *c);
+void cli_labels(struct cli *c, struct base_jv labels); /* "  [private untrusted]"; nothing for none */
+int cmd_guard(struct cli *c);
+int cmd_guard_off(struct cli *c);
+int cmd_guard_on(struct cli *c);
 int cmd_gates(struct cli *c);
 int cmd_init(struct cli *c);
 int cmd_keys_add(struct cli *c);

@@ -21,6 +21,31 @@ static void put_fact(struct cli *c, const char *label, const char *key, struct b
 	base_buf_done(&cell);
 }
 
+/* Where its labels came from: "private: step 3 memory.get customers/anna". */
+static void put_sources(struct cli *c, struct base_jv list)
+{
+	struct base_jv_iter it = {0}, jt;
+	struct base_str key, name;
+	struct base_jv v, member;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		cli_put(c, "  %s%-10s%s ", cli_paint(c, "dim"), "from", cli_paint(c, "off"));
+		cli_text(c, base_jv_str(base_jv_get(v, "label")));
+		cli_put(c, ":");
+		jt = (struct base_jv_iter){0};
+		while (base_jv_next(v, &jt, &name, &member)) {
+			if (base_str_is(name, "label"))
+				continue;
+			cli_put(c, " %.*s ", BASE_STR_ARG(name));
+			if (base_jv_kind(member) == BASE_JSON_INT)
+				cli_put(c, "%lld", (long long)base_jv_int(member, 0));
+			else
+				cli_text(c, base_jv_str(member));
+		}
+		cli_put(c, "\n");
+	}
+}
+
 static void put_gate(struct cli *c, struct base_jv g)
 {
 	cli_put(c, "%sgate %lld%s ", cli_paint(c, "bold"), (long long)base_jv_int(base_jv_get(g, "gate"), 0),
@@ -37,6 +62,8 @@ static void put_gate(struct cli *c, struct base_jv g)
 	put_fact(c, "expires", "expires_ms", g);
 	put_fact(c, "then", "on_expiry", g);
 	put_fact(c, "allows", "allows", g);
+	put_fact(c, "labels", "labels", g);
+	put_sources(c, base_jv_get(g, "sources"));
 	put_fact(c, "answer", "answer", g);
 	put_fact(c, "by", "by", g);
 	put_fact(c, "reason", "reason", g);

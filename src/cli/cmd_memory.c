@@ -40,11 +40,24 @@ int cmd_memory_get(struct cli *c)
 		cli_time(&c->out, base_jv_int(base_jv_get(a.root, "at"), 0));
 		cli_put(c, " by ");
 		cli_text(c, base_jv_str(base_jv_get(a.root, "by")));
+		cli_labels(c, base_jv_get(a.root, "labels"));
 		cli_put(c, "%s\n", cli_paint(c, "off"));
 		cli_value(c, base_jv_get(a.root, "value"), 0);
 	}
 	cli_answer_done(&a);
 	return CLI_OK;
+}
+
+static void put_label_list(struct base_jw *w, struct base_str rest)
+{
+	struct base_str one;
+
+	base_jw_key(w, "labels");
+	base_jw_arr(w);
+	while (base_str_cut(rest, ',', &one, &rest))
+		base_jw_str(w, one);
+	base_jw_str(w, rest.len ? rest : one);
+	base_jw_end_arr(w);
 }
 
 /* A new version of a fact: with a value, or removed where that is NULL. */
@@ -64,6 +77,8 @@ static int put_version(struct cli *c, const struct base_buf *value)
 	else
 		base_jw_mbool(&w, "removed", true);
 	base_jw_mcstr(&w, "source", cli_opt(c, "source") ? cli_opt(c, "source") : "cli");
+	if (value && cli_opt(c, "label"))
+		put_label_list(&w, base_str_of(cli_opt(c, "label")));
 	base_jw_end_obj(&w);
 	r = cli_call(c, "PUT", cli_query(c, path, "base", cli_opt(c, "base")), &body, &a);
 	base_buf_done(&body);

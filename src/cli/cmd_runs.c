@@ -558,6 +558,7 @@ static void put_step(struct cli *c, struct span all, struct base_jv step)
 		cli_put(c, "  %s%lld attempts%s", cli_paint(c, "yellow"), (long long)attempts,
 			cli_paint(c, "off"));
 	put_step_why(c, step);
+	cli_labels(c, base_jv_get(step, "labels"));
 	cli_put(c, "\n");
 	base_buf_done(&text);
 	put_step_notes(c, step);
@@ -604,6 +605,7 @@ static void put_run_head(struct cli *c, struct base_jv run)
 	cli_put(c, ", cost ");
 	cli_money(&c->out,
 		base_jv_int(base_jv_get(run, "cost"), base_jv_int(base_jv_get(run, "cost_nusd"), 0)));
+	cli_labels(c, base_jv_get(run, "labels"));
 	if (base_jv_int(base_jv_get(run, "forked_from"), 0) > 0)
 		cli_put(c, "\nforked from run %lld: its first %lld steps are taken over",
 			(long long)base_jv_int(base_jv_get(run, "forked_from"), 0),

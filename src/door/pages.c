@@ -299,6 +299,37 @@ static void buttons(struct base_buf *b, struct base_jv gate, bool edit)
 	html_cstr(b, "</div>");
 }
 
+/* The labels, and where each came from first. */
+static void put_labels(struct base_buf *b, struct base_jv of)
+{
+	struct base_jv_iter it = {0}, jt;
+	struct base_str key, name;
+	struct base_jv v, member;
+
+	if (base_jv_len(base_jv_get(of, "labels")) == 0)
+		return;
+	html_cstr(b, "<dt>Labels</dt><dd>");
+	while (base_jv_next(base_jv_get(of, "labels"), &it, &key, &v)) {
+		html_text(b, base_jv_str(v));
+		html_cstr(b, " ");
+	}
+	html_cstr(b, "</dd>");
+	it = (struct base_jv_iter){0};
+	while (base_jv_next(base_jv_get(of, "sources"), &it, &key, &v)) {
+		html_cstr(b, "<dt>From</dt><dd>");
+		jt = (struct base_jv_iter){0};
+		while (base_jv_next(v, &jt, &name, &member)) {
+			if (!base_str_is(name, "label")) {
+				html_text(b, name);
+				html_cstr(b, " ");
+			}
+			put_scalar(b, name, member);
+			html_cstr(b, base_str_is(name, "label") ? ": " : " ");
+		}
+		html_cstr(b, "</dd>");
+	}
+}
+
 /* inside: for somebody who is signed in. */
 static void gate_facts(struct base_buf *b, struct base_jv g, bool inside)
 {
@@ -317,6 +348,7 @@ static void gate_facts(struct base_buf *b, struct base_jv g, bool inside)
 	fact(b, "Opened", "opened_ms", g);
 	fact(b, "Expires", "expires_ms", g);
 	fact(b, "Then", "on_expiry", g);
+	put_labels(b, g);
 	html_cstr(b, "</dl>");
 }
 
@@ -709,6 +741,23 @@ static void step_why(struct base_buf *b, struct base_jv step)
 	}
 }
 
+/* What its result brought. */
+static void step_labels(struct base_buf *b, struct base_jv labels)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	if (base_jv_len(labels) == 0)
+		return;
+	html_cstr(b, "<div class=\"dim\">");
+	while (base_jv_next(labels, &it, &key, &v)) {
+		html_text(b, base_jv_str(v));
+		html_cstr(b, " ");
+	}
+	html_cstr(b, "</div>");
+}
+
 static void step_row(struct base_buf *b, struct span all, struct base_jv step)
 {
 	struct base_str status = base_jv_str(base_jv_get(step, "status"));
@@ -724,6 +773,7 @@ static void step_row(struct base_buf *b, struct span all, struct base_jv step)
 		html_text(b, base_jv_str(base_jv_get(step, "model")));
 		html_cstr(b, "</div>");
 	}
+	step_labels(b, base_jv_get(step, "labels"));
 	html_cstr(b, "</td><td>");
 	put_word(b, status);
 	if (attempt > 1)
@@ -782,6 +832,7 @@ static void run_page(struct base_buf *b, struct base_jv run)
 	html_money(b, cost_of(run));
 	html_cstr(b, "</dd>");
 	fact(b, "Why", "why", run);
+	put_labels(b, run);
 	html_cstr(b, "</dl>");
 	if (base_jv_len(steps) > 0) {
 		html_cstr(b,

@@ -19,33 +19,16 @@ static void put_open(struct base_buf *b, struct base_str object)
 	base_buf_put(b, object.ptr, n ? n - 1 : 0);
 }
 
-/* Of what it shows, and where they came from. */
-static void put_labels(struct base_buf *b, struct base_str body)
-{
-	struct core_gate_opened ev;
-
-	if (core_gate_opened_get(body, &ev) < 0 || !ev.labels)
-		return;
-	base_buf_cstr(b, ",\"labels\":");
-	base_buf_str(b, core_labels_json(ev.labels));
-	if (ev.sources.len) {
-		base_buf_cstr(b, ",\"sources\":");
-		base_buf_str(b, ev.sources);
-	}
-}
-
 static void put_show(struct engine *e, struct base_buf *b, uint64_t seq)
 {
 	struct core_record rec;
 	struct base_str show;
 
 	base_buf_cstr(b, ",\"show\":");
-	if (engine_read_blob(e, seq, &rec, &show) == 0 && rec.type == CORE_EV_GATE_OPENED && show.len) {
+	if (engine_read_blob(e, seq, &rec, &show) == 0 && rec.type == CORE_EV_GATE_OPENED && show.len)
 		base_buf_str(b, show);
-		put_labels(b, rec.body);
-	} else {
+	else
 		base_buf_cstr(b, "null");
-	}
 }
 
 bool engine_gate_put(struct engine *e, uint64_t gate, struct base_buf *b)

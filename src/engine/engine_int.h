@@ -631,6 +631,8 @@ struct base_str engine_array_of(const struct base_buf *object);
 void engine_op_flow(struct engine *e, struct engine_req *q);
 void engine_op_outcome(struct engine *e, struct engine_req *q);
 void engine_op_freeze(struct engine *e, struct engine_req *q);
+void engine_op_guards(struct engine *e, struct engine_req *q);
+void engine_op_guard_set(struct engine *e, struct engine_req *q);
 void engine_op_vault(struct engine *e, struct engine_req *q);
 void engine_op_views_rebuild(struct engine *e, struct engine_req *q);
 /* sessions_web.c */

@@ -17,6 +17,11 @@ declare module "aios" {
 		description?: string;
 		/** What its input must be; checked before a run starts. */
 		input?: Schema;
+		/**
+		 * JSON Schema of what it returns, for those who call it with `shed`: closed objects, numbers, yes or no, and texts
+		 * with an enum, or a pattern and a maxLength of at most 128.
+		 */
+		output?: object;
 		/** When it starts by itself, and which events start it. */
 		on?: Trigger[];
 		/** What it may spend: `{ run: "0.50 USD", month: "20 USD" }`. */
@@ -352,7 +357,13 @@ declare module "aios" {
 	/** What a run was started with. Called, it runs another flow and gives its result. */
 	export interface Run {
 		/** With a `timeout` it ends, and this rejects with the code "timeout", when its time is over. */
-		<Result = any>(flow: string, input?: Json, options?: { timeout?: Duration }): Promise<Result>;
+		/**
+		 * `shed`: labels that the value loses, when it fits the `output` schema that the flow declares and the operator, who
+		 * sees it at a gate, says so. The run that calls must not have read the data itself.
+		 */
+		<Result = any>(
+			flow: string, input?: Json, options?: { timeout?: Duration; shed?: ("untrusted" | "private")[] },
+		): Promise<Result>;
 		readonly id: number;
 		readonly flow: string;
 		readonly by: string;

@@ -175,7 +175,7 @@ function frozen(v) {
 
 function makeRun(about) {
 	frozen(about);
-	const run = (flow, input = {}, { timeout } = {}) => call("run.call", { flow, input }, limited(timeout));
+	const run = (flow, input = {}, { timeout, shed } = {}) => call("run.call", { flow, input, shed }, limited(timeout));
 	const hidden = ["name", "length", "prototype"];
 	for (const [key, value] of Object.entries(about ?? {}))
 		if (!hidden.includes(key))

@@ -7,6 +7,7 @@ const MEMBERS = {
 	title: text,
 	description: text,
 	input: object,
+	output: object,
 	on: (v) => list(v) ?? v.map(trigger).find((fault) => fault) ?? null,
 	budget: object,
 	concurrency: (v) => object(v) ?? (Number.isInteger(v.limit) && v.limit > 0 ? null : "needs a limit, such as 1"),

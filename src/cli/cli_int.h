@@ -189,6 +189,7 @@ int cmd_approve(struct cli *c);
 int cmd_audit(struct cli *c);
 int cmd_backtest(struct cli *c);
 int cmd_cancel(struct cli *c);
+int cmd_cel(struct cli *c);
 int cmd_rollback(struct cli *c);
 int cmd_completion(struct cli *c);
 int cmd_costs(struct cli *c);

@@ -325,6 +325,18 @@ static const struct cli_command commands[] = {
 	{"secrets list", "", 0, 0, "Names and hosts of secrets", NULL, NULL, false, false, cmd_secrets_list},
 	{"secrets remove", "NAME", 1, 1, "Remove a secret", NULL, NULL, false, false, cmd_secrets_remove},
 	{"version", "", 0, 0, "Versions", NULL, NULL, false, true, cmd_version, .heading = "this program"},
+	{"cel", "[EXPR]", 0, 1,
+		"Evaluate an expression of the Common Expression Language, or run cases of it",
+		"Prints the value as an expression; - reads the expression from stdin. Variables are the "
+		"members of\n"
+		"a JSON object: numbers that are whole are int, others double; {\"t\": \"uint\", \"v\": "
+		"\"1\"} is a typed\n"
+		"value (docs/cel.md). Cases are lines of JSON with expr, vars and either want or error. Exit "
+		"code 1:\n"
+		"the expression is wrong or fails, or a case does.",
+		OPTIONS({"vars", "FILE", "the variables"}, {"cases", "FILE", "run these and count them"},
+			{"untyped", NULL, "leave types to the evaluation"}),
+		false, true, cmd_cel},
 	{"completion", "SHELL", 1, 1, "Completion for bash, zsh or fish",
 		"bash: source <(aios completion bash)", NULL, false, true, cmd_completion},
 };

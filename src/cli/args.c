@@ -105,6 +105,12 @@ static int short_option(struct cli *c, int argc, char **argv, int *at)
 	return keep(c, c->opts, &c->opt_count, "workspace", argv[++*at]);
 }
 
+/* "-1 + x" is an expression. */
+static bool is_letter(char c)
+{
+	return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
 int cli_args_parse(struct cli *c, int argc, char **argv)
 {
 	bool options = true;
@@ -117,7 +123,7 @@ int cli_args_parse(struct cli *c, int argc, char **argv)
 		}
 		if (options && strncmp(argv[i], "--", 2) == 0)
 			r = long_option(c, argc, argv, &i);
-		else if (options && argv[i][0] == '-' && argv[i][1] != '\0')
+		else if (options && argv[i][0] == '-' && is_letter(argv[i][1]))
 			r = short_option(c, argc, argv, &i);
 		else if (c->arg_count == CLI_ARGS_MAX)
 			r = cli_usage(c, "too many arguments");

@@ -10,7 +10,14 @@
 
 /* aios cel: expressions without a workspace. */
 
-enum { SOURCE_MAX = 1 << 20, VARS_MAX = 64, SHOWN_MAX = 160, CASES_MAX = 64 << 20, ZONES_MAX = 16, EVAL_MAX = 64 << 20 };
+enum {
+	SOURCE_MAX = 1 << 20,
+	VARS_MAX = 64,
+	SHOWN_MAX = 160,
+	CASES_MAX = 64 << 20,
+	ZONES_MAX = 16,
+	EVAL_MAX = 64 << 20
+};
 
 /* --- time zones: files of this machine, read once --- */
 
@@ -141,7 +148,8 @@ static int does_not_compile(struct cli *c, struct base_str source, const struct 
 	size_t line, column;
 	int n = 0;
 
-	if (sscanf(err->text, "line %zu, column %zu: %n", &line, &column, &n) == 2 && n > 0 && base_utf8_valid(source))
+	if (sscanf(err->text, "line %zu, column %zu: %n", &line, &column, &n) == 2 && n > 0 &&
+		base_utf8_valid(source))
 		return fails(c, source, err->text + n, line, column);
 	return fails(c, source, err->text, 0, 0);
 }
@@ -158,8 +166,8 @@ struct scene {
 /* {"t": "uint", "v": "1"} is a typed value; any other JSON is itself. */
 static bool typed(struct base_jv v)
 {
-	static const char *const names[] = {"int", "uint", "double", "string", "bytes", "bool", "null", "list", "map",
-		"type", "timestamp", "duration"};
+	static const char *const names[] = {"int", "uint", "double", "string", "bytes", "bool", "null",
+		"list", "map", "type", "timestamp", "duration"};
 	struct base_str t = base_jv_str(base_jv_get(v, "t"));
 
 	if (base_jv_len(v) != 2 || base_jv_kind(base_jv_get(v, "v")) == BASE_JSON_NONE)
@@ -357,7 +365,8 @@ static int run_cases(struct cli *c, const char *path, struct zones *zones)
 		base_jw_end_obj(&t.failures);
 		cli_put(c, "\n");
 	} else {
-		cli_put(c, "%llu passed, %llu failed\n", (unsigned long long)t.passed, (unsigned long long)t.failed);
+		cli_put(c, "%llu passed, %llu failed\n", (unsigned long long)t.passed,
+			(unsigned long long)t.failed);
 	}
 	base_buf_done(&text);
 	return t.failed ? CLI_FAILED : CLI_OK;

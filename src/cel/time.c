@@ -304,7 +304,7 @@ static bool local_time(struct cel_run *run, const struct cel_value *args, unsign
 
 	if (count == 2 && !base_str_is(args[1].as.s, "UTC") && !base_str_is(args[1].as.s, "Z") &&
 		!fixed_offset(args[1].as.s, &offset)) {
-		if (!cel_pay(run, 10) || !l || !l->zone ||
+		if (!cel_pay(run, 10) || args[1].as.s.len == 0 || !l || !l->zone ||
 			!l->zone(l->zone_ctx, args[1].as.s, args[0].as.time.s, &ahead)) {
 			*ret = cel_named_error(run, "a time zone that is not known", args[1].as.s);
 			return false;

@@ -18,12 +18,15 @@ enum { DONE = 1, FAILED, RETRY, UNKNOWN, NOT_FOUND };
 enum { HOUR = 3600000, DAY = 24 * HOUR };
 
 #define FLOW(name, version, grants)                                                                          \
-	"{'name':'" name "','version':'00000000000000000000000000000000000000000000000000000000000000" version     \
+	"{'name':'" name                                                                                     \
+	"','version':'00000000000000000000000000000000000000000000000000000000000000" version                \
 	"','modules':{'entry':'" name "'},'spec':{},'grants':[" grants "]}"
 #define FLOWS                                                                                                \
-	"'flows':[" FLOW("f", "aa", "'test.*','memory.*','run.*','agent.run','model.generate'") ","           \
-		FLOW("wide", "bb", "'*'") "," FLOW("narrow", "cc", "'run.*','test.echo'") "],"                 \
-	"'agents':[{'name':'a','definition':{'tools':['test.echo','test.once']}}]"
+	"'flows':[" FLOW("f", "aa", "'test.*','memory.*','run.*','agent.run','model.generate'") "," FLOW(    \
+		"wide", "bb", "'*'") "," FLOW("narrow", "cc",                                                \
+		"'run.*','test.echo'") "],"                                                                  \
+				       "'agents':[{'name':'a','definition':{'tools':['test.echo','test."     \
+				       "once']}}]"
 
 /* JSON with ' for ". */
 static char *q(const char *text)
@@ -127,9 +130,10 @@ static void test_verdicts(void **state)
 	assert_int_equal(ask(h, run, "test.once", "{'value':50}", ""), 'g');
 	rule_is(h, "big");
 	assert_true(last(h, CORE_EV_GATE_OPENED, &e));
-	assert_true(base_str_is(e.gate_opened.terms,
-		q("{'announce':['phone'],'approvers':['operator','key/anna'],'escalate':[{'after_ms':14400000,'to':"
-		  "['key/ben']}],'need':2,'remind_ms':3600000,'sign':true}")));
+	assert_true(base_str_is(
+		e.gate_opened.terms, q("{'announce':['phone'],'approvers':['operator','key/"
+				       "anna'],'escalate':[{'after_ms':14400000,'to':"
+				       "['key/ben']}],'need':2,'remind_ms':3600000,'sign':true}")));
 	assert_int_equal(e.gate_opened.expires_ms, h->now_ms + 2 * HOUR);
 	assert_int_equal(e.gate_opened.policy, h->core->policy_seq);
 	assert_int_equal(ask(h, run, "test.once", "{'value':500}", ""), 'd');
@@ -168,7 +172,8 @@ static void test_inputs(void **state)
 }
 
 #define WEEKLY                                                                                               \
-	"{'rules':[{'name':'refunds','on':'test.once','then':'allow','limit':{'sum':'args.value','max':'500 USD'," \
+	"{'rules':[{'name':'refunds','on':'test.once','then':'allow','limit':{'sum':'args.value','max':'"    \
+	"500 USD',"                                                                                          \
 	"'per':'customer','window':'7d'}}]}"
 
 /* A flow that splits one amount into many finds the limit of them all: in one run, in parallel runs, in child runs, with
@@ -199,7 +204,8 @@ static void fault_44_split_below_limit(void **state)
 	assert_int_equal(pay(h, other, 30, "anna@a.example"), 'g');
 	h->now_ms += 2 * DAY;
 	house_tick(h);
-	assert_int_equal(pay(h, other, 30, "anna@a.example"), 'a'); /* what was gated counted too, and is over now */
+	assert_int_equal(
+		pay(h, other, 30, "anna@a.example"), 'a'); /* what was gated counted too, and is over now */
 }
 
 /* 100 at once: none has an answer yet, and no more pass than one after the other. */
@@ -241,12 +247,14 @@ static void fault_44_split_made_up_customers(void **state)
 static void fault_44_split_strange_amounts(void **state)
 {
 	static const char *const args[] = {"{}", "{'value':-100}", "{'value':'-5 USD'}", "{'value':'many'}",
-		"{'value':null}", "{'value':[1]}", "{'value':1e300}", "{'value':9223372036854775807}", "{'value':true}"};
+		"{'value':null}", "{'value':[1]}", "{'value':1e300}", "{'value':9223372036854775807}",
+		"{'value':true}"};
 	struct house *h = *state;
 	uint64_t run = house_start(h, "f", "{}");
 
-	policy(h, "{'rules':[{'name':'r','on':'test.once','then':'allow','limit':{'sum':'args.value','max':500,"
-		  "'window':'7d','else':'deny'}}]}");
+	policy(h,
+		"{'rules':[{'name':'r','on':'test.once','then':'allow','limit':{'sum':'args.value','max':500,"
+		"'window':'7d','else':'deny'}}]}");
 	for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
 		if (ask(h, run, "test.once", args[i], "") != 'd')
 			fail_msg("%s passes", args[i]);
@@ -299,7 +307,8 @@ static void test_release_again(void **state)
 	uint64_t run = house_start(h, "f", "{}");
 	union core_event_any e;
 
-	policy(h, "{'rules':[{'name':'two','on':'test.once','then':'allow','on_expiry':'approve','expires':'1h',"
+	policy(h, "{'rules':[{'name':'two','on':'test.once','then':'allow','on_expiry':'approve','expires':'"
+		  "1h',"
 		  "'limit':{'max':2,'window':'1d'}}]}");
 	assert_int_equal(pay(h, run, 1, ""), 'a');
 	assert_int_equal(pay(h, run, 1, ""), 'a');
@@ -311,7 +320,8 @@ static void test_release_again(void **state)
 	house_tick(h);
 	assert_non_null(house_act(h, CORE_ACT_DISPATCH, 0));
 	/* A counter that a condition reads does not count the call that is released. */
-	policy(h, "{'counters':{'n':{'on':'test.once'}},'rules':[{'on':'test.once','when':'history.n < 1','then':"
+	policy(h, "{'counters':{'n':{'on':'test.once'}},'rules':[{'on':'test.once','when':'history.n < "
+		  "1','then':"
 		  "'gate'}]}");
 	assert_int_equal(pay(h, run, 1, ""), 'g');
 	house_gate(h, h->core->next_gate - 1, "approve", "");
@@ -326,7 +336,8 @@ static void test_policy_changes(void **state)
 	struct house *h = *state;
 	uint64_t run = house_start(h, "f", "{}");
 
-	policy(h, "{'counters':{'n':{'on':'test.*','window':'1h'},'m':{'on':'test.*'}},'rules':[{'on':'*','then':"
+	policy(h, "{'counters':{'n':{'on':'test.*','window':'1h'},'m':{'on':'test.*'}},'rules':[{'on':'*','"
+		  "then':"
 		  "'allow'}]}");
 	assert_int_equal(pay(h, run, 1, ""), 'a');
 	h->now_ms += 30 * 60000;
@@ -337,7 +348,8 @@ static void test_policy_changes(void **state)
 	assert_int_equal(pay(h, run, 1, ""), 'a');
 	house_result(h, run, 1, 1, FAILED, "{}"); /* of the second: 'm' is gone */
 	assert_int_equal(used(h, "n", ""), 2);
-	policy(h, "{'counters':{'n':{'on':'test.*','window':'1d'},'m':{'on':'test.*'}},'rules':[{'on':'*','then':"
+	policy(h, "{'counters':{'n':{'on':'test.*','window':'1d'},'m':{'on':'test.*'}},'rules':[{'on':'*','"
+		  "then':"
 		  "'allow'}]}");
 	assert_int_equal(used(h, "m", ""), 0);
 	h->now_ms += 2 * DAY;
@@ -346,12 +358,15 @@ static void test_policy_changes(void **state)
 		char name[32];
 
 		snprintf(name, sizeof(name), "c%d", i);
-		policy(h, "{'counters':{'k':{'on':'test.*','per':'customer','window':'1h'}},'rules':[{'on':'*','then':"
+		policy(h, "{'counters':{'k':{'on':'test.*','per':'customer','window':'1h'}},'rules':[{'on':'*"
+			  "','then':"
 			  "'allow'}]}");
 		assert_int_equal(pay(h, run, 1, name), 'a');
 		h->now_ms += HOUR;
 	}
-	assert_true(base_names_count(((struct core_count *)base_names_get(h->core->counts, BASE_STR("k")))->tallies) < 5);
+	assert_true(
+		base_names_count(
+			((struct core_count *)base_names_get(h->core->counts, BASE_STR("k")))->tallies) < 5);
 }
 
 static const char *problem(struct house *h)
@@ -396,8 +411,10 @@ static void fault_52_delegation_narrows(void **state)
 }
 
 #define ASKED                                                                                                \
-	"{'max_tokens':10,'messages':[{'content':'SOURCES\\nx\\n\\nTEXT\\nThe mill closed in 1931.','role':'user'}]," \
-	"'system':'You check a text against its sources. Answer with JSON alone: {\\'confidence\\': 0 to 1, "       \
+	"{'max_tokens':10,'messages':[{'content':'SOURCES\\nx\\n\\nTEXT\\nThe mill closed in "               \
+	"1931.','role':'user'}],"                                                                            \
+	"'system':'You check a text against its sources. Answer with JSON alone: {\\'confidence\\': 0 to "   \
+	"1, "                                                                                                \
 	"\\'problems\\': [\\'…\\']}.','tier':'draft'}"
 #define VALUE "'The mill closed in 1931.'"
 
@@ -414,35 +431,43 @@ static void test_confidence(void **state)
 	uint64_t run, other;
 
 	house_deploy(h, q("{'config':{'models':{'tiers':{'draft':['local/extract']}}}}"));
-	policy(h, "{'rules':[{'on':'model.*','then':'allow'},{'name':'sure','on':'test.once','when':'confidence >= 0.9',"
-		  "'then':'allow'},{'name':'unsure','on':'test.once','when':'confidence < 0.9','then':'gate'}]}");
+	policy(h, "{'rules':[{'on':'model.*','then':'allow'},{'name':'sure','on':'test.once','when':'"
+		  "confidence >= 0.9',"
+		  "'then':'allow'},{'name':'unsure','on':'test.once','when':'confidence < "
+		  "0.9','then':'gate'}]}");
 	house_do(h, (struct core_cmd){.type = CORE_CMD_FACT_PUT,
 			    .name = BASE_STR("mill"),
 			    .body = BASE_STR("{\"text\":\"It closed in 1931, said Ida.\"}"),
 			    .base = -1});
 	run = house_start(h, "f", "{}");
-	assert_int_equal(ask(h, run, "verify.check", "{'value':" VALUE "}", ""), 'd'); /* form proves nothing */
+	assert_int_equal(
+		ask(h, run, "verify.check", "{'value':" VALUE "}", ""), 'd'); /* form proves nothing */
 	assert_int_equal(ask(h, run, "verify.check", "{'schema':{},'value':" VALUE "}", ""), 'd');
 	assert_int_equal(ask(h, run, "verify.check", "{'citations':[],'value':'short'}", ""), 'd');
 	verified(h, run, "{'citations':[],'value':" VALUE "}", "'confidence':0,");
-	verified(h, run, "{'citations':[{'key':'mill','quote':'closed in 1931'}],'value':" VALUE "}", "'confidence':1000,");
+	verified(h, run, "{'citations':[{'key':'mill','quote':'closed in 1931'}],'value':" VALUE "}",
+		"'confidence':1000,");
 	verified(h, run,
-		"{'citations':[{'key':'mill','quote':'closed in 1931'},{'key':'mill','quote':'closed in 1932'}],'value':" VALUE
-		"}",
+		"{'citations':[{'key':'mill','quote':'closed in 1931'},{'key':'mill','quote':'closed in "
+		"1932'}],'value':" VALUE "}",
 		"'confidence':500,");
-	verified(h, run, "{'citations':[{'key':'mill','quote':'closed in 1931'}],'schema':{'type':'object'},'value':" VALUE
-			 "}",
+	verified(h, run,
+		"{'citations':[{'key':'mill','quote':'closed in "
+		"1931'}],'schema':{'type':'object'},'value':" VALUE "}",
 		"'confidence':0,");
 	assert_int_equal(ask(h, run, "memory.put", "{'key':'own','value':'closed in 1931'}", ""), 'a');
-	verified(h, run, "{'citations':[{'key':'own','quote':'closed in 1931'}],'value':" VALUE "}", "'confidence':0,");
+	verified(h, run, "{'citations':[{'key':'own','quote':'closed in 1931'}],'value':" VALUE "}",
+		"'confidence':0,");
 	/* Steps: 4 is worth 1000, 5 is worth 500. */
 	assert_int_equal(ask(h, run, "test.once", "{'value':" VALUE "}", "{'confidence':4}"), 'a');
 	rule_is(h, "sure");
 	assert_true(has(called(h).judged, q("'confidence':1000")));
-	assert_int_equal(ask(h, run, "test.once", "{'value':{'body':" VALUE ",'n':1}}", "{'confidence':4}"), 'a');
+	assert_int_equal(
+		ask(h, run, "test.once", "{'value':{'body':" VALUE ",'n':1}}", "{'confidence':4}"), 'a');
 	assert_int_equal(ask(h, run, "test.once", "{'value':" VALUE "}", "{'confidence':5}"), 'g');
 	rule_is(h, "unsure");
-	assert_int_equal(ask(h, run, "test.once", "{'value':'The mill closed in 1930.'}", "{'confidence':4}"), 'g');
+	assert_int_equal(
+		ask(h, run, "test.once", "{'value':'The mill closed in 1930.'}", "{'confidence':4}"), 'g');
 	assert_int_equal(ask(h, run, "test.once", "{'value':" VALUE "}", ""), 'g');
 	assert_int_equal(ask(h, run, "test.once", "{'value':" VALUE "}", "{'confidence':0}"), 'g');
 	assert_int_equal(ask(h, run, "test.once", "{'value':" VALUE "}", "{'confidence':0.99}"), 'g');
@@ -463,20 +488,24 @@ static void test_confidence_model(void **state)
 	run = house_start(h, "f", "{}");
 	snprintf(args, sizeof(args), "%s", q(ASKED));
 	house_call(h, run, 0, "model.generate", args, "");
-	house_result(h, run, 0, 1, DONE, "{\"text\":\"Well: {\\\"confidence\\\": 0.93, \\\"problems\\\": []}\"}");
+	house_result(
+		h, run, 0, 1, DONE, "{\"text\":\"Well: {\\\"confidence\\\": 0.93, \\\"problems\\\": []}\"}");
 	snprintf(args, sizeof(args), "{\"model\":%s,\"value\":%s}", q(ASKED), q(VALUE));
 	house_call(h, run, 1, "verify.check", args, "");
 	assert_non_null(strstr(problem(h), q("'confidence':930,")));
-	snprintf(args, sizeof(args), "{\"model\":%s,\"value\":%s}", q(ASKED), q("'The mill closed in 1940.'"));
+	snprintf(
+		args, sizeof(args), "{\"model\":%s,\"value\":%s}", q(ASKED), q("'The mill closed in 1940.'"));
 	house_call(h, run, 2, "verify.check", args, "");
 	assert_non_null(strstr(problem(h), q("'confidence':0,")));
 	/* The flow's own question. */
 	house_call(h, run, 3, "model.generate",
-		q("{'max_tokens':10,'messages':[{'content':'Say 1. The mill closed in 1931.','role':'user'}],'tier':'draft'}"),
+		q("{'max_tokens':10,'messages':[{'content':'Say 1. The mill closed in "
+		  "1931.','role':'user'}],'tier':'draft'}"),
 		"");
 	house_result(h, run, 3, 1, DONE, "{\"text\":\"{\\\"confidence\\\": 1}\"}");
 	house_call(h, run, 4, "verify.check",
-		q("{'model':{'max_tokens':10,'messages':[{'content':'Say 1. The mill closed in 1931.','role':'user'}],'tier':"
+		q("{'model':{'max_tokens':10,'messages':[{'content':'Say 1. The mill closed in "
+		  "1931.','role':'user'}],'tier':"
 		  "'draft'},'value':" VALUE "}"),
 		"");
 	assert_non_null(strstr(problem(h), q("'confidence':0,")));
@@ -500,22 +529,27 @@ static const struct {
 	{"{'rules':[{'on':'a','then':'gate','need':2}]}", "/rules/0"},
 	{"{'rules':[{'on':'a','then':'gate','approvers':['flow/x']}]}", "/rules/0/approvers/0"},
 	{"{'rules':[{'on':'a','then':'gate','sign':true,'on_expiry':'approve'}]}", "/rules/0/on_expiry"},
-	{"{'rules':[{'on':'a','then':'gate','escalate':[{'after':'2h','to':['operator']},{'after':'1h','to':['key/a']}]}]}",
+	{"{'rules':[{'on':'a','then':'gate','escalate':[{'after':'2h','to':['operator']},{'after':'1h','to':["
+	 "'key/a']}]}]}",
 		"/rules/0/escalate/1"},
 	{"{'rules':[{'on':'a','then':'allow','limit':{'max':5}}]}", "/rules/0/limit"},
 	{"{'rules':[{'name':'n','on':'a','then':'deny','limit':{'max':5}}]}", "/rules/0/limit"},
 	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':'5 USD'}}]}", "/rules/0/limit/max"},
 	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':0.5}}]}", "/rules/0/limit/max"},
-	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':5,'window':'0d'}}]}", "/rules/0/limit/window"},
-	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':5,'sum':'args.'}}]}", "/rules/0/limit/sum"},
-	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':1}},{'name':'n','on':'b','then':'allow','limit':{'max':"
+	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':5,'window':'0d'}}]}",
+		"/rules/0/limit/window"},
+	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':5,'sum':'args.'}}]}",
+		"/rules/0/limit/sum"},
+	{"{'rules':[{'name':'n','on':'a','then':'allow','limit':{'max':1}},{'name':'n','on':'b','then':'"
+	 "allow','limit':{'max':"
 	 "1}}]}",
 		"/rules/1/name"},
 	{"{'counters':{'a b':{'on':'x'}},'rules':[]}", "/counters/a b"},
 	{"{'counters':{'a':{'on':'x','per':'args.'}},'rules':[]}", "/counters/a/per"},
 	{"{'counters':{'a':{}},'rules':[]}", "/counters/a"},
 	{"{'rules':[{'on':'a','then':'allow'}],'tests':[{'action':'a','expect':'gate'}]}", "/tests/0/expect"},
-	{"{'rules':[{'name':'x','on':'a','then':'allow'}],'tests':[{'action':'a','expect':'allow','rule':'y'}]}",
+	{"{'rules':[{'name':'x','on':'a','then':'allow'}],'tests':[{'action':'a','expect':'allow','rule':'y'}"
+	 "]}",
 		"/tests/0/rule"},
 };
 
@@ -530,7 +564,8 @@ static void test_faults(void **state)
 
 		if (core_policy_check(base_str_of(json), &fault, NULL) == 0)
 			fail_msg("%s is accepted", json);
-		if (strcmp(fault.at, faults[i].at) != 0 || (faults[i].column && fault.column != faults[i].column))
+		if (strcmp(fault.at, faults[i].at) != 0 ||
+			(faults[i].column && fault.column != faults[i].column))
 			fail_msg("%s: %s at %s, column %zu", json, fault.err.text, fault.at, fault.column);
 		if (json[0] == '[')
 			continue;
@@ -547,24 +582,34 @@ static void test_own_tests(void **state)
 
 	(void)state;
 	assert_int_equal(
-		core_policy_check(base_str_of(q(
-			"{'counters':{'n':{'on':'mail.send','window':'1d'}},'rules':["
-			"{'name':'ok','on':'mail.*','when':'history.n < 3 && principal == \\\"flow/x\\\" && customer.vip','then':'allow',"
-			"'limit':{'sum':'args.amount','max':100}},"
-			"{'name':'no','on':'mail.*','when':'\\\"private\\\" in labels || run.flow == \\\"bad\\\"','then':'deny'},"
-			"{'name':'cheap','on':'model.*','when':'cost < 1000000000 && confidence > 0.5','then':'allow'}],"
-			"'tests':["
-			"{'action':'mail.send','principal':'flow/x','customer':{'vip':true},'args':{'amount':5},'expect':'allow',"
-			"'rule':'ok'},"
-			"{'action':'mail.send','principal':'flow/x','customer':{'vip':true},'args':{'amount':5},'history':{'ok':"
-			"99},'expect':'gate','rule':'ok'},"
-			"{'action':'mail.send','principal':'flow/x','customer':{'vip':true},'args':{'amount':5},'history':{'n':"
-			"3},'expect':'deny'},"
-			"{'action':'mail.send','principal':'flow/x','customer':{'vip':true},'args':{'amount':5},'labels':["
-			"'private'],'expect':'deny','rule':'no'},"
-			"{'action':'mail.send','principal':'flow/x','run':{'flow':'bad'},'expect':'deny','rule':'no'},"
-			"{'action':'model.generate','cost':'0.5 USD','confidence':0.8,'expect':'allow'},"
-			"{'action':'model.generate','cost':'1.5 USD','confidence':0.8,'expect':'deny'}]}")),
+		core_policy_check(
+			base_str_of(q("{'counters':{'n':{'on':'mail.send','window':'1d'}},'rules':["
+				      "{'name':'ok','on':'mail.*','when':'history.n < 3 && principal == "
+				      "\\\"flow/x\\\" && customer.vip','then':'allow',"
+				      "'limit':{'sum':'args.amount','max':100}},"
+				      "{'name':'no','on':'mail.*','when':'\\\"private\\\" in labels || "
+				      "run.flow == \\\"bad\\\"','then':'deny'},"
+				      "{'name':'cheap','on':'model.*','when':'cost < 1000000000 && "
+				      "confidence > 0.5','then':'allow'}],"
+				      "'tests':["
+				      "{'action':'mail.send','principal':'flow/"
+				      "x','customer':{'vip':true},'args':{'amount':5},'expect':'allow',"
+				      "'rule':'ok'},"
+				      "{'action':'mail.send','principal':'flow/"
+				      "x','customer':{'vip':true},'args':{'amount':5},'history':{'ok':"
+				      "99},'expect':'gate','rule':'ok'},"
+				      "{'action':'mail.send','principal':'flow/"
+				      "x','customer':{'vip':true},'args':{'amount':5},'history':{'n':"
+				      "3},'expect':'deny'},"
+				      "{'action':'mail.send','principal':'flow/"
+				      "x','customer':{'vip':true},'args':{'amount':5},'labels':["
+				      "'private'],'expect':'deny','rule':'no'},"
+				      "{'action':'mail.send','principal':'flow/"
+				      "x','run':{'flow':'bad'},'expect':'deny','rule':'no'},"
+				      "{'action':'model.generate','cost':'0.5 "
+				      "USD','confidence':0.8,'expect':'allow'},"
+				      "{'action':'model.generate','cost':'1.5 "
+				      "USD','confidence':0.8,'expect':'deny'}]}")),
 			&fault, &passed),
 		0);
 	assert_int_equal(passed, 7);
@@ -573,7 +618,8 @@ static void test_own_tests(void **state)
 static void test_join(void **state)
 {
 	struct base_str files[2] = {
-		base_str_of(q("{'counters':{'a':{'on':'x'}},'rules':[{'on':'x','then':'allow'}],'tests':[]}")),
+		base_str_of(
+			q("{'counters':{'a':{'on':'x'}},'rules':[{'on':'x','then':'allow'}],'tests':[]}")),
 		base_str_of(q("{'counters':{'b':{'on':'x'}},'rules':[{'on':'y','then':'deny'}]}"))};
 	struct core_fault fault;
 	struct base_buf b;
@@ -583,8 +629,9 @@ static void test_join(void **state)
 	(void)state;
 	base_buf_init(&b, 1 << 16);
 	assert_int_equal(core_policy_join(files, 2, &b, &file, &fault), 0);
-	assert_true(base_str_is(base_buf_view(&b), q("{'counters':{'a':{'on':'x'},'b':{'on':'x'}},'rules':[{'on':'x','then':"
-						     "'allow'},{'on':'y','then':'deny'}],'tests':[]}")));
+	assert_true(base_str_is(
+		base_buf_view(&b), q("{'counters':{'a':{'on':'x'},'b':{'on':'x'}},'rules':[{'on':'x','then':"
+				     "'allow'},{'on':'y','then':'deny'}],'tests':[]}")));
 	assert_int_equal(core_policy_file_of(files, 2, at, sizeof(at)), 1);
 	assert_string_equal(at, "/rules/0/when");
 	snprintf(at, sizeof(at), "/counters/b/on");
@@ -654,7 +701,8 @@ static void test_random_sets(void **state)
 	assert_int_equal(base_json_parse(BASE_STR("{\"n\":3,\"s\":\"x\"}"), &args, NULL), 0);
 	for (int set = 0; set < 12000; set++) {
 		unsigned count = (unsigned)(base_prng_next(&p) % 7), on[7], when[7];
-		struct core_case of = {.as = BASE_STR("flow/f"), .action = BASE_STR("a.b"), .args = base_json_root(args)};
+		struct core_case of = {
+			.as = BASE_STR("flow/f"), .action = BASE_STR("a.b"), .args = base_json_root(args)};
 		struct core_policy *policy;
 		struct core_fault fault;
 		struct core_judged j;
@@ -666,13 +714,16 @@ static void test_random_sets(void **state)
 		base_buf_cstr(&b, "{\"rules\":[");
 		for (unsigned i = 0; i < count; i++) {
 			on[i] = (unsigned)(base_prng_next(&p) % 7);
-			when[i] = (unsigned)(base_prng_next(&p) % (sizeof(conditions) / sizeof(conditions[0])));
+			when[i] =
+				(unsigned)(base_prng_next(&p) % (sizeof(conditions) / sizeof(conditions[0])));
 			then[i] = words[base_prng_next(&p) % 3];
 			base_buf_printf(&b, "%s{\"on\":\"%s\"", i ? "," : "", patterns[on[i]]);
 			if (conditions[when[i]].text[0])
 				base_buf_printf(&b, ",\"when\":\"%s\"", conditions[when[i]].text);
 			base_buf_printf(&b, ",\"then\":\"%s\"}",
-				then[i] == 'a' ? "allow" : then[i] == 'd' ? "deny" : "gate");
+				then[i] == 'a'	 ? "allow"
+				: then[i] == 'd' ? "deny"
+						 : "gate");
 		}
 		base_buf_cstr(&b, "]}");
 		if (core_policy_compile(base_buf_view(&b), false, &policy, &fault) < 0)
@@ -680,7 +731,8 @@ static void test_random_sets(void **state)
 		core_scene_init(&s, policy, &of, nothing, NULL, arena);
 		j = core_policy_judge(&s, NULL);
 		if (core_verdict_name(j.verdict)[0] != naive(on, when, then, count))
-			fail_msg("%.*s gives %s", BASE_STR_ARG(base_buf_view(&b)), core_verdict_name(j.verdict));
+			fail_msg("%.*s gives %s", BASE_STR_ARG(base_buf_view(&b)),
+				core_verdict_name(j.verdict));
 		verdicts[(unsigned char)core_verdict_name(j.verdict)[0]]++;
 		core_scene_done(&s);
 		core_policy_free(policy);

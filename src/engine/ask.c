@@ -1,4 +1,4 @@
-#include "engine/engine_int.h"
+#include "engine/sign_in_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,7 +102,7 @@ void engine_ask_frame(struct engine *e, struct engine_proc *p, unsigned type, st
 	struct ask *a;
 	int rc = 0;
 
-	/* All four begin with the same three fields. */
+	/* All of them begin with the same three fields. */
 	if (type == WIRE_VAULT_REPLY) {
 		struct wire_vault_reply r;
 
@@ -134,6 +134,8 @@ void engine_ask_up(struct engine *e, struct engine_proc *p)
 	uint64_t id;
 	void *value;
 
+	if (p->kind == ENGINE_PASS)
+		engine_pass_up(e, p);
 	while (base_idmap_next(e->asks, &cursor, &id, &value)) {
 		struct ask *a = value;
 
@@ -183,6 +185,8 @@ void engine_ask_down(struct engine *e, struct engine_proc *p)
 		engine_proc_start(e, p);
 	else if (waits && p->on_demand)
 		engine_timer_add(e, ENGINE_TIMER_RESPAWN, p->index, 100);
+	if (p->kind == ENGINE_PASS)
+		engine_pass_down(e, p);
 }
 
 void engine_ask_hung(struct engine *e, uint64_t req)

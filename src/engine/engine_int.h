@@ -113,6 +113,7 @@ enum engine_kind {
 	ENGINE_FOLD,
 	ENGINE_TRIAL,	/* aios-flow too, for trials of versions (trial.c) */
 	ENGINE_INSPECT, /* aios-flow: what a flow declares; one life for one source (ask.c, Q2) */
+	ENGINE_PASS,	/* one life for one check of a credential */
 	ENGINE_SOURCES, /* aios-parse: the operator's own documents; one life for one of them */
 };
 enum engine_proc_state { ENGINE_DOWN, ENGINE_STARTING, ENGINE_UP, ENGINE_STOPPING };
@@ -730,6 +731,7 @@ struct engine_sessions;
 struct engine_held;
 struct engine_web;
 struct engine_key_uses;
+struct engine_pass;
 struct engine_streams;
 
 /* A commit that was read from the log. */
@@ -809,6 +811,7 @@ struct engine {
 
 	struct engine_web *web;
 	struct engine_key_uses *key_uses;
+	struct engine_pass *pass;
 	struct engine_streams *streams;
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;

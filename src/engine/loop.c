@@ -1,4 +1,4 @@
-#include "engine/engine_int.h"
+#include "engine/sign_in_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -199,6 +199,7 @@ static void close_all(struct engine *e)
 	engine_agains_done(e);
 	engine_keys_done(e);
 	engine_web_done(e);
+	engine_pass_done(e);
 	engine_streams_done(e);
 	engine_asks_done(e);
 	engine_flows_done(e);

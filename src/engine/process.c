@@ -26,12 +26,12 @@
  * P3 An answer goes only to the life of a process that asked: the generation counts lives.
  */
 
-enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 10 };
+enum { BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, NOTES_A_SECOND = 50, PROCS_FIXED = 11 };
 
 static const char *const kind_names[] = {
-	"flow", "connect", "parse", "vault", "views", "door", "fold", "flow", "flow", "parse"};
+	"flow", "connect", "parse", "vault", "views", "door", "fold", "flow", "flow", "pass", "parse"};
 static const char *const kind_exes[] = {"aios-flow", "aios-connect", "aios-parse", "aios-vault", "aios-views",
-	"aios-door", "aios-fold", "aios-flow", "aios-flow", "aios-parse"};
+	"aios-door", "aios-fold", "aios-flow", "aios-flow", "aios-pass", "aios-parse"};
 
 static void proc_closed(struct engine *e, struct engine_proc *p)
 {
@@ -173,6 +173,7 @@ static void on_frame(struct engine *e, struct engine_proc *p, unsigned type, str
 		return;
 	case WIRE_FLOW_INSPECTED:
 	case WIRE_PARSED:
+	case WIRE_PASS_REPLY:
 	case WIRE_VAULT_REPLY:
 	case WIRE_VIEWS_ANSWER:
 		engine_ask_frame(e, p, type, body);
@@ -537,6 +538,7 @@ int engine_procs_early(struct engine *e, struct base_err *err)
 	add(e, ENGINE_PARSE, 0, -1)->on_demand = true;
 	add(e, ENGINE_FOLD, 0, -1)->on_demand = true;
 	add_once(e, ENGINE_INSPECT, "aios-flow inspect");
+	add_once(e, ENGINE_PASS, "aios-pass");
 	add_once(e, ENGINE_SOURCES, "aios-parse sources");
 	trial = add(e, ENGINE_TRIAL, 0, -1);
 	trial->on_demand = true;

@@ -110,6 +110,15 @@ static void refuse(
 	base_buf_done(&b);
 }
 
+static void tell_canary(struct connect *c, uint64_t id, const char *name, const char *where)
+{
+	const struct wire_canary_met out = {
+		.call = id, .name = base_str_of(name), .where = base_str_of(where)};
+
+	wire_canary_met_put(wire_conn_begin(c->wire, WIRE_CANARY_MET), &out);
+	BASE_CHECK(wire_conn_end(c->wire) == 0);
+}
+
 static void call_free(struct connect_call *call)
 {
 	if (call->on_free)
@@ -182,6 +191,7 @@ int connect_call_begin(struct connect *c, struct base_str body)
 	struct wire_effect in;
 	const struct connect_action *action;
 	struct connect_call *call;
+	const char *canary;
 	struct base_err err;
 	int r;
 
@@ -194,6 +204,15 @@ int connect_call_begin(struct connect *c, struct base_str body)
 	action = action_find(in.action);
 	if (!action) {
 		refuse(c, in.call, WIRE_FAILED, "unknown_action", "aios-connect does not know this action");
+		return 0;
+	}
+	canary = connect_canary_in(c, in.args);
+	if (!canary)
+		canary = connect_canary_in(c, in.key);
+	if (canary) {
+		tell_canary(c, in.call, canary, "arguments");
+		refuse(c, in.call, WIRE_FAILED, "canary",
+			"the arguments hold a canary secret: nothing was sent");
 		return 0;
 	}
 	if (base_idmap_get(c->calls, in.call)) {
@@ -316,10 +335,51 @@ void connect_calls_drop(struct connect *c)
 	}
 }
 
-void connect_finish(struct connect_call *call, const struct connect_result *r)
+static const char unchecked[] = "{\"code\":\"redacted\",\"message\":\"what came back holds the secret of "
+				"this call in a way that it cannot be "
+				"taken out of\"}";
+
+/* A result without the secret that the call was made with. What happened, happened: a text that cannot be cleared is
+ * replaced, the outcome stays. */
+static void send_redacted(struct connect_call *call, struct connect_result r)
 {
+	struct base_str before = r.value;
+	struct base_buf value = {0}, raw = {0}, usage = {0};
+	struct base_json *doc = NULL;
+
+	if (!connect_redact(call, &r.value, &value))
+		r.value = BASE_STR(unchecked);
+	if (r.value.ptr != before.ptr && base_json_parse(r.value, &doc, NULL) < 0)
+		r.value = BASE_STR(unchecked);
+	base_json_free(doc);
+	if (!connect_redact(call, &r.raw, &raw))
+		r.raw = BASE_STR_NONE;
+	if (!connect_redact(call, &r.usage, &usage))
+		r.usage = BASE_STR("{\"unknown\":true}");
+	send_result(call->c, call->id, &r);
+	base_buf_done(&value);
+	base_buf_done(&raw);
+	base_buf_done(&usage);
+}
+
+void connect_finish(struct connect_call *call, const struct connect_result *in)
+{
+	struct connect_result r = *in;
+	const char *canary = connect_canary_in(call->c, r.value);
+
 	BASE_CHECK(base_idmap_remove(call->c->calls, call->id) == call);
-	send_result(call->c, call->id, r);
+	if (!canary && r.raw.len)
+		canary = connect_canary_in(call->c, r.raw);
+	if (canary) {
+		tell_canary(call->c, call->id, canary, "result");
+		if (r.outcome == WIRE_DONE && call->action->read)
+			r.outcome = WIRE_FAILED;
+		r.value = BASE_STR(
+			"{\"code\":\"canary\",\"message\":\"what came back holds a canary secret\"}");
+		r.raw = r.usage = BASE_STR_NONE;
+		r.parse = NULL;
+	}
+	send_redacted(call, r);
 	call_free(call);
 }
 

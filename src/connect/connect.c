@@ -28,6 +28,16 @@ static int on_setup(struct connect *c, struct base_str body)
 	return 0;
 }
 
+/* Those that were sealed to another process than this are of no use, and no fault. */
+static int on_canaries(struct connect *c, struct base_str body)
+{
+	struct wire_canaries in;
+
+	if (wire_canaries_get(body, &in) < 0)
+		return -EBADMSG;
+	return connect_canaries_load(c, in.sealed) == -ENOMEM ? -ENOMEM : 0;
+}
+
 static int on_frame(struct connect *c, unsigned type, struct base_str body)
 {
 	struct wire_effect_cancel cancel;
@@ -40,6 +50,8 @@ static int on_frame(struct connect *c, unsigned type, struct base_str body)
 			return -EBADMSG;
 		connect_call_cancel(c, cancel.call);
 		return 0;
+	case WIRE_CANARIES:
+		return on_canaries(c, body);
 	case WIRE_SETUP:
 		return on_setup(c, body);
 	case WIRE_STOP:
@@ -148,6 +160,7 @@ int connect_run(const struct connect_options *o, struct base_err *err)
 	base_heap_free(c.timers);
 	tries_free(c.tries);
 	base_json_free(c.setup);
+	connect_canaries_free(c.canaries);
 	wire_conn_free(c.wire);
 	if (c.files_fd >= 0)
 		close(c.files_fd);

@@ -23,6 +23,8 @@ enum {
 	CONNECT_CALLS_MAX = 4096,
 };
 
+struct canaries;
+
 struct connect {
 	struct wire_conn *wire;
 	struct base_idmap *calls;  /* id of the attempt to struct connect_call */
@@ -32,6 +34,7 @@ struct connect {
 	struct connect_net *net;   /* curl and epoll: net.c */
 	struct smtp_pool *mailers; /* made for the first mail that goes by SMTP */
 	int files_fd;
+	struct canaries *canaries; /* NULL: none known */
 	bool stopping;
 	uint8_t public_key[CONNECT_KEY_LEN];
 	uint8_t secret_key[CONNECT_KEY_LEN];
@@ -67,6 +70,7 @@ struct connect_call {
 	void (*on_free)(struct connect_call *call); /* frees what of state is not in the arena; may be NULL */
 	void *secret_memory;	   /* locked, wiped at the end; NULL: the call came without */
 	struct wire_secret secret; /* views into it */
+	bool secret_turned;	   /* the old value is used: the new one was not taken */
 };
 
 /* An attempt's end. Texts are copied before connect_finish returns. */
@@ -126,7 +130,22 @@ int connect_secret_open(struct connect_call *call, struct base_str sealed, struc
  * host's. */
 int connect_secret_for(const struct connect_call *call, struct base_str host, struct base_str *ret,
 	struct base_err *err) __attribute__((warn_unused_result));
+/* The outside did not take the value: true once, within the overlap of a rotation, when the one before it is used from now
+ * on. */
+bool connect_secret_turn(struct connect_call *call);
 void connect_secret_wipe(struct connect_call *call);
+
+/* Takes the call's secret out of a text that goes back to aiosd (redact.c): *text stays, or is a view of `hold`, which is
+ * to be freed in any case (and was initialised here). False: it could not be checked and must not go out. */
+bool connect_redact(const struct connect_call *call, struct base_str *text, struct base_buf *hold);
+
+/* --- canaries (canary.c) --- */
+
+/* Replaces those that are known. -EBADMSG: not sealed to this process; -ENOMEM. */
+int connect_canaries_load(struct connect *c, struct base_str sealed) __attribute__((warn_unused_result));
+void connect_canaries_free(struct canaries *k);
+/* The name of a canary of which a piece stands in s, or NULL. */
+const char *connect_canary_in(const struct connect *c, struct base_str s);
 
 /* --- the actions, one file each --- */
 

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,8 @@ static void rejected(
 				});
 }
 
+static void to_smtp(struct connect_call *call, struct base_jv config, struct mail *m);
+
 static void smtp_done(struct connect_call *call, const struct smtp_job *job)
 {
 	const struct mail *m = call->state;
@@ -178,6 +181,9 @@ static void smtp_done(struct connect_call *call, const struct smtp_job *job)
 
 	if (job->code == CURLE_OK) {
 		sent(call, "smtp", m, NULL);
+	} else if (!given && job->status == 535 && connect_secret_turn(call)) {
+		/* With the password from before it was rotated. */
+		to_smtp(call, connect_config(call, "mail"), call->state);
 	} else if (given && job->status >= 400) { /* it answered the message itself: not taken */
 		rejected(call, job, m->host, job->status >= 500 ? WIRE_FAILED : WIRE_RETRY);
 	} else if (given) {
@@ -270,7 +276,11 @@ static int smtp_login(struct connect_call *call, struct smtp_job *job, struct ba
 		return base_err_set(err, -EACCES,
 			"mail: smtp: a password is not sent without TLS to another machine: set "
 			"tls: starttls or tls");
-	job->password = copy(secret);
+	job->password = sodium_malloc(secret.len + 1);
+	if (job->password) {
+		memcpy(job->password, secret.ptr, secret.len);
+		job->password[secret.len] = 0;
+	}
 	return job->password ? 0 : base_err_set(err, -ENOMEM, "out of memory");
 }
 

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "connect/connect.h"
@@ -13,6 +15,27 @@
 
 /* Of addresses, not of memory: each thread reserves more than it uses. */
 static const size_t memory_max = (size_t)4 << 30;
+
+/* libcurl keeps copies of what it sends, headers and passwords among them: what it frees is wiped. */
+static void wipe_free(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *wipe_realloc(void *p, size_t size)
+{
+	size_t old = p ? malloc_usable_size(p) : 0;
+	void *to = malloc(size);
+
+	if (!to)
+		return NULL;
+	if (p)
+		memcpy(to, p, old < size ? old : size);
+	wipe_free(p);
+	return to;
+}
 
 static int fail(const struct base_err *err)
 {
@@ -42,7 +65,8 @@ int main(int argc, char **argv)
 				argv[1]);
 		keep[0] = files_fd;
 	}
-	if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+	if (sodium_init() < 0 || curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_free, wipe_realloc,
+					 strdup, calloc) != CURLE_OK) {
 		base_err_set(&err, -EIO, "libsodium or libcurl does not start");
 		return fail(&err);
 	}

@@ -324,12 +324,28 @@ static void whole_ended(struct connect_call *call, struct model_call *m)
 		fail_unknown(call, m, "broken", "its answer cannot be understood");
 }
 
+static void remote(struct connect_call *call, struct model_call *m, struct base_jv provider);
+
+/* With the value that the secret had before it was rotated. Nothing was charged: the key was not taken. */
+static void again(struct connect_call *call, struct model_call *m)
+{
+	connect_xfer_free(call->xfer);
+	call->xfer = NULL;
+	call->billed = false;
+	sse_done(&m->sse);
+	remote(call, m, connect_config(call, "provider"));
+}
+
 static void on_done(struct connect_call *call, CURLcode code)
 {
 	struct model_call *m = call->state;
 	struct connect_xfer *x = call->xfer;
 	long status = connect_xfer_status(x);
 
+	if ((status == 401 || status == 403) && connect_secret_turn(call)) {
+		again(call, m);
+		return;
+	}
 	if (status >= 400 || (code == CURLE_OK && status != 200)) {
 		call->billed = false;
 		fail_status(call, status);

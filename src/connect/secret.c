@@ -48,8 +48,16 @@ int connect_secret_for(
 		return base_err_set(err, -EACCES,
 			"the secret is for %.*s, not for %.*s: set one for that host (aios secrets set)",
 			BASE_STR_ARG(call->secret.host), BASE_STR_ARG(host));
-	*ret = call->secret.value;
+	*ret = call->secret_turned ? call->secret.old : call->secret.value;
 	return 0;
+}
+
+bool connect_secret_turn(struct connect_call *call)
+{
+	if (call->secret_turned || !call->secret.old.len)
+		return false;
+	call->secret_turned = true;
+	return true;
 }
 
 void connect_secret_wipe(struct connect_call *call)

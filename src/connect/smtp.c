@@ -55,11 +55,9 @@ void smtp_job_free(struct smtp_job *job)
 {
 	if (!job)
 		return;
-	if (job->password)
-		sodium_memzero(job->password, strlen(job->password));
 	free(job->url);
 	free(job->user);
-	free(job->password);
+	sodium_free(job->password); /* wipes */
 	free(job->from);
 	free(job->to);
 	free(job->ca);

@@ -230,6 +230,12 @@ static void slist_free(struct curl_slist *list)
 	curl_slist_free_all(list);
 }
 
+static void wipe_buf(struct base_buf *b)
+{
+	if (b->ptr)
+		sodium_memzero(b->ptr, b->size);
+}
+
 void connect_xfer_free(struct connect_xfer *x)
 {
 	if (!x)
@@ -238,6 +244,10 @@ void connect_xfer_free(struct connect_xfer *x)
 		curl_multi_remove_handle(connect_net_multi(x->call->c->net), x->easy);
 	curl_easy_cleanup(x->easy);
 	slist_free(x->headers);
+	if (x->call->secret.value.len) { /* some servers send back what they were sent */
+		wipe_buf(&x->body);
+		wipe_buf(&x->head);
+	}
 	base_buf_done(&x->body);
 	base_buf_done(&x->head);
 }

@@ -221,6 +221,9 @@ void core_apply_company(struct core_apply *a, unsigned type, const union core_ev
 		core_gates_rearm(c);
 		core_act(a, &(struct core_act){.type = CORE_ACT_CONFIG});
 		break;
+	case CORE_EV_VAULT_STATE:
+		core_apply_lock(a, &e->vault_state);
+		break;
 	case CORE_EV_POLICY_SET:
 		core_set_str(c, &c->policy, e->policy_set.policy);
 		c->policy_seq = a->seq;

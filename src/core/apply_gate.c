@@ -34,6 +34,7 @@ static void apply_opened(struct core_apply *a, const struct core_gate_opened *e)
 	BASE_CHECK(base_idmap_put(c->gates, g->id, g) == 0);
 	if (r)
 		r->has_gates = true;
+	core_lock_opened(c, g);
 	if (core_step_open(s)) {
 		s->open->gate = g->id;
 		if (s->status ==

@@ -271,6 +271,7 @@ uint64_t core_seq(const struct core *c);    /* position of the last event applie
 int64_t core_time_ms(const struct core *c); /* time of the last event */
 uint64_t core_epoch(const struct core *c);
 bool core_is_frozen(const struct core *c);
+bool core_is_locked(const struct core *c);	   /* the vault, as far as the log knows */
 struct base_str core_config(const struct core *c); /* JSON; valid until the next config_set */
 /* What tells this workspace from others, 16 bytes; empty before the first start. Valid until the next apply. */
 struct base_str core_workspace(const struct core *c);

@@ -596,6 +596,28 @@ struct core_gate_open {
 };
 uint64_t core_emit_gate(struct core_turn *t, const struct core_gate_open *g);
 
+/* --- lock.c --- */
+
+/* Until the vault is open: no time. */
+#define CORE_NEVER_MS INT64_C(253402300799000)
+struct core_action;
+/* Does a call of it need a secret of the vault, as it is configured? provider: of models. */
+bool core_needs_secret(const struct core *c, const struct core_action *action, struct base_str provider);
+/* And must it wait for that? */
+bool core_lock_holds(const struct core *c, const struct core_action *action, struct base_str provider);
+/* The first that waits asks the operator. */
+bool core_lock_asks(const struct core *c);
+void core_emit_lock_gate(struct core_turn *t, uint64_t run, uint32_t step);
+void core_decide_vault_state(struct core_turn *t);
+void core_decide_canary(struct core_turn *t);
+struct core_gate;
+void core_lock_opened(struct core *c, const struct core_gate *g); /* a gate */
+struct core_apply;
+void core_apply_lock(struct core_apply *a, const struct core_vault_state *e);
+void core_lock_put(const struct core *c, struct base_buf *b);
+void core_lock_get(struct core *c, struct base_reader *r);
+void core_lock_check(const struct core *c); /* L1 */
+
 /* --- schedule.c, schedule_state.c --- */
 
 /* What stands in schedule_fired.why when it waits for the run before it. */

@@ -229,6 +229,8 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_CHECKPOINT] = core_decide_log_checkpoint,
 		[CORE_CMD_CHECKPOINT_SENT] = core_decide_log_checkpoint_sent,
 		[CORE_CMD_SEEN] = core_decide_seen,
+		[CORE_CMD_VAULT_STATE] = core_decide_vault_state,
+		[CORE_CMD_CANARY] = core_decide_canary,
 		[CORE_CMD_GATE_DELEGATE] = core_decide_delegate,
 		[CORE_CMD_GATE_REPORT] = core_decide_report,
 		[CORE_CMD_GUARD_SET] = core_decide_guard,

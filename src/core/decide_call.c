@@ -164,7 +164,22 @@ static void emit_gated(struct core_turn *t, const struct core_call *call, struct
 	(void)core_emit_gate(t, &g);
 }
 
-/* Allowed by policy: money, then the connector's limits. */
+/* The first call that needs a secret asks for the vault to be opened, the others wait behind it. */
+static void hold_for_vault(struct core_turn *t, const struct core_call *call, struct core_step_called *ev)
+{
+	if (core_lock_asks(t->c)) {
+		ev->status = CORE_STEP_GATED;
+		ev->gate = t->next_gate;
+		emit_called(t, call, ev);
+		core_emit_lock_gate(t, call->run->id, call->step);
+		return;
+	}
+	ev->status = CORE_STEP_HELD;
+	ev->due_ms = CORE_NEVER_MS;
+	emit_called(t, call, ev);
+}
+
+/* Allowed by policy: money, the vault, then the connector's limits. */
 static void send_or_hold(struct core_turn *t, const struct core_call *call, const struct core_route *route,
 	struct core_step_called *ev)
 {
@@ -181,6 +196,10 @@ static void send_or_hold(struct core_turn *t, const struct core_call *call, cons
 			base_arena_printf(
 				t->arena, "%.*s: %.*s", BASE_STR_ARG(t->cmd->name), BASE_STR_ARG(lacking)),
 			route->reserve, NULL, false);
+		return;
+	}
+	if (core_lock_holds(t->c, call->action, route->provider)) {
+		hold_for_vault(t, call, ev);
 		return;
 	}
 	slot = core_slot(k, t->cmd->now_ms);

@@ -94,7 +94,7 @@ static uint8_t blame_of(struct core_turn *t, struct base_str problem)
 	if (t->cmd->type == CORE_CMD_START || base_json_parse(problem, &doc, NULL) < 0)
 		return 0;
 	code = base_jv_str(base_jv_get(base_json_root(doc), "code"));
-	if (base_str_is(code, "not_found"))
+	if (base_str_is(code, "not_found") || base_str_is(code, "vault_locked"))
 		blame = 0;
 	else
 		blame = base_str_is(code, "lost") ? 2 : 1;
@@ -230,6 +230,28 @@ static bool still_allowed(
 	return false;
 }
 
+/* attempt: that failed for it, 0: none. Every hold is by time first: the gate takes it over from there. */
+static void hold_for_vault(struct core_turn *t, const struct core_open *o, uint32_t attempt,
+	struct base_str problem, int64_t cost)
+{
+	emit_retry(t, o, attempt, CORE_NEVER_MS, o->effect->mode, problem, cost);
+	if (core_lock_asks(t->c))
+		core_emit_lock_gate(t, o->run, o->step);
+}
+
+/* The vault was locked before the core knew: that is no attempt that has failed. */
+static bool was_locked(const struct core_turn *t, struct base_str problem)
+{
+	struct base_json *doc;
+	bool locked;
+
+	if (!t->c->locked || base_json_parse(problem, &doc, NULL) < 0)
+		return false;
+	locked = base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "code")), "vault_locked");
+	base_json_free(doc);
+	return locked;
+}
+
 static void ask_for_money(struct core_turn *t, const struct core_open *o, struct base_str lacking,
 	int64_t cost, struct base_str shown)
 {
@@ -266,6 +288,10 @@ static void send_now(struct core_turn *t, struct core_run *r, struct core_open *
 		return;
 	if (lacking.len) {
 		ask_for_money(t, o, lacking, route.reserve, call->args_text);
+		return;
+	}
+	if (core_lock_holds(t->c, o->action, route.provider)) {
+		hold_for_vault(t, o, 0, BASE_STR_NONE, 0);
 		return;
 	}
 	core_step_sent_emit(t->block, t->cmd->now_ms,
@@ -561,6 +587,8 @@ void core_decide_effect_result(struct core_turn *t)
 				1, value, cost);
 		else if (is_over(t, r, o))
 			settle_over(t, r, o, false, value, cost);
+		else if (was_locked(t, value))
+			hold_for_vault(t, o, o->effect->attempt, value, cost);
 		else
 			retry_or_park(t, o, 0, value, cost);
 		break;

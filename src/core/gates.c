@@ -319,6 +319,7 @@ static const struct {
 	{"policy", {"approve", "deny"}},
 	{"budget", {"approve", "deny"}},
 	{"retry", {"approve", "deny"}},
+	{"secret", {"deny"}}, /* approved by aios vault unlock alone */
 	{"doubt", {"happened", "send", "give_up", "deny"}},
 	{"undo", {"approve", "retry", "skip", "deny", "give_up"}},
 	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}},

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 17 };
+enum { FORMAT = 18 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -423,6 +423,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	core_sign_in_put(c, ret);
 	core_audit_put(c, ret);
 	core_counts_put(c, ret);
+	core_lock_put(c, ret);
 	base_arena_free(a);
 	return base_buf_failed(ret);
 }
@@ -488,6 +489,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	core_sign_in_get(c, &r);
 	core_audit_get(c, &r);
 	core_counts_get(c, &r);
+	core_lock_get(c, &r);
 	if (base_reader_end(&r) < 0)
 		return base_err_set(err, -EBADMSG, "snapshot: damaged or of another version");
 	core_config_load(c);

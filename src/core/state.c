@@ -222,6 +222,8 @@ void core_timer_add(struct core *c, enum core_timer_kind kind, uint64_t id, uint
 {
 	struct base_heap_item item = {.when = when, .id = id, .sub = sub, .kind = kind};
 
+	if (when >= CORE_NEVER_MS)
+		return;
 	BASE_CHECK(base_heap_push(c->timers, item) == 0);
 }
 
@@ -355,6 +357,7 @@ void core_check(const struct core *c)
 	}
 	core_admit_check(c);
 	core_schedules_check(c); /* S11 */
+	core_lock_check(c);	 /* L1 */
 	core_events_check(c);
 	core_sign_in_check(c);
 	core_counts_check(c);

@@ -464,6 +464,8 @@ struct core {
 	int64_t restored_ms, lost_ms; /* the last restore, and the last event before it; 0: none */
 	bool frozen;
 	bool guard_off; /* the built-in rule untrusted-private */
+	bool locked;	/* the vault: what needs a secret waits (lock.c) */
+	uint64_t lock_gate; /* the last gate of kind secret, 0: none yet */
 	struct base_names
 		*file_labels; /* path -> labels of a file that a run wrote, as a pointer-sized number */
 	struct base_str config, policy, interpreter, workspace;

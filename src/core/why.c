@@ -254,6 +254,12 @@ static void because_held(struct why *y, struct reason *r, const struct core_step
 		base_buf_printf(&r->text, "%.*s is held: aios is frozen, nothing goes out",
 			BASE_STR_ARG(o->action->name));
 		base_buf_cstr(&r->wakes, "aios thaw");
+	} else if (o->due_ms == CORE_NEVER_MS) {
+		r->kind = "secret";
+		r->until = 0;
+		base_buf_printf(&r->text, "%.*s is held: it needs a secret, and the vault is locked",
+			BASE_STR_ARG(o->action->name));
+		base_buf_cstr(&r->wakes, "aios vault unlock");
 	} else if (k && k->open_until_ms > y->now_ms) {
 		r->kind = "breaker";
 		if (k->open_until_ms > r->until)

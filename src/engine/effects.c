@@ -379,6 +379,25 @@ static struct engine_call *unbox(struct engine *e, void *box)
 	return base_idmap_get(e->calls, id);
 }
 
+static bool is_locked(struct base_str problem)
+{
+	struct base_json *doc;
+	bool locked;
+
+	if (base_json_parse(problem, &doc, NULL) < 0)
+		return false;
+	locked = base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "code")), "vault_locked");
+	base_json_free(doc);
+	return locked;
+}
+
+/* It was released before the core knew that the vault is locked: it goes back, and waits there. */
+static void wait_for_vault(struct engine *e, struct engine_call *c, struct base_str problem)
+{
+	engine_vault_is_locked(e);
+	settle(e, c, WIRE_RETRY, problem, BASE_STR_NONE, 0);
+}
+
 static void on_secret(
 	struct engine *e, void *userdata, int status, struct base_str value, struct base_str sealed)
 {
@@ -388,6 +407,8 @@ static void on_secret(
 		return;
 	if (status == 1)
 		transmit(e, c, sealed);
+	else if (status == 0 && is_locked(value))
+		wait_for_vault(e, c, value);
 	else if (status == 0)
 		settle(e, c, WIRE_FAILED, value, BASE_STR_NONE, 0);
 	else
@@ -404,6 +425,10 @@ static void to_connect(struct engine *e, struct engine_call *c)
 	if (recalled(e, c))
 		return;
 	if (p->state != ENGINE_UP) {
+		c->state = CALL_WAITS;
+		return;
+	}
+	if (!engine_canaries_ready(e, p)) {
 		c->state = CALL_WAITS;
 		return;
 	}
@@ -555,11 +580,30 @@ static void on_parsed(
 			(struct base_str){c->usage, c->usage_len}, 0);
 }
 
+/* The call's result, which refuses it, follows. */
+static void canary_met(struct engine *e, struct engine_proc *p, struct base_str body)
+{
+	struct wire_canary_met f;
+	struct engine_call *c;
+
+	if (wire_canary_met_get(body, &f) < 0 || f.name.len > 128 || f.where.len > 64) {
+		engine_proc_kill(e, p, "sent an alarm that does not decode");
+		return;
+	}
+	c = base_idmap_get(e->calls, f.call);
+	if (c)
+		engine_canary_met(e, f.name, f.where, c->action, c->run, c->step);
+}
+
 void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)
 {
 	struct wire_effect_result r;
 	struct engine_call *c;
 
+	if (type == WIRE_CANARY_MET) {
+		canary_met(e, p, body);
+		return;
+	}
 	if (type != WIRE_EFFECT_RESULT)
 		return;
 	if (wire_effect_result_get(body, &r) < 0 || r.outcome < WIRE_DONE || r.outcome > WIRE_NOT_FOUND) {

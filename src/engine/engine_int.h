@@ -435,6 +435,16 @@ void engine_views_ask(
 	struct engine *e, const char *query, struct base_str params, engine_ask_fn fn, void *userdata);
 /* API keys of model providers in the environment go into the vault. */
 void engine_vault_adopt(struct engine *e);
+/* The vault has come up: is it open? */
+void engine_vault_up(struct engine *e);
+/* Before anything leaves through this aios-connect it knows the canaries: false, and they are asked for; engine_effects_up
+ * follows. */
+bool engine_canaries_ready(struct engine *e, struct engine_proc *connect);
+/* aios-connect has met one. action, run: of the call. */
+void engine_canary_met(struct engine *e, struct base_str name, struct base_str where, struct base_str action,
+	uint64_t run, uint32_t step);
+/* The reply to a release said that the vault is locked. */
+void engine_vault_is_locked(struct engine *e);
 /* Asks for a signature of the vault's Ed25519 key over "aios/1/" domain, a zero byte, data. fn: status 1: `sealed` is the
  * signature (64 bytes), value {"public_key"}; 0: value is a problem, "vault_locked" among them; else no answer. */
 void engine_vault_sign(
@@ -635,6 +645,7 @@ void engine_op_freeze(struct engine *e, struct engine_req *q);
 void engine_op_guards(struct engine *e, struct engine_req *q);
 void engine_op_guard_set(struct engine *e, struct engine_req *q);
 void engine_op_vault(struct engine *e, struct engine_req *q);
+void engine_op_vault_state(struct engine *e, struct engine_req *q);
 void engine_op_views_rebuild(struct engine *e, struct engine_req *q);
 /* sessions_web.c */
 void engine_op_session_open(struct engine *e, struct engine_req *q);
@@ -793,6 +804,8 @@ struct engine {
 
 	struct base_idmap *calls;
 	uint64_t next_call;
+	uint64_t canaries_for,
+		canaries_asked;	  /* generation of the aios-connect that knows them, will know them */
 	bool effects_held;	  /* calls wait until the connector's connection has drained */
 	int64_t sweep_at;	  /* when the deadlines of calls are looked at; 0: not */
 	struct engine_held *held; /* results that could not be written yet */

@@ -149,7 +149,7 @@ static void on_hello(struct engine *e, struct engine_proc *p, struct base_str bo
 		engine_trials_up(e);
 	engine_ask_up(e, p);
 	if (p->kind == ENGINE_VAULT)
-		engine_vault_adopt(e);
+		engine_vault_up(e);
 }
 
 /* A process that went wild must not fill the operator's log. */
@@ -390,8 +390,8 @@ static void start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.new_pidns = p->kind != ENGINE_CONNECT && p->kind != ENGINE_VAULT && p->kind != ENGINE_DOOR;
-	s.files = p->kind == ENGINE_VIEWS;
+	s.files = p->kind == ENGINE_VIEWS || p->kind == ENGINE_VAULT || p->kind == ENGINE_CONNECT;
+	s.new_pidns = p->kind != ENGINE_DOOR;
 	s.nice = p->kind == ENGINE_FOLD								 ? 10
 		 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE || p->kind == ENGINE_TRIAL ? 5
 												 : 0;

@@ -142,6 +142,10 @@ int jail_enter(const struct jail_options *o, struct base_buf *ret_features, stru
 		rc = clear_environment(err);
 	if (rc == 0)
 		rc = jail_namespaces(o, has_foreign_dirs(o), &features, err);
+	/* No core, no debugger, no reader of /proc/PID/mem of this user; behind the namespaces, whose id maps it would
+	 * close too. */
+	if (rc == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		rc = base_err_set(err, -errno, "sandbox: PR_SET_DUMPABLE: %s", strerror(errno));
 	if (rc == 0)
 		rc = set_limits(o, err);
 	if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -164,7 +164,8 @@ int jail_namespaces(
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	bool bare = o->profile == JAIL_PURE || o->profile == JAIL_DOOR || o->profile == JAIL_VIEWS;
+	bool bare = o->profile == JAIL_PURE || o->profile == JAIL_DOOR || o->profile == JAIL_VIEWS ||
+		    o->profile == JAIL_VAULT;
 	/* As the overflow user every stranger on a socket would look like ourselves. */
 	bool user = !foreign && uid != OVERFLOW_ID && !useless_for_users() && unshare(CLONE_NEWUSER) == 0;
 	if (user) {

@@ -17,13 +17,21 @@ static void on_parse(struct sim_proc *p, struct base_str body)
 
 static void on_vault(struct sim_proc *p, unsigned type, struct base_str body)
 {
-	struct wire_vault_release f;
+	struct wire_vault_reply reply = {.ok = 1, .value = BASE_STR("{}"), .sealed = BASE_STR("sealed")};
+	struct wire_vault_status status;
+	struct wire_vault_canaries canaries;
+	struct wire_vault_release release;
 
-	if (type != WIRE_VAULT_RELEASE || wire_vault_release_get(body, &f) < 0)
+	if (type == WIRE_VAULT_RELEASE && wire_vault_release_get(body, &release) == 0)
+		reply.req = release.req;
+	else if (type == WIRE_VAULT_STATUS && wire_vault_status_get(body, &status) == 0)
+		reply = (struct wire_vault_reply){
+			.req = status.req, .ok = 1, .value = BASE_STR("{\"state\":\"open\"}")};
+	else if (type == WIRE_VAULT_CANARIES && wire_vault_canaries_get(body, &canaries) == 0)
+		reply.req = canaries.req;
+	else
 		return;
-	wire_vault_reply_put(sim_send_begin(p),
-		&(struct wire_vault_reply){
-			.req = f.req, .ok = 1, .value = BASE_STR("{}"), .sealed = BASE_STR("sealed")});
+	wire_vault_reply_put(sim_send_begin(p), &reply);
 	sim_send_end(p, WIRE_VAULT_REPLY, 200);
 }
 

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -349,7 +348,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "aios-vault: cannot make %s\n", argv[1]);
 		return 1;
 	}
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* before there is anything to be read */
 	if (vault_open(&o, &s.v, &s.fault) == 0)
 		s.fault = (struct base_err){0};
 	base_buf_init(&sandbox, 4096);

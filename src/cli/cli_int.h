@@ -187,6 +187,10 @@ void cli_put_undone(struct cli *c, struct base_jv undone);
 void cli_put_rollbacks(struct cli *c, struct base_jv run);
 int cmd_approve(struct cli *c);
 int cmd_audit(struct cli *c);
+int cmd_delegate(struct cli *c);
+int cmd_links_rotate(struct cli *c);
+/* Of approve and deny, with several gates or --all. */
+int cli_decide_several(struct cli *c, const char *answer);
 int cmd_backtest(struct cli *c);
 int cmd_cancel(struct cli *c);
 int cmd_cel(struct cli *c);

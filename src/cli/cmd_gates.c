@@ -46,6 +46,87 @@ static void put_sources(struct cli *c, struct base_jv list)
 	}
 }
 
+static void put_names(struct cli *c, struct base_jv list, const char *member)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	bool more = false;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		cli_put(c, more ? ", " : "");
+		cli_text(c, base_jv_str(member ? base_jv_get(v, member) : v));
+		more = true;
+	}
+}
+
+static void label(struct cli *c, const char *text)
+{
+	cli_put(c, "  %s%-10s%s ", cli_paint(c, "dim"), text, cli_paint(c, "off"));
+}
+
+static void put_told(struct cli *c, struct base_jv list)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		bool failed = base_str_is(base_jv_str(base_jv_get(v, "state")), "failed");
+
+		label(c, "announced");
+		cli_text(c, base_jv_str(base_jv_get(v, "channel")));
+		cli_put(c, " (");
+		cli_text(c, base_jv_str(base_jv_get(v, "why")));
+		cli_put(c, "): %s", failed ? cli_paint(c, "red") : "");
+		cli_text(c, base_jv_str(base_jv_get(v, "state")));
+		cli_put(c, "%s%s", failed ? cli_paint(c, "off") : "", failed ? ": " : "");
+		cli_text(c, base_jv_str(base_jv_get(v, "problem")));
+		cli_put(c, "\n");
+	}
+}
+
+/* Who may decide it, who has, who was told; where its data comes from. */
+static void put_people(struct cli *c, struct base_jv g)
+{
+	struct base_jv votes = base_jv_get(g, "votes"), v;
+	struct base_jv_iter it = {0};
+	struct base_str key;
+
+	if (base_jv_len(base_jv_get(g, "approvers")) > 0) {
+		label(c, "approvers");
+		put_names(c, base_jv_get(g, "approvers"), NULL);
+		cli_put(c, "%s\n", base_jv_bool(base_jv_get(g, "operator"), true) ? ", operator" : "");
+	}
+	if (base_jv_int(base_jv_get(g, "need"), 1) > 1)
+		put_fact(c, "needed", "need", g);
+	while (base_jv_next(votes, &it, &key, &v)) {
+		label(c, "vote");
+		cli_text(c, base_jv_str(base_jv_get(v, "by")));
+		cli_put(c, ": ");
+		cli_text(c, base_jv_str(base_jv_get(v, "answer")));
+		cli_put(c, "\n");
+	}
+	if (base_jv_len(base_jv_get(g, "delegated")) > 0) {
+		label(c, "put to");
+		put_names(c, base_jv_get(g, "delegated"), "to");
+		cli_put(c, "\n");
+	}
+	if (base_jv_bool(base_jv_get(g, "sign"), false)) {
+		label(c, "signature");
+		cli_put(c, "approved with a passkey, or in this shell\n");
+	}
+	it = (struct base_jv_iter){0};
+	while (base_jv_next(base_jv_get(g, "escalate"), &it, &key, &v)) {
+		label(c, base_jv_bool(base_jv_get(v, "done"), false) ? "escalated" : "escalates");
+		cli_time(&c->out, base_jv_int(base_jv_get(v, "at_ms"), 0));
+		cli_put(c, " to ");
+		put_names(c, base_jv_get(v, "to"), NULL);
+		cli_put(c, "\n");
+	}
+	put_told(c, base_jv_get(g, "announced"));
+}
+
 static void put_gate(struct cli *c, struct base_jv g)
 {
 	cli_put(c, "%sgate %lld%s ", cli_paint(c, "bold"), (long long)base_jv_int(base_jv_get(g, "gate"), 0),
@@ -64,6 +145,7 @@ static void put_gate(struct cli *c, struct base_jv g)
 	put_fact(c, "allows", "allows", g);
 	put_fact(c, "labels", "labels", g);
 	put_sources(c, base_jv_get(g, "sources"));
+	put_people(c, g);
 	put_fact(c, "answer", "answer", g);
 	put_fact(c, "by", "by", g);
 	put_fact(c, "reason", "reason", g);
@@ -89,6 +171,7 @@ int cmd_gates(struct cli *c)
 	} else {
 		path = cli_query(c, path, "state", cli_opt(c, "state"));
 		path = cli_query(c, path, "limit", cli_opt(c, "limit"));
+		path = cli_query(c, path, "mine", cli_flag(c, "mine") ? "1" : NULL);
 	}
 	r = cli_call(c, "GET", path, NULL, &a);
 	if (r != 0)
@@ -199,8 +282,14 @@ static int decide(
 	if (r != 0)
 		return r;
 	if (!cli_print_json(c, &a)) {
+		struct base_str voted = base_jv_str(base_jv_get(a.root, "voted"));
+
 		cli_put(c, "gate %s: ", c->args[0]);
-		cli_text(c, base_jv_str(base_jv_get(a.root, "answer")));
+		cli_text(c, voted.len ? voted : base_jv_str(base_jv_get(a.root, "answer")));
+		if (voted.len)
+			cli_put(c, ", %lld of %lld: others must agree",
+				(long long)base_jv_int(base_jv_get(a.root, "have"), 0),
+				(long long)base_jv_int(base_jv_get(a.root, "need"), 0));
 		cli_put(c, "\n");
 	}
 	cli_answer_done(&a);
@@ -216,8 +305,11 @@ int cmd_approve(struct cli *c)
 {
 	struct cli_answer gate;
 	struct base_buf value;
-	int r = fetch(c, &gate);
+	int r;
 
+	if (c->arg_count != 1)
+		return cli_decide_several(c, "approve");
+	r = fetch(c, &gate);
 	if (r != 0)
 		return r;
 	base_buf_init(&value, VALUE_MAX + 65536);
@@ -235,8 +327,11 @@ int cmd_approve(struct cli *c)
 int cmd_deny(struct cli *c)
 {
 	struct cli_answer gate;
-	int r = fetch(c, &gate);
+	int r;
 
+	if (c->arg_count != 1)
+		return cli_decide_several(c, "deny");
+	r = fetch(c, &gate);
 	if (r != 0)
 		return r;
 	r = decide(c, "/deny", NULL, gate.root, BASE_STR_NONE);

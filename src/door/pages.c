@@ -409,28 +409,6 @@ static void told(struct base_buf *b, struct base_jv list)
 	}
 }
 
-/* Where data in it came from that nobody here wrote, or that is private. */
-static void sources(struct base_buf *b, struct base_jv g)
-{
-	struct base_jv list = base_jv_get(g, "sources"), labels = base_jv_get(g, "labels");
-
-	if (base_jv_len(labels) == 0 && base_jv_len(list) == 0)
-		return;
-	html_cstr(b, "<section class=\"card\"><h2 class=\"bad\">Where its data comes from</h2><p>");
-	if (base_jv_len(labels) > 0) {
-		html_cstr(b, "This run has used data that is ");
-		names(b, labels, NULL);
-		html_cstr(b, ".");
-	}
-	html_cstr(b, "</p>");
-	if (base_jv_len(list) > 0) {
-		html_cstr(b, "<pre>");
-		put_json(b, list);
-		html_cstr(b, "</pre>");
-	}
-	html_cstr(b, "</section>");
-}
-
 /* Who may decide, who has, who was told. */
 static void gate_people(struct base_buf *b, struct base_jv g)
 {
@@ -470,7 +448,6 @@ static void gate_people(struct base_buf *b, struct base_jv g)
 	}
 	told(b, base_jv_get(g, "announced"));
 	html_cstr(b, "</dl>");
-	sources(b, g);
 }
 
 static void edit_area(struct base_buf *b, struct base_str key, struct base_jv v)

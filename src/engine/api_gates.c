@@ -232,6 +232,11 @@ static void decide_one(struct engine *e, struct engine_req *q, struct base_jv it
 			BASE_STR("{\"code\":\"invalid\",\"message\":\"it needs shown, the hash of what the "
 				 "gate "
 				 "showed\"}"));
+	} else if (q->scoped && !engine_scope_run(e, q, core_gate_run(e->core, cmd.id))) {
+		put_outcome(w, cmd.id, 404,
+			base_arena_printf(e->arena,
+				"{\"code\":\"unknown_gate\",\"message\":\"there is no gate %llu\"}",
+				(unsigned long long)cmd.id));
 	} else if (!core_may(e->core, &q->by, grant_of(answer), engine_wall_ms())) {
 		put_outcome(w, cmd.id, 403,
 			BASE_STR("{\"code\":\"denied\",\"message\":\"no grant for this answer\"}"));

@@ -259,6 +259,11 @@ static bool be_approver(struct engine *e, struct engine_req *q, struct token *re
 	snprintf(q->by_id, sizeof(q->by_id), "%s", ret->who);
 	q->by.id = base_str_of(q->by_id);
 	q->key = BASE_STR_NONE;
+	/* A key that was narrowed is so by a link too. */
+	if (!engine_scope_load(e, q) || !engine_scope_run(e, q, core_gate_run(e->core, ret->gate))) {
+		gone(e, q);
+		return false;
+	}
 	return true;
 }
 

@@ -73,7 +73,8 @@ static bool take_counter(struct engine *e, const char *id, int64_t counter)
 		return false;
 	if (r.status == 409)
 		engine_note(2,
-			"%s was refused: its counter did not go up. If it was not used twice in a moment, there is a "
+			"%s was refused: its counter did not go up. If it was not used twice in a moment, "
+			"there is a "
 			"copy of it: aios sign-in passkeys --remove",
 			id);
 	return r.status < 400;
@@ -88,7 +89,9 @@ static bool is_address(const char *name)
 
 static bool configured(struct engine *e, const char *origin)
 {
-	struct base_jv door = e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0}, v;
+	struct base_jv door = e->config ? base_jv_get(base_json_root(e->config), "door")
+					: (struct base_jv){0},
+		       v;
 	struct base_jv list = base_jv_get(door, "origins");
 	struct base_jv_iter it = {0};
 	struct base_str none;
@@ -101,14 +104,16 @@ static bool configured(struct engine *e, const char *origin)
 
 bool engine_site_of(struct engine *e, struct base_str host, struct engine_site *ret)
 {
-	struct base_jv door = e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
+	struct base_jv door =
+		e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
 	char *colon;
 
 	memset(ret, 0, sizeof(*ret));
 	if (!host.len || host.len >= sizeof(ret->rp_id))
 		return false;
 	for (size_t i = 0; i < host.len; i++)
-		ret->rp_id[i] = (char)(host.ptr[i] >= 'A' && host.ptr[i] <= 'Z' ? host.ptr[i] + 32 : host.ptr[i]);
+		ret->rp_id[i] =
+			(char)(host.ptr[i] >= 'A' && host.ptr[i] <= 'Z' ? host.ptr[i] + 32 : host.ptr[i]);
 	snprintf(ret->origin, sizeof(ret->origin), "https://%s", ret->rp_id);
 	ret->secure = base_jv_kind(base_jv_get(door, "tls")) == BASE_JSON_OBJ || configured(e, ret->origin);
 	if (!ret->secure)
@@ -384,14 +389,14 @@ static void ask_vault(struct engine *e, struct check *c)
 		return;
 	}
 	base_buf_init(&b, 1 << 16);
-	wire_vault_release_put(&b,
-		&(struct wire_vault_release){.req = req,
-			.call = c->req,
-			.name = c->state == CHECK_HASH ? BASE_STR(WIRE_PASS_SECRET_PASSWORD)
-						       : BASE_STR(WIRE_PASS_SECRET_TOTP),
-			.host = BASE_STR(WIRE_PASS_HOST),
-			.action = BASE_STR(WIRE_PASS_ACTION),
-			.recipient = {p->public_key, p->has_key ? sizeof(p->public_key) : 0}});
+	wire_vault_release_put(
+		&b, &(struct wire_vault_release){.req = req,
+			    .call = c->req,
+			    .name = c->state == CHECK_HASH ? BASE_STR(WIRE_PASS_SECRET_PASSWORD)
+							   : BASE_STR(WIRE_PASS_SECRET_TOTP),
+			    .host = BASE_STR(WIRE_PASS_HOST),
+			    .action = BASE_STR(WIRE_PASS_ACTION),
+			    .recipient = {p->public_key, p->has_key ? sizeof(p->public_key) : 0}});
 	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_RELEASE, req, &b, CHECK_MS, on_secret, NULL);
 	base_buf_done(&b);
 }

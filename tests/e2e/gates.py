@@ -200,7 +200,7 @@ def rotated(a, world):
     path = link_in(json.loads(body)["click"])
     assert tcp(a, "GET", path)[0] == 200
     assert (a.dir / ".aios/link.key").stat().st_mode & 0o777 == 0o600
-    a.post("/v1/links/rotate")
+    a.cli("links", "rotate")
     assert tcp(a, "GET", path)[0] == 404
     assert (a.dir / ".aios/link.key").stat().st_mode & 0o777 == 0o600
 
@@ -280,6 +280,24 @@ def batch(a, bob):
     assert got["items"][0]["status"] == 403, got
 
 
+def by_shell(a):
+    """aios approve 3 4 5; --all shows first and acts only with --yes; delegate; --mine."""
+    ids = [str(gate_of(a, start(a, title=f"cli{i}", show=f"c{i}"))["gate"]) for i in range(3)]
+    out = a.cli("approve", *ids[:2], "--reason", "both").stdout
+    assert all(f"gate {i}: approve" in out for i in ids[:2]), out
+    again = a.cli("approve", *ids[:2], check=False)
+    assert again.returncode != 0 and "decided" in again.stdout + again.stderr, again
+    out = a.cli("deny", "--all", "--flow", "asks").stdout
+    assert "nothing was decided" in out and a.get(f"/v1/gates/{ids[2]}")["state"] == "open", out
+    assert "nothing waits" in a.cli("approve", "--all", "--flow", "nowhere", "--yes").stdout
+    out = a.cli("delegate", ids[2], "key/anna", "--reason", "you know it").stdout
+    assert "key/anna" in out and "key/anna" in a.cli("gates", ids[2]).stdout
+    assert ids[2] in a.cli("gates", "--mine").stdout
+    a.cli("deny", "--all", "--yes")
+    assert a.get("/v1/gates?mine=1")["items"] == []
+    assert a.cli("approve", check=False).returncode != 0
+
+
 def fault_42_approval_race(a, world, bob):
     """100 answers at once, by session, key and link, approvals and denials: one wins, one effect."""
     for round_ in range(3):
@@ -326,6 +344,7 @@ def main():
         anna, bob = person(a, "anna"), person(a, "bob")
         several(a, world, anna, bob)
         batch(a, bob)
+        by_shell(a)
         fault_42_approval_race(a, world, bob)
     world.server.shutdown()
     print("gates: announcements, links, votes, batches and races: as they should be")

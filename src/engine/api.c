@@ -121,6 +121,8 @@ void engine_reply_built(struct engine *e, struct engine_req *q, int status)
 	if (base_buf_failed(&q->reply)) {
 		put_problem(q, 500, "too_large", "the answer is too large");
 	} else {
+		if (status < 400)
+			engine_seen(e, q);
 		q->status = status;
 		q->content_type = status >= 400 ? "application/problem+json" : "application/json";
 	}

@@ -81,6 +81,7 @@ enum engine_timer {
 	ENGINE_TIMER_KEEP,  /* id 1: once more, besides the regular ones */
 	ENGINE_TIMER_ANCHOR,
 	ENGINE_TIMER_TELL, /* id: of an announcement */
+	ENGINE_TIMER_SEEN,
 };
 void engine_timer_add(struct engine *e, enum engine_timer kind, uint64_t id, int64_t in_ms);
 
@@ -695,6 +696,12 @@ void engine_disk_put(const struct engine *e, struct base_jw *w);  /* "disk":{…
 int engine_anchor_check(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
 void engine_anchor_due(struct engine *e);
 void engine_anchor_later(struct engine *e);
+/* seen.c: a read that is being answered is noted; what was noted goes into the log. */
+void engine_seen(struct engine *e, const struct engine_req *q);
+void engine_seen_flush(struct engine *e);
+void engine_seen_due(struct engine *e);
+void engine_seen_later(struct engine *e);
+void engine_seen_done(struct engine *e);
 /* api_keep.c */
 void engine_op_log_archive(struct engine *e, struct engine_req *q);
 void engine_op_log_search(struct engine *e, struct engine_req *q);
@@ -835,6 +842,7 @@ struct engine {
 	struct engine_agains *agains;
 	struct engine_tells *tells;
 	struct engine_links *links;
+	struct engine_seen *seen; /* NULL: nothing was looked at yet */
 };
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

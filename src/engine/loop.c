@@ -71,6 +71,9 @@ static void timer_due(struct engine *e, const struct base_heap_item *t)
 	case ENGINE_TIMER_ANCHOR:
 		engine_anchor_due(e);
 		break;
+	case ENGINE_TIMER_SEEN:
+		engine_seen_due(e);
+		break;
 	case ENGINE_TIMER_SNAPSHOT:
 		engine_fold_check(e, true);
 		break;
@@ -116,6 +119,7 @@ void engine_stop(struct engine *e)
 		return;
 	engine_note(1, "stopping");
 	engine_flows_stop(e);
+	engine_seen_flush(e);
 	e->stopping = true;
 	engine_procs_stop(e, true);
 	engine_timer_add(e, ENGINE_TIMER_STOP, 0, ENGINE_STOP_MS);
@@ -170,6 +174,8 @@ static void finish(struct engine *e)
 	e->stopping = true;
 	engine_keys_flush(e);
 	engine_commit_wait(e);
+	engine_seen_flush(e); /* what was looked at meanwhile */
+	engine_commit_wait(e);
 	engine_procs_flush(e);
 	engine_procs_stop(e, false);
 	engine_procs_stop(e, true);
@@ -198,6 +204,7 @@ static void close_all(struct engine *e)
 	engine_api_done(e);
 	engine_agains_done(e);
 	engine_keys_done(e);
+	engine_seen_done(e);
 	engine_web_done(e);
 	engine_pass_done(e);
 	engine_streams_done(e);

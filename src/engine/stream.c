@@ -110,6 +110,7 @@ void engine_op_events(struct engine *e, struct engine_req *q)
 	uint64_t last;
 
 	if (stream) {
+		engine_seen(e, q);
 		after = q->has_last_event ? q->last_event : after == UINT64_MAX ? e->durable : after;
 		open_stream(e, q, after < e->durable ? after : e->durable);
 		return;

@@ -99,6 +99,32 @@ struct base_hash base_merkle_root(struct base_hash *leaves, size_t count)
 	return leaves[0];
 }
 
+void base_merkle_tree(struct base_hash *tree, size_t count)
+{
+	while (count > 1) {
+		struct base_hash *next = tree + count;
+
+		for (size_t i = 0; i < count; i += 2)
+			next[i / 2] = i + 1 < count ? node(&tree[i], &tree[i + 1]) : tree[i];
+		tree = next;
+		count = (count + 1) / 2;
+	}
+}
+
+size_t base_merkle_path(const struct base_hash *tree, size_t count, size_t index, struct base_hash ret[64])
+{
+	size_t n = 0;
+
+	while (count > 1) {
+		if (index % 2 || index + 1 < count)
+			ret[n++] = tree[index ^ 1];
+		tree += count;
+		count = (count + 1) / 2;
+		index /= 2;
+	}
+	return n;
+}
+
 void base_hex_put(struct base_buf *b, struct base_str data)
 {
 	char *to = data.len > SIZE_MAX / 2 ? NULL : base_buf_reserve(b, data.len * 2);

@@ -27,6 +27,11 @@ int base_hash_from_hex(struct base_str hex, struct base_hash *ret)
  */
 struct base_hash base_merkle_leaf(struct base_str data);
 struct base_hash base_merkle_root(struct base_hash *leaves, size_t count);
+/* The same tree with all its nodes, level by level behind the leaves: `tree` has room for BASE_MERKLE_TREE(count). */
+#define BASE_MERKLE_TREE(count) (2 * (count) + 64)
+void base_merkle_tree(struct base_hash *tree, size_t count);
+/* What proves that leaf `index` is under the root: the siblings on its way up. How many, at most 64. */
+size_t base_merkle_path(const struct base_hash *tree, size_t count, size_t index, struct base_hash ret[64]);
 
 void base_hex_put(struct base_buf *b, struct base_str data); /* lower case */
 int base_hex_get(struct base_str hex, uint8_t *ret, size_t len)

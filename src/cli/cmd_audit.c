@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli_int.h"
 
@@ -45,4 +47,106 @@ int cmd_audit(struct cli *c)
 	}
 	cli_answer_done(&a);
 	return CLI_OK;
+}
+
+/* --- export --- */
+
+static void put_lines(FILE *f, struct base_jv items)
+{
+	struct base_jv_iter it = {0};
+	struct base_buf line;
+	struct base_str none;
+	struct base_jv v;
+
+	base_buf_init(&line, CLI_BODY_MAX);
+	while (base_jv_next(items, &it, &none, &v)) {
+		base_buf_clear(&line);
+		base_jv_write(v, &line);
+		base_buf_char(&line, '\n');
+		fwrite(line.ptr, 1, line.len, f);
+	}
+	base_buf_done(&line);
+}
+
+static const char *with_number(struct cli *c, const char *path, const char *name, int64_t v)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lld", (long long)v);
+	return cli_query(c, path, name, v ? text : NULL);
+}
+
+/* The query of the next page: positions are fixed by the first. */
+static const char *page(struct cli *c, int64_t since, int64_t until, struct base_jv last)
+{
+	const char *path = "/v1/audit/export";
+	bool again = base_jv_kind(last) == BASE_JSON_OBJ;
+	struct base_str gates = base_jv_str(base_jv_get(last, "gates"));
+
+	if (again) {
+		path = with_number(c, path, "from", base_jv_int(base_jv_get(last, "from"), 0));
+		path = with_number(c, path, "to", base_jv_int(base_jv_get(last, "to"), 0));
+		path = with_number(c, path, "cursor", base_jv_int(base_jv_get(last, "next"), 0));
+		path = with_number(c, path, "covered", base_jv_int(base_jv_get(last, "covered"), 0));
+		if (gates.len)
+			path = cli_query(c, path, "gates",
+				base_arena_printf(c->arena, "%.*s", BASE_STR_ARG(gates)).ptr);
+	} else {
+		path = cli_query(c, path, "from", cli_opt(c, "from"));
+		path = cli_query(c, path, "to", cli_opt(c, "to"));
+		path = with_number(c, path, "since", since);
+		path = with_number(c, path, "until", until);
+	}
+	path = cli_query(c, path, "run", cli_opt(c, "run"));
+	return cli_query(c, path, "heads", cli_flag(c, "heads") ? "1" : NULL);
+}
+
+static int export_to(struct cli *c, FILE *f, int64_t since, int64_t until, int64_t *ret_lines)
+{
+	struct base_jv last = {NULL};
+	struct cli_answer a, before;
+	bool have = false;
+	int r;
+
+	for (*ret_lines = 0;;) {
+		r = cli_call(c, "GET", page(c, since, until, last), NULL, &a);
+		if (have)
+			cli_answer_done(&before);
+		if (r != 0)
+			return r;
+		put_lines(f, cli_list(a.root, "items"));
+		*ret_lines += (int64_t)base_jv_len(cli_list(a.root, "items"));
+		before = a;
+		have = true;
+		last = before.root;
+		if (!base_jv_int(base_jv_get(last, "next"), 0))
+			break;
+	}
+	cli_answer_done(&before);
+	return CLI_OK;
+}
+
+int cmd_audit_export(struct cli *c)
+{
+	const char *out = cli_opt(c, "out");
+	int64_t since = 0, until = 0, lines = 0;
+	FILE *f = stdout;
+	int r = 0;
+
+	if (cli_opt(c, "since"))
+		r = cli_moment(c, "since", false, &since);
+	if (r == 0 && cli_opt(c, "until"))
+		r = cli_moment(c, "until", false, &until);
+	if (r != 0)
+		return r;
+	if (out && !(f = fopen(out, "wxe")))
+		return cli_fail(c, "cannot make %s: %s", out, strerror(errno));
+	r = export_to(c, f, since, until, &lines);
+	if (fflush(f) != 0 || (out && (fsync(fileno(f)) != 0)))
+		r = r ? r : cli_fail(c, "cannot write %s: %s", out ? out : "the export", strerror(errno));
+	if (out)
+		fclose(f);
+	if (out && r == CLI_OK && !c->json)
+		cli_put(c, "%lld lines in %s; aios-verify-audit checks them\n", (long long)lines, out);
+	return r;
 }

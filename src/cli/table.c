@@ -267,6 +267,17 @@ static const struct cli_command commands[] = {
 			{"since", "TIME", "then or later"}, {"until", "TIME", "before"}, LIMIT,
 			{"before", "ID", "older than this (as the last answer says)"}),
 		false, false, cmd_audit, .heading = "the log"},
+	{"audit export", "", 0, 0, "Events with what proves them, as JSON Lines",
+		"tools/aios-verify-audit.py checks them, with nothing but a public key. They reach up to a "
+		"signed "
+		"checkpoint,\nif there is one behind the last. --heads: no events, only what ties one "
+		"checkpoint to "
+		"another.",
+		OPTIONS({"since", "TIME", "then or later"}, {"until", "TIME", "before"},
+			{"from", "SEQ", "from this position on"}, {"to", "SEQ", "up to this position"},
+			{"run", "N", "only of this run"}, {"heads", NULL, "commits' heads only"},
+			{"out", "FILE", "into this new file"}),
+		false, false, cmd_audit_export},
 	{"log tail", "", 0, 0, "The latest events", NULL,
 		OPTIONS({"follow", NULL, "and those to come (also -f)"}, LIMIT,
 			{"after", "SEQ", "behind this position"}),

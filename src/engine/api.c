@@ -342,6 +342,7 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_SECRET_SET] = engine_op_vault,
 	[WIRE_OP_SECRET_REMOVE] = engine_op_vault,
 	[WIRE_OP_AUDIT] = engine_op_views,
+	[WIRE_OP_AUDIT_EXPORT] = engine_op_audit_export,
 	[WIRE_OP_LOG_ARCHIVE] = engine_op_log_archive,
 	[WIRE_OP_LOG_SEARCH] = engine_op_log_search,
 	[WIRE_OP_BACKUP] = engine_op_backup,

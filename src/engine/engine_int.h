@@ -707,6 +707,8 @@ void engine_op_log_archive(struct engine *e, struct engine_req *q);
 void engine_op_log_search(struct engine *e, struct engine_req *q);
 void engine_op_backup(struct engine *e, struct engine_req *q);
 void engine_op_restored_resume(struct engine *e, struct engine_req *q);
+/* audit_export.c */
+void engine_op_audit_export(struct engine *e, struct engine_req *q);
 /* stream.c: appends {"seq","type","at",…} */
 void engine_put_event(struct base_buf *b, uint64_t seq, const struct core_record *rec);
 

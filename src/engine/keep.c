@@ -505,6 +505,7 @@ void engine_keep_settle(struct engine *e)
 	engine_archive_settle(e);
 	engine_backup_settle(e);
 	engine_search_settle(e);
+	engine_export_settle(e);
 }
 
 void engine_keep_done(struct engine *e)

@@ -28,12 +28,16 @@ void engine_disk_check(struct engine *e, struct engine_disk *d);
 struct engine_archiving; /* keep.c */
 struct engine_backup;	 /* api_keep.c */
 struct engine_search;
+struct engine_export; /* audit_export.c */
+struct engine_checks; /* checkpoint.c */
 
 struct engine_keep {
 	struct engine_disk disk;
 	struct engine_archiving *archiving;
 	struct engine_backup *backup;
 	struct engine_search *search;
+	struct engine_export *export;
+	struct engine_checks *checks;
 	bool armed;
 	int64_t archive_at, retire_at; /* monotonic: not before */
 	/* retention: the flow that is looked at, the run before which */
@@ -53,3 +57,6 @@ bool engine_archive_start(struct engine *e, int64_t before_ms, struct engine_req
 void engine_archive_settle(struct engine *e);
 void engine_backup_settle(struct engine *e);
 void engine_search_settle(struct engine *e);
+void engine_export_settle(struct engine *e);
+/* The members of a checkpoint as it stands in exports and in the files and messages that are sent (checkpoint.c). */
+void engine_put_checkpoint(struct base_jw *w, const struct core_checkpoint_signed *k);

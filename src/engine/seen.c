@@ -24,13 +24,14 @@ enum { SEEN_MAX = 256, FLUSH_MS = 60000, OBJECT_MAX = 200 };
 
 struct seen {
 	char by[160], how[8], op[40], object[OBJECT_MAX + 8];
-	uint64_t run, gate, n;
-	bool out; /* in the batch that is under way */
+	uint64_t run, gate;
+	uint64_t n, out; /* times since it was written; that are in the batch that is under way */
+	int64_t since;	 /* it is written at once, once in so long */
 };
 struct engine_seen {
 	struct seen at[SEEN_MAX];
-	size_t count, out;
-	bool armed;
+	size_t count;
+	bool armed, under_way;
 };
 
 /* What a read is of: the parameter that names it; at once: see L1. */
@@ -56,6 +57,7 @@ static const struct {
 	{WIRE_OP_KEYS, NULL, true},
 	{WIRE_OP_SECRETS, NULL, true},
 	{WIRE_OP_AUDIT, NULL, true},
+	{WIRE_OP_AUDIT_EXPORT, "from", true},
 };
 
 static int find_read(enum wire_op op)
@@ -85,53 +87,65 @@ static void cut(char ret[OBJECT_MAX + 8], struct base_str s)
 
 static bool same(const struct seen *a, const struct seen *b)
 {
-	return !a->out && a->run == b->run && a->gate == b->gate && strcmp(a->op, b->op) == 0 &&
+	return a->run == b->run && a->gate == b->gate && strcmp(a->op, b->op) == 0 &&
 	       strcmp(a->object, b->object) == 0 && strcmp(a->by, b->by) == 0 && strcmp(a->how, b->how) == 0;
 }
 
-/* True: it was not there. */
-static bool add(struct engine_seen *s, struct seen *x)
+static struct seen *find(struct engine_seen *s, const struct seen *x)
 {
 	for (size_t i = 0; i < s->count; i++)
-		if (same(&s->at[i], x)) {
-			s->at[i].n += x->n;
-			return false;
+		if (same(&s->at[i], x))
+			return &s->at[i];
+	return NULL;
+}
+
+/* Those that are written and old enough make room. */
+static void forget(struct engine_seen *s, int64_t now)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->count; i++)
+		if (s->at[i].n || s->at[i].out || now - s->at[i].since < FLUSH_MS)
+			s->at[n++] = s->at[i];
+	s->count = n;
+}
+
+/* True: it was not seen within the last minute. */
+static bool add(struct engine_seen *s, const struct seen *x)
+{
+	static const struct seen more = {.by = "several", .op = "more"};
+	struct seen *at = find(s, x);
+	bool fresh = !at || x->since - at->since >= FLUSH_MS;
+
+	if (!at && s->count >= SEEN_MAX - 1) {
+		forget(s, x->since);
+		if (s->count >= SEEN_MAX - 1) {
+			x = &more;
+			at = find(s, x);
+			fresh = false;
 		}
-	if (s->count == SEEN_MAX - 1 || s->count == SEEN_MAX) {
-		snprintf(x->by, sizeof(x->by), "several");
-		x->how[0] = '\0';
-		snprintf(x->op, sizeof(x->op), "more");
-		x->object[0] = '\0';
-		x->run = x->gate = 0;
-		for (size_t i = 0; s->count == SEEN_MAX && i < s->count; i++)
-			if (strcmp(s->at[i].op, "more") == 0) {
-				s->at[i].n += x->n;
-				return false;
-			}
 	}
-	BASE_CHECK(s->count < SEEN_MAX);
-	s->at[s->count++] = *x;
-	return true;
+	if (!at) {
+		BASE_CHECK(s->count < SEEN_MAX);
+		at = &s->at[s->count++];
+		*at = *x;
+	}
+	at->n++;
+	if (fresh)
+		at->since = x->since;
+	return fresh;
 }
 
 /* --- into the log --- */
 
-/* One batch at a time: it is durable, or its entries are noted once more. */
-struct batch {
-	struct engine_out out;
-};
-
-static void settle(struct engine_seen *s, bool durable)
+/* One batch at a time: it is durable, or it is written once more. */
+static void settle(struct engine_seen *s, bool is_durable)
 {
-	size_t n = 0;
-
 	for (size_t i = 0; i < s->count; i++) {
-		s->at[i].out = s->at[i].out && durable;
-		if (!s->at[i].out)
-			s->at[n++] = s->at[i];
+		s->at[i].n += is_durable ? 0 : s->at[i].out;
+		s->at[i].out = 0;
 	}
-	s->count = n;
-	s->out = 0;
+	s->under_way = false;
 }
 
 static void durable(struct engine *e, struct engine_out *o)
@@ -167,13 +181,14 @@ static bool put_one(struct engine *e, size_t from)
 	for (size_t i = from; i < s->count; i++) {
 		struct seen *x = &s->at[i];
 
-		if (x->out || strcmp(x->by, first->by) != 0 || strcmp(x->how, first->how) != 0)
+		if (!x->n || strcmp(x->by, first->by) != 0 || strcmp(x->how, first->how) != 0)
 			continue;
-		x->out = true;
+		x->out = x->n;
+		x->n = 0;
 		base_jw_obj(&w);
 		base_jw_mcstr(&w, "op", x->op);
 		base_jw_mcstr(&w, "object", x->object);
-		base_jw_mint(&w, "n", (int64_t)x->n);
+		base_jw_mint(&w, "n", (int64_t)x->out);
 		if (x->run)
 			base_jw_mint(&w, "run", (int64_t)x->run);
 		if (x->gate)
@@ -187,32 +202,41 @@ static bool put_one(struct engine *e, size_t from)
 	return ok;
 }
 
+static bool has_more(const struct engine_seen *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->at[i].n)
+			return true;
+	return false;
+}
+
 void engine_seen_flush(struct engine *e)
 {
 	struct engine_seen *s = e->seen;
+	struct engine_out *o;
 	bool ok = true;
-	struct batch *o;
 
-	if (!s || !s->count || s->out || e->degraded)
+	if (!s || s->under_way || e->degraded || !has_more(s))
 		return;
 	for (size_t i = 0; i < s->count && ok; i++)
-		ok = s->at[i].out || put_one(e, i);
-	s->out = s->count;
+		ok = !s->at[i].n || put_one(e, i);
+	s->under_way = true;
 	o = calloc(1, sizeof(*o));
 	BASE_CHECK(o);
-	o->out.release = durable;
-	o->out.discard = not_durable;
-	if (!ok)
-		not_durable(e, &o->out, 0);
+	o->release = durable;
+	o->discard = not_durable;
+	if (ok)
+		engine_after_commit(e, o);
 	else
-		engine_after_commit(e, &o->out);
+		not_durable(e, o, 0);
 }
 
 void engine_seen_due(struct engine *e)
 {
 	e->seen->armed = false;
 	engine_seen_flush(e);
-	if (e->seen->count > e->seen->out) /* it could not be written */
+	forget(e->seen, e->mono);
+	if (has_more(e->seen)) /* it could not be written */
 		engine_seen_later(e);
 }
 
@@ -227,7 +251,7 @@ void engine_seen_later(struct engine *e)
 void engine_seen(struct engine *e, const struct engine_req *q)
 {
 	int read = find_read(q->op);
-	struct seen x = {.n = 1};
+	struct seen x = {.since = e->mono};
 	struct base_str object;
 	bool fresh;
 
@@ -242,15 +266,14 @@ void engine_seen(struct engine *e, const struct engine_req *q)
 	snprintf(x.op, sizeof(x.op), "api.%s", wire_route_of(q->op)->name);
 	object = reads[read].object ? engine_param(q, reads[read].object) : BASE_STR_NONE;
 	cut(x.object, object);
-	if (reads[read].object && strcmp(reads[read].object, "run") == 0 &&
-		base_str_u64(object, &x.run) < 0)
+	if (reads[read].object && strcmp(reads[read].object, "run") == 0 && base_str_u64(object, &x.run) < 0)
 		x.run = 0;
 	if (reads[read].object && strcmp(reads[read].object, "gate") == 0 &&
 		base_str_u64(object, &x.gate) < 0)
 		x.gate = 0;
 	fresh = add(e->seen, &x);
 	engine_seen_later(e);
-	if ((fresh && reads[read].at_once) || e->seen->count >= SEEN_MAX - 1)
+	if ((fresh && reads[read].at_once) || e->seen->count == SEEN_MAX - 1)
 		engine_seen_flush(e);
 }
 

@@ -251,6 +251,17 @@ static const struct cli_command commands[] = {
 			{"customer", "ID", "who"}, {"experiment", "NAME", "where a run does not say it"},
 			{"key", "KEY", "counted only once"}),
 		false, false, cmd_outcome},
+	{"audit export", "", 0, 0, "Events with what proves them, as JSON Lines",
+		"tools/aios-verify-audit.py checks them, with nothing but a public key. They reach up to a "
+		"signed "
+		"checkpoint,\nif there is one behind the last. --heads: no events, only what ties one "
+		"checkpoint to "
+		"another.",
+		OPTIONS({"since", "TIME", "then or later"}, {"until", "TIME", "before"},
+			{"from", "SEQ", "from this position on"}, {"to", "SEQ", "up to this position"},
+			{"run", "N", "only of this run"}, {"heads", NULL, "commits' heads only"},
+			{"out", "FILE", "into this new file"}),
+		false, false, cmd_audit_export, .heading = "the log"},
 	{"audit", "", 0, 0, "Who did, was allowed, approved and saw what, when, why and at what cost",
 		"--kind: did, allowed, denied, asked, approved, saw, configured, signed-in. --action takes a "
 		"pattern "
@@ -266,18 +277,7 @@ static const struct cli_command commands[] = {
 			{"customer", "ID", "for this customer"}, {"kind", "KIND", "only of this kind"},
 			{"since", "TIME", "then or later"}, {"until", "TIME", "before"}, LIMIT,
 			{"before", "ID", "older than this (as the last answer says)"}),
-		false, false, cmd_audit, .heading = "the log"},
-	{"audit export", "", 0, 0, "Events with what proves them, as JSON Lines",
-		"tools/aios-verify-audit.py checks them, with nothing but a public key. They reach up to a "
-		"signed "
-		"checkpoint,\nif there is one behind the last. --heads: no events, only what ties one "
-		"checkpoint to "
-		"another.",
-		OPTIONS({"since", "TIME", "then or later"}, {"until", "TIME", "before"},
-			{"from", "SEQ", "from this position on"}, {"to", "SEQ", "up to this position"},
-			{"run", "N", "only of this run"}, {"heads", NULL, "commits' heads only"},
-			{"out", "FILE", "into this new file"}),
-		false, false, cmd_audit_export},
+		false, false, cmd_audit},
 	{"log tail", "", 0, 0, "The latest events", NULL,
 		OPTIONS({"follow", NULL, "and those to come (also -f)"}, LIMIT,
 			{"after", "SEQ", "behind this position"}),

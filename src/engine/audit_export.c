@@ -312,8 +312,9 @@ static void export_done(struct engine *e, void *owner)
 
 	e->keep->export = NULL;
 	if (q && (x->rc < 0 || base_buf_failed(&x->out))) {
-		engine_reply_problem(e, q, x->rc == -ENOENT ? 404 : 500, x->rc == -ENOENT ? "not_found" : "log",
-			"%s", x->rc < 0 ? x->err.text : "this page of the log is too large");
+		engine_reply_problem(e, q, x->rc == -ENOENT ? 404 : 500,
+			x->rc == -ENOENT ? "not_found" : "log", "%s",
+			x->rc < 0 ? x->err.text : "this page of the log is too large");
 	} else if (q) {
 		base_buf_cstr(b, "{\"items\":[");
 		base_buf_str(b, base_buf_view(&x->out));
@@ -348,7 +349,8 @@ void engine_op_audit_export(struct engine *e, struct engine_req *q)
 	int rc;
 
 	if (e->keep->export) {
-		engine_reply_problem(e, q, 409, "busy", "another export is being read: try again in a moment");
+		engine_reply_problem(
+			e, q, 409, "busy", "another export is being read: try again in a moment");
 		return;
 	}
 	x = calloc(1, sizeof(*x));

@@ -287,7 +287,8 @@ struct base_jv base_jv_get_str(struct base_jv obj, struct base_str key)
 	count = unsafe_yyjson_get_len(val(obj));
 	at = unsafe_yyjson_get_first(val(obj));
 	for (i = 0; i < count; i++, at = value_behind(at))
-		if (base_str_eq(text_of(at), key))
+		if (unsafe_yyjson_get_len(at) == key.len &&
+			(key.len == 0 || memcmp(unsafe_yyjson_get_str(at), key.ptr, key.len) == 0))
 			return (struct base_jv){at + 1};
 	return (struct base_jv){NULL};
 }

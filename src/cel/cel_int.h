@@ -129,6 +129,7 @@ struct cel_node {
 	bool optional; /* select, index: behind a '?' */
 	bool root;     /* ident: behind a '.' */
 	bool two;      /* macro with two variables */
+	bool few;      /* `in` a constant list that is short */
 	uint16_t depth;
 	uint16_t local; /* and local + 1 */
 	uint32_t at;
@@ -204,6 +205,24 @@ struct cel_run {
 };
 
 struct cel_value cel_eval_node(struct cel_run *run, const struct cel_node *n);
+/* 1 true, 0 false, -1: neither, with the error in *ret. */
+int cel_truth(struct cel_run *run, const struct cel_node *n, struct cel_value *ret);
+
+/* The value of a node where it is, or made in *room. What needs no work costs no step. */
+static inline const struct cel_value *cel_operand(
+	struct cel_run *run, const struct cel_node *n, struct cel_value *room)
+{
+	if (n->op == CEL_OP_CONST)
+		return &n->value;
+	if (n->op == CEL_OP_LOCAL)
+		return &run->locals[n->local];
+	if (n->op == CEL_OP_VAR && run->vars[n->slot].kind != CEL_LAZY &&
+		run->vars[n->slot].kind != CEL_ERROR)
+		return &run->vars[n->slot];
+	*room = cel_eval_node(run, n);
+	return room;
+}
+
 struct cel_value cel_no_overload(void);
 struct cel_value cel_named_error(struct cel_run *run, const char *what, struct base_str name);
 /* Something ran out: ends the evaluation with this text. */

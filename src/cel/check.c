@@ -587,9 +587,12 @@ static void sort_list(struct checker *c, struct cel_node *n)
 	struct cel_value list = n->b->value, *items, *keys;
 	size_t count, i;
 
-	if (n->b->op != CEL_OP_CONST || list.kind != CEL_LIST || cel_count(list) <= SHORT)
+	if (n->b->op != CEL_OP_CONST || list.kind != CEL_LIST)
 		return;
 	count = cel_count(list);
+	n->few = count <= SHORT && list.tag != CEL_TAG_JSON;
+	if (count <= SHORT)
+		return;
 	items = base_arena_array(c->p->arena, count, sizeof(*items));
 	keys = base_arena_array(c->p->arena, count, sizeof(*keys));
 	if (!items || !keys)

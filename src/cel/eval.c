@@ -28,22 +28,22 @@ static struct cel_value found(struct cel_run *run, bool there, bool optional, st
 
 static struct cel_value select_field(struct cel_run *run, const struct cel_node *n)
 {
-	struct cel_value of = EVAL(run, n->a), v;
-	bool has = n->op == CEL_OP_HAS, optional = n->optional || of.kind == CEL_OPTIONAL, there;
+	struct cel_value room, v;
+	const struct cel_value *of = cel_operand(run, n->a, &room);
+	bool has = n->op == CEL_OP_HAS, optional = n->optional || of->kind == CEL_OPTIONAL, there;
 
-	if (failed(of))
-		return of;
-	if (of.kind == CEL_OPTIONAL) {
-		if (!cel_optional_get(of))
-			return has ? cel_bool(false) : of;
-		of = *cel_optional_get(of);
+	if (of->kind == CEL_OPTIONAL) {
+		if (!cel_optional_get(*of))
+			return has ? cel_bool(false) : *of;
+		of = cel_optional_get(*of);
 	}
-	if (of.kind != CEL_MAP)
-		return cel_named_error(run,
-			has ? "not a map, so has() cannot ask it for a field"
-			    : "not a map, so it has no field",
-			n->name);
-	there = cel_find(run, of, n->value, &v);
+	if (of->kind != CEL_MAP)
+		return failed(*of) ? *of
+				   : cel_named_error(run,
+					     has ? "not a map, so has() cannot ask it for a field"
+						 : "not a map, so it has no field",
+					     n->name);
+	there = cel_find(run, *of, n->value, &v);
 	if (has)
 		return cel_bool(there);
 	if (!there && !optional)
@@ -102,43 +102,6 @@ static struct cel_value index_of(struct cel_run *run, const struct cel_node *n)
 		return cel_no_overload();
 	there = cel_find(run, of, at, &v);
 	return there || optional ? found(run, there, optional, v) : cel_error("no such key");
-}
-
-static bool in_sorted(const struct cel_value *sorted, size_t count, struct base_str s)
-{
-	size_t low = 0, high = count;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-		int order = base_str_cmp(s, sorted[mid].as.s);
-
-		if (order == 0)
-			return true;
-		if (order < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return false;
-}
-
-static struct cel_value membership(
-	struct cel_run *run, const struct cel_node *n, struct cel_value what, struct cel_value in)
-{
-	struct cel_value key, v;
-	struct cel_iter it;
-
-	if (n->sorted && what.kind == CEL_STRING)
-		return cel_bool(in_sorted(n->sorted, cel_count(in), what.as.s));
-	if (in.kind == CEL_MAP)
-		return cel_bool((cel_is_key(what) || cel_is_number(what)) && cel_find(run, in, what, &v));
-	if (in.kind != CEL_LIST)
-		return cel_no_overload();
-	it = cel_iter_of(in);
-	while (cel_next(in, &it, &key, &v))
-		if (cel_pay(run, 1) && cel_equal(run, what, v))
-			return cel_bool(true);
-	return cel_bool(false);
 }
 
 /* --- literals --- */
@@ -242,7 +205,7 @@ static struct cel_value call(struct cel_run *run, const struct cel_node *n)
 	uint32_t i;
 
 	for (i = 0; i < n->arg_count; i++) {
-		args[i] = EVAL(run, n->args[i]);
+		args[i] = *cel_operand(run, n->args[i], &args[i]);
 		if (failed(args[i]))
 			return args[i];
 		if (i == 0 && (n->fn->style & CEL_EITHER) && args[0].kind == CEL_OPTIONAL &&
@@ -260,47 +223,15 @@ static struct cel_value call(struct cel_run *run, const struct cel_node *n)
 	return cel_no_overload();
 }
 
-/* && and ||: `decides` is the value with which one side alone settles it, even beside an error. */
-static struct cel_value logic(struct cel_run *run, const struct cel_node *n, bool decides)
+static struct cel_value arithmetic(struct cel_run *run, const struct cel_node *n)
 {
-	struct cel_value left = EVAL(run, n->a), right;
+	struct cel_value first, second;
+	const struct cel_value *a = cel_operand(run, n->a, &first), *b;
 
-	if (left.kind == CEL_BOOL && left.as.b == decides)
-		return left;
-	right = EVAL(run, n->b);
-	if (right.kind == CEL_BOOL && (right.as.b == decides || left.kind == CEL_BOOL))
-		return right;
-	if (failed(left))
-		return left;
-	return failed(right) ? right : cel_no_overload();
-}
-
-static struct cel_value binary(struct cel_run *run, const struct cel_node *n)
-{
-	struct cel_value a = EVAL(run, n->a), b;
-
-	if (failed(a))
-		return a;
-	b = EVAL(run, n->b);
-	if (failed(b))
-		return b;
-	switch (n->op) {
-	case CEL_OP_EQ:
-		return cel_bool(cel_equal(run, a, b));
-	case CEL_OP_NE:
-		return cel_bool(!cel_equal(run, a, b));
-	case CEL_OP_IN:
-		return membership(run, n, a, b);
-	case CEL_OP_LT:
-	case CEL_OP_LE:
-	case CEL_OP_GT:
-	case CEL_OP_GE:
-		if (a.kind == CEL_STRING && !cel_pay(run, a.as.s.len / CEL_BYTES_A_STEP))
-			return a;
-		return cel_compare(n->op, a, b);
-	default:
-		return cel_arithmetic(run, n->op, a, b);
-	}
+	if (failed(*a))
+		return *a;
+	b = cel_operand(run, n->b, &second);
+	return failed(*b) ? *b : cel_arithmetic(run, n->op, *a, *b);
 }
 
 /* --- macros --- */
@@ -520,18 +451,17 @@ static struct cel_value binding(struct cel_run *run, const struct cel_node *n)
 
 static struct cel_value conditional(struct cel_run *run, const struct cel_node *n)
 {
-	struct cel_value v = EVAL(run, n->a);
+	struct cel_value v;
+	int truth = cel_truth(run, n->a, &v);
 
-	if (v.kind == CEL_BOOL)
-		return EVAL(run, v.as.b ? n->b : n->c);
-	return failed(v) ? v : cel_no_overload();
+	return truth < 0 ? v : EVAL(run, truth ? n->b : n->c);
 }
 
 static struct cel_value variable(struct cel_run *run, const struct cel_node *n)
 {
 	struct cel_value v = run->vars[n->slot];
 
-	if (__builtin_expect(v.kind == CEL_LAZY, 0))
+	if (v.kind == CEL_LAZY)
 		v = v.as.lazy->get(v.as.lazy, run->arena);
 	if (failed(v))
 		v.tag = 0;
@@ -540,8 +470,6 @@ static struct cel_value variable(struct cel_run *run, const struct cel_node *n)
 
 static struct cel_value other(struct cel_run *run, const struct cel_node *n)
 {
-	struct cel_value v;
-
 	switch (n->op) {
 	case CEL_OP_INDEX:
 		return index_of(run, n);
@@ -559,22 +487,23 @@ static struct cel_value other(struct cel_run *run, const struct cel_node *n)
 	case CEL_OP_OPT_MAP:
 	case CEL_OP_OPT_FLAT_MAP:
 		return optional_map(run, n);
-	case CEL_OP_NOT:
-		v = EVAL(run, n->a);
-		if (v.kind == CEL_BOOL)
-			return cel_bool(!v.as.b);
-		return failed(v) ? v : cel_no_overload();
 	default:
-		return n->op >= CEL_OP_ALL ? macro(run, n) : binary(run, n);
+		return n->op >= CEL_OP_ALL ? macro(run, n) : arithmetic(run, n);
 	}
 }
 
 struct cel_value cel_eval_node(struct cel_run *run, const struct cel_node *n)
 {
 	struct cel_value v;
+	int truth;
 
-	if (!cel_pay(run, 1))
-		return cel_error(run->stopped);
+	if (n->op == CEL_OP_NOT || (n->op >= CEL_OP_AND && n->op <= CEL_OP_IN)) {
+		truth = cel_truth(run, n, &v);
+		return truth < 0 ? v : cel_bool(truth);
+	}
+	if (__builtin_expect(run->steps <= 1, 0))
+		return cel_stop(run, "took too many steps");
+	run->steps--;
 	switch (n->op) {
 	case CEL_OP_CONST:
 		return n->value;
@@ -589,12 +518,6 @@ struct cel_value cel_eval_node(struct cel_run *run, const struct cel_node *n)
 		break;
 	case CEL_OP_CALL:
 		v = call(run, n);
-		break;
-	case CEL_OP_AND:
-		v = logic(run, n, false);
-		break;
-	case CEL_OP_OR:
-		v = logic(run, n, true);
 		break;
 	default:
 		v = other(run, n);

@@ -406,8 +406,10 @@ static void test_steps(void **state)
 		assert_int_equal(v.kind, CEL_ERROR);
 		assert_true(base_str_is(v.as.s, "took too many steps"));
 	}
-	assert_int_equal(run("n + 2", 3).kind, CEL_ERROR);
-	assert_int_equal(run("n + 2", 4).kind, CEL_INT);
+	assert_int_equal(run("n + 2 + n", 2).kind, CEL_ERROR);
+	assert_int_equal(run("n + 2 + n", 3).kind, CEL_INT);
+	assert_int_equal(run("n > 2 && n < 9", 3).kind, CEL_ERROR);
+	assert_int_equal(run("n > 2 && n < 9", 4).kind, CEL_BOOL);
 	assert_int_equal(run("1 + 2", 2).kind, CEL_INT); /* a constant */
 }
 

@@ -418,6 +418,10 @@ void core_decide_new_step(struct core_turn *t, struct core_run *r)
 			core_emit_called_failed(t, &call,
 				core_problem(t->arena, "invalid", "%.*s: %s", BASE_STR_ARG(t->cmd->name),
 					err.text));
+		} else if (undoable && call.action->handler == CORE_H_ROLLBACK) {
+			call.opts_text = BASE_STR_NONE; /* it would wait for its own end */
+			core_emit_called_failed(t, &call,
+				core_problem(t->arena, "invalid", "a rollback has no undo of its own"));
 		} else if (undoable && !may_name(t, &call)) {
 			call.opts_text = BASE_STR_NONE;
 			call.rule = BASE_STR("no grant");

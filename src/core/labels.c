@@ -163,10 +163,7 @@ struct base_str core_file_path(struct base_arena *a, struct base_str path)
 	struct base_str head, rest = path, out = BASE_STR("");
 
 	while (rest.len) {
-		if (!base_str_cut(rest, '/', &head, &rest)) {
-			head = rest;
-			rest = BASE_STR_NONE;
-		}
+		(void)base_str_cut(rest, '/', &head, &rest);
 		if (head.len == 0 || base_str_is(head, "."))
 			continue;
 		if (base_str_is(head, "..")) {

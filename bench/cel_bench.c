@@ -16,8 +16,9 @@
 enum { BATCH = 200, ROUNDS = 2001, RULES = 100, ARENA = 32 << 20 };
 
 static const char expression[] = "args.amount > 500.0 && !(customer.tier in [\"trusted\"])";
-static const char args_json[] = "{\"amount\":501.5,\"currency\":\"USD\",\"customer\":\"c-17\",\"note\":\"second parcel\","
-				"\"order\":\"o-2231\"}";
+static const char args_json[] =
+	"{\"amount\":501.5,\"currency\":\"USD\",\"customer\":\"c-17\",\"note\":\"second parcel\","
+	"\"order\":\"o-2231\"}";
 static const char customer_json[] = "{\"email\":\"ada@example.org\",\"name\":\"Ada\",\"tier\":\"basic\"}";
 
 enum slot { PRINCIPAL, ACTION, ARGS, COST, CUSTOMER, SLOTS };
@@ -144,11 +145,15 @@ static struct core_policy *policy_of(bool spread)
 		char on[40];
 
 		snprintf(on, sizeof(on), spread ? i % 5 ? "kind%d.*" : "kind%d.refund" : "*", i / 5);
-		snprintf(when, sizeof(when), "args.amount > %d.0 && !(customer.tier in [\"trusted\", \"vip%d\"])",
+		snprintf(when, sizeof(when),
+			"args.amount > %d.0 && !(customer.tier in [\"trusted\", \"vip%d\"])",
 			spread ? 100 * i : 1000 + i, i);
 		base_jw_obj(&w);
 		base_jw_mcstr(&w, "on", on);
-		base_jw_mcstr(&w, "then", i == RULES - 1 || i % 5 == 4 ? "allow" : i % 5 < 2 ? "deny" : "gate");
+		base_jw_mcstr(&w, "then",
+			i == RULES - 1 || i % 5 == 4 ? "allow"
+			: i % 5 < 2		     ? "deny"
+						     : "gate");
 		if (i != RULES - 1)
 			base_jw_mcstr(&w, "when", when);
 		base_jw_end_obj(&w);
@@ -216,7 +221,8 @@ int main(void)
 	made = median(&b, compile, 20, 501);
 	spread = policy(&b, true, catalogue);
 	all = policy(&b, false, catalogue);
-	printf("{\"eval_ns\":%.1f,\"bind_eval_ns\":%.1f,\"hand_ns\":%.1f,\"compile_ns\":%.0f,\"policy_spread_ns\":%.0f,"
+	printf("{\"eval_ns\":%.1f,\"bind_eval_ns\":%.1f,\"hand_ns\":%.1f,\"compile_ns\":%.0f,\"policy_spread_"
+	       "ns\":%.0f,"
 	       "\"policy_all_ns\":%.0f,\"sum\":%llu}\n",
 		eval, bound, hand, made, spread, all, (unsigned long long)b.sum);
 	cel_free(b.program);

@@ -173,14 +173,16 @@ static void fold(struct checker *c, struct cel_node *n)
 	enum { NODE_STEPS = 2000 };
 	uint64_t left = c->fold.steps;
 	struct cel_value v;
+	bool failed;
 
 	if (!foldable(n) || left <= NODE_STEPS)
 		return;
 	c->fold.steps = NODE_STEPS;
 	v = cel_eval_node(&c->fold, n);
 	c->fold.steps = left - (NODE_STEPS - c->fold.steps);
+	failed = c->fold.stopped || v.kind == CEL_ERROR; /* what ran out has given anything */
 	c->fold.stopped = NULL;
-	if (v.kind == CEL_ERROR)
+	if (failed)
 		return;
 	n->value = v;
 	n->op = CEL_OP_CONST;

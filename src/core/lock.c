@@ -58,14 +58,15 @@ bool core_lock_asks(const struct core *c)
 
 void core_emit_lock_gate(struct core_turn *t, uint64_t run, uint32_t step)
 {
-	(void)core_emit_gate(t, &(struct core_gate_open){.run = run,
-					.step = step,
-					.kind = "secret",
-					.title = BASE_STR("The vault is locked: aios vault unlock"),
-					.show = BASE_STR("{\"unlock\":\"aios vault unlock\",\"waits\":\"every call "
-							 "that needs a secret\"}"),
-					.rule = BASE_STR("vault locked"),
-					.on_expiry = BASE_STR("deny")});
+	(void)core_emit_gate(
+		t, &(struct core_gate_open){.run = run,
+			   .step = step,
+			   .kind = "secret",
+			   .title = BASE_STR("The vault is locked: aios vault unlock"),
+			   .show = BASE_STR("{\"unlock\":\"aios vault unlock\",\"waits\":\"every call "
+					    "that needs a secret\"}"),
+			   .rule = BASE_STR("vault locked"),
+			   .on_expiry = BASE_STR("deny")});
 }
 
 /* It is opened: the gate is answered by that. */

@@ -463,8 +463,8 @@ struct core {
 	uint64_t archived;	      /* last event in the archive, as far as the log says */
 	int64_t restored_ms, lost_ms; /* the last restore, and the last event before it; 0: none */
 	bool frozen;
-	bool guard_off; /* the built-in rule untrusted-private */
-	bool locked;	/* the vault: what needs a secret waits (lock.c) */
+	bool guard_off;	    /* the built-in rule untrusted-private */
+	bool locked;	    /* the vault: what needs a secret waits (lock.c) */
 	uint64_t lock_gate; /* the last gate of kind secret, 0: none yet */
 	struct base_names
 		*file_labels; /* path -> labels of a file that a run wrote, as a pointer-sized number */

@@ -484,28 +484,37 @@ bool cel_find(struct cel_run *run, struct cel_value map, struct cel_value key, s
 
 /* --- text that grows --- */
 
+static bool text_grows(struct cel_text *t, size_t size)
+{
+	char *to = cel_pay(t->run, size / CEL_BYTES_A_STEP) ? base_arena_alloc(t->run->arena, size) : NULL;
+
+	if (!to) {
+		cel_stop(t->run, "out of memory"); /* unless there are no steps */
+		return false;
+	}
+	if (t->len)
+		memcpy(to, t->ptr, t->len);
+	t->ptr = to;
+	t->size = size;
+	return true;
+}
+
 void cel_text_put(struct cel_text *t, const char *data, size_t len)
 {
 	size_t size = t->size ? t->size : 64;
-	char *to;
 
 	if (t->failed || len == 0)
 		return;
+	if (len > t->run->string_max - t->len) {
+		cel_stop(t->run, "a string is too long");
+		t->failed = true;
+		return;
+	}
 	while (size - t->len < len)
 		size *= 2;
-	if (size != t->size) {
-		to = t->len + len > t->run->string_max ? NULL : base_arena_alloc(t->run->arena, size);
-		if (!to || !cel_pay(t->run, size / CEL_BYTES_A_STEP)) {
-			cel_stop(t->run, to				     ? "took too many steps"
-					 : t->len + len > t->run->string_max ? "a string is too long"
-									     : "out of memory");
-			t->failed = true;
-			return;
-		}
-		if (t->len)
-			memcpy(to, t->ptr, t->len);
-		t->ptr = to;
-		t->size = size;
+	if (size != t->size && !text_grows(t, size)) {
+		t->failed = true;
+		return;
 	}
 	memcpy(t->ptr + t->len, data, len);
 	t->len += len;

@@ -28,8 +28,8 @@ static int tear_down(void **state)
 }
 
 enum { NAME, COUNT, ANY, LIST, SLOTS };
-static const struct cel_var vars[SLOTS] = {{{"name", 4}, CEL_STRING}, {{"count", 5}, CEL_INT}, {{"any", 3}, CEL_DYN},
-	{{"list", 4}, CEL_LIST}};
+static const struct cel_var vars[SLOTS] = {
+	{{"name", 4}, CEL_STRING}, {{"count", 5}, CEL_INT}, {{"any", 3}, CEL_DYN}, {{"list", 4}, CEL_LIST}};
 
 static int try_compile(const char *expr, const struct cel_env *env, struct base_err *err)
 {
@@ -45,20 +45,24 @@ static void test_types(void **state)
 {
 	static const struct cel_env env = {.vars = vars, .count = SLOTS};
 	static const struct cel_env untyped = {.vars = vars, .count = SLOTS, .untyped = true};
-	static const char *const wrong[] = {"name + 1", "name > 1", "name == 1", "!name", "-name", "name.x", "has(name.x)",
-		"name[0]", "name && true", "name ? 1 : 2", "count.size()", "count.startsWith('a')", "size(count)",
-		"count in count", "count.map(x, x)", "name.all(x, true)", "count + name", "count + 1.0", "count % 1.5",
-		"[1, 2]['a']", "{'a': 1}[1]", "{1: 1}.a < [1]", "'a' in [1]", "1 in ['a']", "[1].map(x, x + 'a')",
-		"[1].filter(x, x)", "['a'].exists(s, s > 1)", "{'a': 1}.all(k, v, k > v)", "[{'a': 1}].map(m, m.a + 'x')",
-		"cel.bind(x, 1, x + 'a')", "optional.of(1).value() + 'a'", "optional.of(1) + 1", "name.?x", "{name: 1}[1]",
-		"{list: 1}", "{1.5: 2}", "[?count]", "name.matches(1)", "name.substring('a')", "timestamp(0) + 1",
-		"timestamp(0) < duration('1s')", "name.split(',') + name", "math.abs(name)", "list < list", "null > 1",
-		"count.optMap(x, x)", "[1].map(i, v, i)", "lists.range(2).exists(i, v, i == name)"};
-	static const char *const right[] = {"any + 1", "any.x.y", "any > 1 && any", "count + any", "any in list",
-		"list[0].x", "list.map(x, x + 1)", "count == 1u", "count < 1.5", "name == any", "any == null", "name == null",
-		"[1, 'a'][0] + 1", "(any ? 1 : 'a') + 1", "{'a': 1, 'b': 'c'}.b + 'x'", "optional.none().orValue(1) + 1",
-		"timestamp(0) - timestamp(1) < duration('1s')", "name.split(',').map(x, x + 'a')", "dyn(name) + 1",
-		"cel.bind(x, any, x + 'a')", "[].map(x, x + 1)", "{}.a", "any.all(k, v, v > 1)", "type(name) == string"};
+	static const char *const wrong[] = {"name + 1", "name > 1", "name == 1", "!name", "-name", "name.x",
+		"has(name.x)", "name[0]", "name && true", "name ? 1 : 2", "count.size()",
+		"count.startsWith('a')", "size(count)", "count in count", "count.map(x, x)",
+		"name.all(x, true)", "count + name", "count + 1.0", "count % 1.5", "[1, 2]['a']",
+		"{'a': 1}[1]", "{1: 1}.a < [1]", "'a' in [1]", "1 in ['a']", "[1].map(x, x + 'a')",
+		"[1].filter(x, x)", "['a'].exists(s, s > 1)", "{'a': 1}.all(k, v, k > v)",
+		"[{'a': 1}].map(m, m.a + 'x')", "cel.bind(x, 1, x + 'a')", "optional.of(1).value() + 'a'",
+		"optional.of(1) + 1", "name.?x", "{name: 1}[1]", "{list: 1}", "{1.5: 2}", "[?count]",
+		"name.matches(1)", "name.substring('a')", "timestamp(0) + 1", "timestamp(0) < duration('1s')",
+		"name.split(',') + name", "math.abs(name)", "list < list", "null > 1", "count.optMap(x, x)",
+		"[1].map(i, v, i)", "lists.range(2).exists(i, v, i == name)"};
+	static const char *const right[] = {"any + 1", "any.x.y", "any > 1 && any", "count + any",
+		"any in list", "list[0].x", "list.map(x, x + 1)", "count == 1u", "count < 1.5", "name == any",
+		"any == null", "name == null", "[1, 'a'][0] + 1", "(any ? 1 : 'a') + 1",
+		"{'a': 1, 'b': 'c'}.b + 'x'", "optional.none().orValue(1) + 1",
+		"timestamp(0) - timestamp(1) < duration('1s')", "name.split(',').map(x, x + 'a')",
+		"dyn(name) + 1", "cel.bind(x, any, x + 'a')", "[].map(x, x + 1)", "{}.a",
+		"any.all(k, v, v > 1)", "type(name) == string"};
 	struct base_err err;
 
 	(void)state;
@@ -76,7 +80,8 @@ static void test_types(void **state)
 
 static void test_names(void **state)
 {
-	static const struct cel_var dotted[] = {{{"a.b", 3}, CEL_INT}, {{"x.y.z", 5}, CEL_INT}, {{"z", 1}, CEL_INT}};
+	static const struct cel_var dotted[] = {
+		{{"a.b", 3}, CEL_INT}, {{"x.y.z", 5}, CEL_INT}, {{"z", 1}, CEL_INT}};
 	static const struct cel_env env = {.vars = dotted, .count = 3, .container = {"x.y", 3}};
 	static const struct cel_env closed = {.vars = vars, .count = SLOTS};
 	struct cel_value values[] = {cel_int(1), cel_int(2), cel_int(3)}, v;
@@ -116,7 +121,8 @@ static void test_program(void **state)
 	struct cel_value v;
 
 	(void)state;
-	assert_int_equal(cel_compile_in(BASE_STR("count > 1 && [name].exists(n, n == 'x')"), &env, &p, NULL), 0);
+	assert_int_equal(
+		cel_compile_in(BASE_STR("count > 1 && [name].exists(n, n == 'x')"), &env, &p, NULL), 0);
 	assert_int_equal(cel_result(p), CEL_BOOL);
 	assert_true(cel_reads(p, NAME) && cel_reads(p, COUNT) && !cel_reads(p, ANY) && !cel_reads(p, SLOTS));
 	assert_true(cel_reads_name(p, "name") && !cel_reads_name(p, "any") && !cel_reads_name(p, "n"));
@@ -158,7 +164,9 @@ static void test_lazy(void **state)
 {
 	static const struct cel_env env = {.vars = vars, .count = SLOTS};
 	struct counted c = {.lazy = {make}}, bad = {.lazy = {make_error}};
-	struct cel_value values[SLOTS] = {cel_string(BASE_STR("x")), cel_int(1), cel_lazy(&c.lazy), cel_error("no list")}, v;
+	struct cel_value values[SLOTS] = {cel_string(BASE_STR("x")), cel_int(1), cel_lazy(&c.lazy),
+		cel_error("no list")},
+			 v;
 	struct cel_program *p;
 
 	(void)state;
@@ -200,13 +208,15 @@ static void test_limits(void **state)
 	(void)state;
 	assert_null(fails("lists.range(10).map(x, string(x)).join('---------').size() > 90", &limits));
 	assert_string_equal(fails("[11].map(n, lists.range(n))", &limits), "a list or map is too large");
+	assert_string_equal(fails("[11].exists(n, lists.range(n).size() > 0) || true", &limits),
+		"a list or map is too large");
 	assert_string_equal(
-		fails("[11].exists(n, lists.range(n).size() > 0) || true", &limits), "a list or map is too large");
-	assert_string_equal(fails("[10].exists(n, lists.range(n).map(x, '0123456789').join('x').size() > 0) || true",
-				    &limits),
+		fails("[10].exists(n, lists.range(n).map(x, '0123456789').join('x').size() > 0) || true",
+			&limits),
 		"a string is too long");
-	assert_string_equal(
-		fails("lists.range(10).exists(a, lists.range(10).exists(b, lists.range(10).exists(c, false))) || true", &limits),
+	assert_string_equal(fails("lists.range(10).exists(a, lists.range(10).exists(b, "
+				  "lists.range(10).exists(c, false))) || true",
+				    &limits),
 		"took too many steps");
 	assert_non_null(fails("timestamp(0).getHours('Europe/Berlin') == 1", &limits));
 	assert_string_equal(fails("timestamp(0).getHours('Europe/Berlin') == 1", &limits),
@@ -218,8 +228,9 @@ static void test_place(void **state)
 	static const struct {
 		const char *expr;
 		size_t line, column;
-	} rows[] = {{"1 / 0", 1, 3}, {"[0].map(x,\n  10 / x)", 2, 6}, {"'\xc3\xa4\xc3\xb6' == string(b'\\xff')", 1, 9},
-		{"nope + 1", 1, 1}, {"{}.a.b", 1, 4}, {"[1][2]", 1, 4}, {"true && (1 / 0 == 1)", 1, 12}};
+	} rows[] = {{"1 / 0", 1, 3}, {"[0].map(x,\n  10 / x)", 2, 6},
+		{"'\xc3\xa4\xc3\xb6' == string(b'\\xff')", 1, 9}, {"nope + 1", 1, 1}, {"{}.a.b", 1, 4},
+		{"[1][2]", 1, 4}, {"true && (1 / 0 == 1)", 1, 12}};
 	size_t line, column;
 	struct cel_program *p;
 	struct cel_value v;
@@ -252,10 +263,14 @@ static void test_forms(void **state)
 		{"null", "null", "null", "{\"t\": \"null\", \"v\": null}"},
 		{"int", "int", "\"int\"", "{\"t\": \"type\", \"v\": \"int\"}"},
 		{"{1: [true]}", "{1: [true]}", "{\"1\": [true]}",
-			"{\"t\": \"map\", \"v\": [[{\"t\": \"int\", \"v\": \"1\"}, {\"t\": \"list\", \"v\": [{\"t\": \"bool\", \"v\": true}]}]]}"},
-		{"timestamp(1)", "timestamp(\"1970-01-01T00:00:01Z\")", "\"1970-01-01T00:00:01Z\"", "{\"t\": \"timestamp\", \"v\": [1, 0]}"},
-		{"duration('-1.5s')", "duration(\"-1.5s\")", "\"-1.5s\"", "{\"t\": \"duration\", \"v\": [-1, -500000000]}"},
-		{"optional.of(1)", "optional.of(1)", "1", "{\"t\": \"optional\", \"v\": {\"t\": \"int\", \"v\": \"1\"}}"},
+			"{\"t\": \"map\", \"v\": [[{\"t\": \"int\", \"v\": \"1\"}, {\"t\": \"list\", \"v\": "
+			"[{\"t\": \"bool\", \"v\": true}]}]]}"},
+		{"timestamp(1)", "timestamp(\"1970-01-01T00:00:01Z\")", "\"1970-01-01T00:00:01Z\"",
+			"{\"t\": \"timestamp\", \"v\": [1, 0]}"},
+		{"duration('-1.5s')", "duration(\"-1.5s\")", "\"-1.5s\"",
+			"{\"t\": \"duration\", \"v\": [-1, -500000000]}"},
+		{"optional.of(1)", "optional.of(1)", "1",
+			"{\"t\": \"optional\", \"v\": {\"t\": \"int\", \"v\": \"1\"}}"},
 		{"optional.none()", "optional.none()", "null", "{\"t\": \"optional\", \"v\": null}"},
 	};
 	struct base_buf b[3];
@@ -282,14 +297,16 @@ static void test_forms(void **state)
 
 static void test_typed_refused(void **state)
 {
-	static const char *const bad[] = {"1", "{}", "{\"t\":\"int\"}", "{\"t\":\"int\",\"v\":\"x\"}", "{\"t\":\"int\",\"v\":1.5}",
-		"{\"t\":\"int\",\"v\":\"9223372036854775808\"}", "{\"t\":\"uint\",\"v\":\"-1\"}", "{\"t\":\"uint\",\"v\":-1}",
-		"{\"t\":\"double\",\"v\":\"1\"}", "{\"t\":\"bytes\",\"v\":\"#\"}", "{\"t\":\"list\",\"v\":1}", "{\"t\":\"list\",\"v\":[1]}",
-		"{\"t\":\"map\",\"v\":[[1]]}", "{\"t\":\"map\",\"v\":[[{\"t\":\"null\",\"v\":null},{\"t\":\"null\",\"v\":null}]]}",
+	static const char *const bad[] = {"1", "{}", "{\"t\":\"int\"}", "{\"t\":\"int\",\"v\":\"x\"}",
+		"{\"t\":\"int\",\"v\":1.5}", "{\"t\":\"int\",\"v\":\"9223372036854775808\"}",
+		"{\"t\":\"uint\",\"v\":\"-1\"}", "{\"t\":\"uint\",\"v\":-1}",
+		"{\"t\":\"double\",\"v\":\"1\"}", "{\"t\":\"bytes\",\"v\":\"#\"}", "{\"t\":\"list\",\"v\":1}",
+		"{\"t\":\"list\",\"v\":[1]}", "{\"t\":\"map\",\"v\":[[1]]}",
+		"{\"t\":\"map\",\"v\":[[{\"t\":\"null\",\"v\":null},{\"t\":\"null\",\"v\":null}]]}",
 		"{\"t\":\"timestamp\",\"v\":[1]}", "{\"t\":\"timestamp\",\"v\":[253402300800,0]}",
 		"{\"t\":\"timestamp\",\"v\":[0,1000000000]}", "{\"t\":\"duration\",\"v\":[9223372037,0]}",
-		"{\"t\":\"type\",\"v\":\"nope\"}", "{\"t\":\"string\",\"v\":1}", "{\"t\":\"bool\",\"v\":1}", "{\"t\":\"null\",\"v\":1}",
-		"{\"t\":\"error\",\"v\":\"x\"}", "{\"t\":1,\"v\":1}"};
+		"{\"t\":\"type\",\"v\":\"nope\"}", "{\"t\":\"string\",\"v\":1}", "{\"t\":\"bool\",\"v\":1}",
+		"{\"t\":\"null\",\"v\":1}", "{\"t\":\"error\",\"v\":\"x\"}", "{\"t\":1,\"v\":1}"};
 	struct base_json *doc;
 	struct cel_value v;
 	struct base_err err;
@@ -308,15 +325,19 @@ static void test_print(void **state)
 {
 	static const struct {
 		const char *source, *want;
-	} rows[] = {{"1+2*3", "1 + 2 * 3"}, {"(1+2)*3", "(1 + 2) * 3"}, {"a-(b-c)", "a - (b - c)"}, {"a-b-c", "a - b - c"},
-		{"!(a&&b)||c", "!(a && b) || c"}, {"a?b:c?d:e", "a ? b : c ? d : e"}, {"(a?b:c)?d:e", "(a ? b : c) ? d : e"},
-		{"-(1)", "-(1)"}, {"-1", "-1"}, {"(-1).abs()", "(-1).abs()"}, {"-x", "-x"}, {"- -x", "--x"}, {"-(x.y)", "-(x.y)"},
+	} rows[] = {{"1+2*3", "1 + 2 * 3"}, {"(1+2)*3", "(1 + 2) * 3"}, {"a-(b-c)", "a - (b - c)"},
+		{"a-b-c", "a - b - c"}, {"!(a&&b)||c", "!(a && b) || c"}, {"a?b:c?d:e", "a ? b : c ? d : e"},
+		{"(a?b:c)?d:e", "(a ? b : c) ? d : e"}, {"-(1)", "-(1)"}, {"-1", "-1"},
+		{"(-1).abs()", "(-1).abs()"}, {"-x", "-x"}, {"- -x", "--x"}, {"-(x.y)", "-(x.y)"},
 		{"a.?b[?0].`c d`", "a.?b[?0].`c d`"}, {"has(a.b)", "has(a.b)"}, {".a.b(1,2)", ".a.b(1, 2)"},
-		{"[?a,1,]", "[?a, 1]"}, {"{?'a':b,1u:2.0}", "{?\"a\": b, 1u: 2.0}"}, {"l.map(x,x>1,x)", "l.map(x, x > 1, x)"},
-		{"l.existsOne(i,v,i==v)", "l.exists_one(i, v, i == v)"}, {"cel.bind(x,1,x)", "cel.bind(x, 1, x)"},
+		{"[?a,1,]", "[?a, 1]"}, {"{?'a':b,1u:2.0}", "{?\"a\": b, 1u: 2.0}"},
+		{"l.map(x,x>1,x)", "l.map(x, x > 1, x)"},
+		{"l.existsOne(i,v,i==v)", "l.exists_one(i, v, i == v)"},
+		{"cel.bind(x,1,x)", "cel.bind(x, 1, x)"},
 		{"cel.block([1],cel.index(0))", "cel.block([1], cel.index(0))"},
-		{"l.map(cel.iterVar(0,1),1)", "l.map(cel.iterVar(0, 1), 1)"}, {"a in [1]==true", "a in [1] == true"},
-		{"'''a\nb'''", "\"a\\nb\""}, {"b'\\377'", "b\"\\xff\""}, {"// c\n1", "1"}};
+		{"l.map(cel.iterVar(0,1),1)", "l.map(cel.iterVar(0, 1), 1)"},
+		{"a in [1]==true", "a in [1] == true"}, {"'''a\nb'''", "\"a\\nb\""},
+		{"b'\\377'", "b\"\\xff\""}, {"// c\n1", "1"}};
 	struct base_buf b;
 	struct base_err err;
 
@@ -341,7 +362,8 @@ static void test_same(void **state)
 	assert_false(cel_same(cel_int(1), cel_uint(1)));
 	assert_false(cel_same(cel_error("x"), cel_error("x")));
 	assert_true(cel_same(cel_null(), cel_null()));
-	assert_true(cel_timestamp(253402300800, 0).kind == CEL_ERROR && cel_timestamp(0, -1).kind == CEL_ERROR);
+	assert_true(
+		cel_timestamp(253402300800, 0).kind == CEL_ERROR && cel_timestamp(0, -1).kind == CEL_ERROR);
 }
 
 int main(void)

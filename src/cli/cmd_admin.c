@@ -3,16 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "cli/cli_int.h"
 
-/* status, flows, log, views, secrets, open, version. */
-
-static const char *const secret_columns[] = {
-	"NAME=name", "HOST=host", "ACTIONS=actions", "SET=created_ms", NULL};
+/* status, flows, log, views, open, version. */
 
 static int show(struct cli *c, const char *path)
 {
@@ -246,158 +242,6 @@ int cmd_views_rebuild(struct cli *c)
 int cmd_views_dump(struct cli *c)
 {
 	return show(c, "/v1/views/dump");
-}
-
-/* --- secrets --- */
-
-static int list(
-	struct cli *c, const char *path, const char *name, const char *const *columns, const char *none)
-{
-	struct cli_answer a;
-	int r = cli_call(c, "GET", path, NULL, &a);
-
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a)) {
-		if (base_jv_len(cli_list(a.root, name)) == 0)
-			cli_put(c, "%s\n", none);
-		else
-			cli_table(c, cli_list(a.root, name), columns);
-	}
-	cli_answer_done(&a);
-	return CLI_OK;
-}
-
-int cmd_secrets_list(struct cli *c)
-{
-	return list(c, "/v1/secrets", "secrets", secret_columns, "no secrets");
-}
-
-int cmd_secrets_remove(struct cli *c)
-{
-	struct cli_answer a;
-	int r = cli_call(c, "DELETE", cli_path(c, "/v1/secrets/", c->args[0], ""), NULL, &a);
-
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a))
-		cli_put(c, "removed\n");
-	cli_answer_done(&a);
-	return CLI_OK;
-}
-
-enum { SECRET_MAX = 65536 };
-
-/* From stdin, one line end at its end dropped; on a terminal without echo. */
-static int read_secret(struct cli *c, char *ret, size_t *ret_len)
-{
-	struct termios old, quiet;
-	bool terminal = isatty(0) && tcgetattr(0, &old) == 0;
-	size_t n = 0;
-	ssize_t got = 0;
-
-	if (terminal) {
-		fprintf(stderr, "Value of %s (not shown): ", c->args[0]);
-		quiet = old;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		tcsetattr(0, TCSAFLUSH, &quiet);
-	}
-	while (n < SECRET_MAX && (got = read(0, ret + n, SECRET_MAX - n)) > 0) {
-		n += (size_t)got;
-		if (terminal && ret[n - 1] == '\n')
-			break;
-	}
-	if (terminal) {
-		tcsetattr(0, TCSAFLUSH, &old);
-		fputc('\n', stderr);
-	}
-	if (n > 0 && ret[n - 1] == '\n')
-		n--;
-	if (got < 0 || n == 0 || n >= SECRET_MAX)
-		return cli_fail(c, n == 0 ? "the value is empty" : "the value is too long");
-	*ret_len = n;
-	return 0;
-}
-
-/* The vault's key; sealed to it, the value is readable by nobody on the way. */
-static int vault_key(struct cli *c, uint8_t ret[crypto_box_PUBLICKEYBYTES])
-{
-	struct cli_answer a;
-	struct base_buf key;
-	struct base_str text;
-	int r = cli_call(c, "GET", "/v1/vault/key", NULL, &a);
-
-	if (r != 0)
-		return r;
-	base_buf_init(&key, 1024);
-	text = base_jv_str(base_jv_get(a.root, "public_key"));
-	if (base_b64url_get(text, &key) < 0) {
-		base_buf_clear(&key);
-		if (base_b64_get(text, &key) < 0)
-			base_buf_clear(&key);
-	}
-	if (key.len == crypto_box_PUBLICKEYBYTES)
-		memcpy(ret, key.ptr, key.len);
-	else
-		r = cli_fail(c, "the vault's key cannot be read");
-	base_buf_done(&key);
-	cli_answer_done(&a);
-	return r;
-}
-
-static int seal(struct cli *c, const uint8_t *key, struct base_buf *body)
-{
-	static uint8_t sealed[SECRET_MAX + crypto_box_SEALBYTES];
-	static char value[SECRET_MAX];
-	struct base_buf text;
-	struct base_jw w;
-	size_t len = 0;
-	int r = read_secret(c, value, &len);
-
-	if (r == 0 && crypto_box_seal(sealed, (const uint8_t *)value, len, key) != 0)
-		r = cli_fail(c, "the value cannot be sealed");
-	sodium_memzero(value, sizeof(value));
-	if (r != 0)
-		return r;
-	base_buf_init(&text, 4 * SECRET_MAX);
-	base_b64_put(&text, (struct base_str){(const char *)sealed, len + crypto_box_SEALBYTES});
-	w = base_jw_of(body);
-	base_jw_obj(&w);
-	base_jw_mcstr(&w, "host", cli_opt(c, "host"));
-	if (cli_opt(c, "action"))
-		base_jw_mcstr(&w, "actions", cli_opt(c, "action"));
-	base_jw_mstr(&w, "sealed", base_buf_view(&text));
-	base_jw_end_obj(&w);
-	base_buf_done(&text);
-	return 0;
-}
-
-int cmd_secrets_set(struct cli *c)
-{
-	uint8_t key[crypto_box_PUBLICKEYBYTES];
-	struct base_buf body;
-	struct cli_answer a;
-	int r;
-
-	if (!cli_opt(c, "host"))
-		return cli_usage(
-			c, "--host says the only host that it may go to, for instance api.anthropic.com");
-	if (sodium_init() < 0)
-		return cli_fail(c, "libsodium does not start");
-	r = vault_key(c, key);
-	if (r != 0)
-		return r;
-	base_buf_init(&body, 8 * SECRET_MAX);
-	r = seal(c, key, &body);
-	if (r == 0)
-		r = cli_call(c, "PUT", cli_path(c, "/v1/secrets/", c->args[0], ""), &body, &a);
-	base_buf_done(&body);
-	if (r != 0)
-		return r;
-	if (!cli_print_json(c, &a))
-		cli_put(c, "%s is in the vault, for %s\n", c->args[0], cli_opt(c, "host"));
-	cli_answer_done(&a);
-	return CLI_OK;
 }
 
 /* --- open, version --- */

@@ -82,27 +82,37 @@ static void put_secret(struct engine *e, struct engine_req *q, struct wire_vault
 	base_buf_done(&b);
 }
 
+/* Does a member of `list` (an object of objects) name it? */
+static bool names_it(struct base_jv list, struct base_str name)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(list, &it, &key, &v))
+		if (base_str_eq(base_jv_str(base_jv_get(v, "secret")), name))
+			return true;
+	return false;
+}
+
 /* The actions that a secret is for which the configuration names: a provider's key is for models, the password of the
- * mail server for mail. Empty: it names none of that name. */
+ * mail server for mail, a channel's token for announcements. Empty: it names none of that name. Lies in the scratch. */
 static struct base_str usual_actions(struct engine *e, struct base_str name)
 {
-	struct base_jv root, providers, v;
-	struct base_jv_iter it = {0};
-	bool mail, model = false;
-	struct base_str key;
+	struct base_buf *b = &e->scratch;
+	struct base_jv root;
 
+	base_buf_clear(b);
 	if (!e->config)
 		return BASE_STR_NONE;
 	root = base_json_root(e->config);
-	providers = base_jv_get(base_jv_get(root, "models"), "providers");
-	mail = base_str_eq(
-		base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name);
-	while (!model && base_jv_next(providers, &it, &key, &v))
-		model = base_str_eq(base_jv_str(base_jv_get(v, "secret")), name);
-	return mail && model ? BASE_STR("mail.*,model.*")
-	       : mail	     ? BASE_STR("mail.*")
-	       : model	     ? BASE_STR("model.*")
-			     : BASE_STR_NONE;
+	if (base_str_eq(base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name))
+		base_buf_cstr(b, ",mail.*");
+	if (names_it(base_jv_get(base_jv_get(root, "models"), "providers"), name))
+		base_buf_cstr(b, ",model.*");
+	if (names_it(base_jv_get(base_jv_get(root, "notify"), "channels"), name))
+		base_buf_cstr(b, ",notify.*");
+	return b->len ? base_str_sub(base_buf_view(b), 1, b->len) : BASE_STR_NONE;
 }
 
 static int read_sealed(struct base_jv root, struct base_buf *ret)

@@ -368,20 +368,25 @@ int cmd_up(struct cli *c)
  */
 
 /* A number that was given to another program since is not stopped. A process that ended but was not reaped
- * counts as ended. */
+ * counts as ended. (Where its program lies is aiosd's own business: it cannot be read from outside.) */
 static bool is_aiosd(int64_t pid)
 {
-	char path[64], target[PATH_MAX];
-	const char *name;
+	char path[64], stat[64];
+	const char *state;
+	int fd;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%lld/exe", (long long)pid);
-	n = readlink(path, target, sizeof(target) - 1);
+	snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, stat, sizeof(stat) - 1);
+	close(fd);
 	if (n <= 0)
 		return false;
-	target[n] = '\0';
-	name = strrchr(target, '/');
-	return name && (strcmp(name, "/aiosd") == 0 || strcmp(name, "/aiosd (deleted)") == 0);
+	stat[n] = '\0';
+	state = strstr(stat, " (aiosd) ");
+	return state && state[9] != 'Z' && state[9] != 'X';
 }
 
 int cmd_down(struct cli *c)

@@ -12,8 +12,8 @@
 
 enum { SECRET_MAX = 65536, PASSPHRASE_MIN = 8 };
 
-static const char *const secret_columns[] = {
-	"NAME=name", "HOST=host", "ACTIONS=actions", "SET=created_ms", "OLD UNTIL=old_until_ms", "CANARY=canary", NULL};
+static const char *const secret_columns[] = {"NAME=name", "HOST=host", "ACTIONS=actions", "SET=created_ms",
+	"OLD UNTIL=old_until_ms", "CANARY=canary", NULL};
 
 int cmd_secrets_list(struct cli *c)
 {
@@ -86,7 +86,7 @@ static int read_passphrase(struct cli *c, bool new, char *ret, size_t *ret_len)
 	size_t len = 0;
 	int r = read_hidden(c, new ? "New passphrase" : "Passphrase of the vault", false, ret, ret_len);
 
-	if (r == 0 && new && *ret_len < PASSPHRASE_MIN)
+	if (r == 0 && new &&*ret_len < PASSPHRASE_MIN)
 		return cli_fail(c, "a passphrase has at least %d characters", PASSPHRASE_MIN);
 	if (r != 0 || !new || !isatty(0))
 		return r;
@@ -262,9 +262,10 @@ int cmd_secrets_canary(struct cli *c)
 			cli_put(c, "%s\n", shown);
 		cli_flush(c);
 		if (!c->json)
-			fprintf(stderr,
-				"Put it where only a thief looks: a fact, a file, a note. It opens nothing; a call that "
-				"carries\nit is refused, and everything outgoing is frozen. It is shown only now.\n");
+			fprintf(stderr, "Put it where only a thief looks: a fact, a file, a note. It opens "
+					"nothing; a call that "
+					"carries\nit is refused, and everything outgoing is frozen. It is "
+					"shown only now.\n");
 		cli_answer_done(&a);
 	}
 	sodium_memzero(shown, sizeof(shown));
@@ -368,8 +369,7 @@ int cmd_vault_key(struct cli *c)
 {
 	static char value[SECRET_MAX];
 	const char *kind = c->args[0];
-	const char *const members[][2] = {
-		{"kind", kind}, {"strength", cli_opt(c, "strength")}, {NULL, NULL}};
+	const char *const members[][2] = {{"kind", kind}, {"strength", cli_opt(c, "strength")}, {NULL, NULL}};
 	bool passphrase = strcmp(kind, "passphrase") == 0 || strcmp(kind, "keyring") == 0;
 	struct cli_answer a;
 	size_t len = 0;
@@ -378,8 +378,9 @@ int cmd_vault_key(struct cli *c)
 	if (strcmp(kind, "public") == 0)
 		return show_public(c);
 	if (!passphrase && strcmp(kind, "file") != 0 && strcmp(kind, "credential") != 0)
-		return cli_usage(c, "the key comes from one of: passphrase, file, keyring, credential; public shows the "
-				    "signing key");
+		return cli_usage(c,
+			"the key comes from one of: passphrase, file, keyring, credential; public shows the "
+			"signing key");
 	if (passphrase)
 		r = read_passphrase(c, true, value, &len);
 	if (r == 0)
@@ -388,7 +389,8 @@ int cmd_vault_key(struct cli *c)
 		return r;
 	if (!cli_print_json(c, &a))
 		cli_put(c, "%s\n",
-			passphrase ? "the vault opens with this passphrase; without it nothing brings the secrets back"
+			passphrase ? "the vault opens with this passphrase; without it nothing brings the "
+				     "secrets back"
 				   : "the vault has another key");
 	cli_answer_done(&a);
 	return CLI_OK;

@@ -354,38 +354,47 @@ static const struct cli_command commands[] = {
 	{"secrets list", "", 0, 0, "Names and hosts of secrets", NULL, NULL, false, false, cmd_secrets_list},
 	{"secrets remove", "NAME", 1, 1, "Remove a secret", NULL, NULL, false, false, cmd_secrets_remove},
 	{"secrets rotate", "NAME", 1, 1, "Give a secret a new value",
-		"Reads it as secrets set does. The old value is kept beside it for an overlap, and is tried where "
-		"the new\none is not taken (HTTP 401 and 403, SMTP 535); then it is gone. Hosts and actions stay, "
+		"Reads it as secrets set does. The old value is kept beside it for an overlap, and is tried "
+		"where "
+		"the new\none is not taken (HTTP 401 and 403, SMTP 535); then it is gone. Hosts and actions "
+		"stay, "
 		"unless given.",
-		OPTIONS({"overlap", "DURATION", "how long the old value may still be used (24h); 0s: not at all"},
+		OPTIONS({"overlap", "DURATION",
+				"how long the old value may still be used (24h); 0s: not at all"},
 			{"host", "HOSTS", "other hosts"}, {"action", "PATTERNS", "other actions"}),
 		false, false, cmd_secrets_rotate},
 	{"secrets canary", "NAME", 1, 1, "Make a fake secret that sets off an alarm where it is met",
-		"Prints a value that looks like a key and opens nothing; put it where only a thief looks. A call that "
-		"carries\nit, or a piece of it, is refused, whatever policy says, and everything outgoing is frozen "
+		"Prints a value that looks like a key and opens nothing; put it where only a thief looks. A "
+		"call that "
+		"carries\nit, or a piece of it, is refused, whatever policy says, and everything outgoing is "
+		"frozen "
 		"(aios.yaml,\nvault.on_canary).",
-		OPTIONS({"like", "KIND", "anthropic, openai, github, stripe, slack or password"}), false, false,
-		cmd_secrets_canary},
+		OPTIONS({"like", "KIND", "anthropic, openai, github, stripe, slack or password"}), false,
+		false, cmd_secrets_canary},
 	{"vault status", "", 0, 0, "Whether the vault is open, and what opens it", NULL, NULL, false, false,
 		cmd_vault_status},
 	{"vault unlock", "", 0, 0, "Open the vault",
-		"Asks for the passphrase without showing it, or reads a line of stdin. It is sealed to the vault's "
+		"Asks for the passphrase without showing it, or reads a line of stdin. It is sealed to the "
+		"vault's "
 		"key before\nit leaves. What waited for a secret goes on.",
 		NULL, false, false, cmd_vault_unlock},
 	{"vault lock", "", 0, 0, "Close the vault: what needs a secret waits",
-		"With a passphrase it is closed after each restart too; with a key file it opens again by itself "
+		"With a passphrase it is closed after each restart too; with a key file it opens again by "
+		"itself "
 		"then.",
 		NULL, false, false, cmd_vault_lock},
 	{"vault rotate", "", 0, 0, "Encrypt all secrets with a new data key", NULL, NULL, false, false,
 		cmd_vault_rotate},
 	{"vault key", "KIND", 1, 1, "What opens the vault from now on",
 		"passphrase   asked for after each start (Argon2id)\n"
-		"file         .aios/vault/key, mode 0600: opens by itself, whoever has the disk has the secrets\n"
-		"keyring      a passphrase, asked for once until the machine stops: its key rests in the kernel\n"
+		"file         .aios/vault/key, mode 0600: opens by itself, whoever has the disk has the "
+		"secrets\n"
+		"keyring      a passphrase, asked for once until the machine stops: its key rests in the "
+		"kernel\n"
 		"credential   systemd's LoadCredentialEncrypted=aios-vault\n"
 		"public       changes nothing: prints the public half of the key that signs checkpoints",
-		OPTIONS({"strength", "NAME", "of a passphrase: moderate (256 MiB), sensitive (1 GiB)"}), false, false,
-		cmd_vault_key},
+		OPTIONS({"strength", "NAME", "of a passphrase: moderate (256 MiB), sensitive (1 GiB)"}),
+		false, false, cmd_vault_key},
 	{"version", "", 0, 0, "Versions", NULL, NULL, false, true, cmd_version, .heading = "this program"},
 	{"cel", "[EXPR]", 0, 1,
 		"Evaluate an expression of the Common Expression Language, or run cases of it",

@@ -378,6 +378,11 @@ static void vault_arguments(struct vault_arguments *v, const char **argv)
 		argv[1] = v->credential;
 }
 
+static bool sees_secrets(enum engine_kind kind)
+{
+	return kind == ENGINE_VAULT || kind == ENGINE_CONNECT || kind == ENGINE_PASS;
+}
+
 /* Spawns; the setup frame comes with engine_proc_start. */
 static void start(struct engine *e, struct engine_proc *p)
 {
@@ -390,8 +395,10 @@ static void start(struct engine *e, struct engine_proc *p)
 
 	if (p->state != ENGINE_DOWN || e->stopping)
 		return;
-	s.files = p->kind == ENGINE_VIEWS || p->kind == ENGINE_VAULT || p->kind == ENGINE_CONNECT;
-	s.new_pidns = p->kind != ENGINE_DOOR;
+	s.files = p->kind == ENGINE_VIEWS || sees_secrets(p->kind);
+	/* Whose program starts inside of a user namespace can be read by whoever made that: this user. Those that see
+	 * secrets enter theirs later; without it only root can give them a process namespace. */
+	s.new_pidns = p->kind != ENGINE_DOOR && (!sees_secrets(p->kind) || geteuid() == 0);
 	s.nice = p->kind == ENGINE_FOLD								 ? 10
 		 : p->kind == ENGINE_VIEWS || p->kind == ENGINE_PARSE || p->kind == ENGINE_TRIAL ? 5
 												 : 0;

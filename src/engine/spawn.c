@@ -69,6 +69,7 @@ static void child(
 	int null;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_DUMPABLE, 1); /* or its id maps are not its own; until the program is another */
 	if (ns & CLONE_NEWUSER)
 		map_user(uid, gid);
 	else if (!ns && getppid() != parent)

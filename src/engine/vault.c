@@ -37,8 +37,10 @@ static void on_secret(
 		.by = {.id = BASE_STR("operator")}};
 	struct core_reply r;
 
-	if (status == 1 && s->canaries)
+	if (status == 1 && s->canaries) {
+		e->canaries_for = 0; /* nothing leaves before aios-connect knows */
 		ask_canaries(e);
+	}
 	if (status != 1) {
 		if (q)
 			engine_reply_ask(e, q, status, value, sealed);
@@ -77,8 +79,7 @@ static void put_secret(struct engine *e, struct engine_req *q, struct wire_vault
 	f->req = engine_ask_next(e);
 	base_buf_init(&b, 1 << 20);
 	wire_vault_set_put(&b, f);
-	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_SET, f->req, &b, ASK_MS, on_secret,
-		change(q, f->name, f->host, false));
+	engine_ask(e, ENGINE_VAULT, WIRE_VAULT_SET, f->req, &b, ASK_MS, on_secret, s);
 	base_buf_done(&b);
 }
 
@@ -106,7 +107,8 @@ static struct base_str usual_actions(struct engine *e, struct base_str name)
 	if (!e->config)
 		return BASE_STR_NONE;
 	root = base_json_root(e->config);
-	if (base_str_eq(base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name))
+	if (base_str_eq(
+		    base_jv_str(base_jv_get(base_jv_get(base_jv_get(root, "mail"), "smtp"), "secret")), name))
 		base_buf_cstr(b, ",mail.*");
 	if (names_it(base_jv_get(base_jv_get(root, "models"), "providers"), name))
 		base_buf_cstr(b, ",model.*");

@@ -187,6 +187,10 @@ void cli_put_undone(struct cli *c, struct base_jv undone);
 void cli_put_rollbacks(struct cli *c, struct base_jv run);
 int cmd_approve(struct cli *c);
 int cmd_audit(struct cli *c);
+int cmd_proposals(struct cli *c);
+int cmd_proposals_show(struct cli *c);
+int cmd_proposals_drop(struct cli *c);
+int cmd_proposals_taken(struct cli *c);
 int cmd_delegate(struct cli *c);
 int cmd_links_rotate(struct cli *c);
 /* Of approve and deny, with several gates or --all. */

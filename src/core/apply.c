@@ -12,6 +12,10 @@ void core_act(const struct core_apply *a, const struct core_act *act)
 
 static void apply_by_type(struct core_apply *a, unsigned type, const union core_event_any *e)
 {
+	if (type >= CORE_EV_GATE_OPENED && type <= CORE_EV_PROPOSAL_CLOSED) {
+		core_apply_gate(a, type, e);
+		return;
+	}
 	switch (type) {
 	case CORE_EV_RUN_STARTED:
 	case CORE_EV_RUN_ENDED:
@@ -37,15 +41,6 @@ static void apply_by_type(struct core_apply *a, unsigned type, const union core_
 	case CORE_EV_ROLLBACK_STARTED:
 	case CORE_EV_STEP_UNDONE:
 		core_apply_undo(a, type, e);
-		break;
-	case CORE_EV_GATE_OPENED:
-	case CORE_EV_GATE_DECIDED:
-	case CORE_EV_GATE_VOTED:
-	case CORE_EV_GATE_DELEGATED:
-	case CORE_EV_GATE_ESCALATED:
-	case CORE_EV_GATE_ANNOUNCED:
-	case CORE_EV_GATE_REPORTED:
-		core_apply_gate(a, type, e);
 		break;
 	case CORE_EV_FACT_PUT:
 	case CORE_EV_DOCUMENT_PUT:

@@ -103,6 +103,9 @@ static void apply_decided(struct core_apply *a, const struct core_gate_decided *
 
 	BASE_CHECK(g && !g->decided);
 	g->decided = true;
+	if (s && base_str_is(g->kind, "policy") && !base_str_is(e->by, "time"))
+		core_precedent_add(c, g, c->action_names[s->action], core_word_text(r->as),
+			base_str_is(e->answer, "approve"));
 	core_act(a,
 		&(struct core_act){.type = CORE_ACT_GATE_CLOSED, .id = g->id, .run = g->run, .seq = a->seq});
 	if (base_str_is(g->kind, "approve")) {
@@ -138,6 +141,10 @@ void core_apply_gate(struct core_apply *a, unsigned type, const union core_event
 		break;
 	case CORE_EV_GATE_DECIDED:
 		apply_decided(a, &e->gate_decided);
+		break;
+	case CORE_EV_RULE_PROPOSED:
+	case CORE_EV_PROPOSAL_CLOSED:
+		core_apply_proposal(a, type, e);
 		break;
 	case CORE_EV_GATE_ANNOUNCED:
 	case CORE_EV_GATE_REPORTED:

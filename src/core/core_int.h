@@ -137,6 +137,20 @@ void core_gate_check(const struct core *c, const struct core_gate *g);
 /* The members `notify` and `gates` of a configuration. -EINVAL with what is wrong. */
 int core_notify_check(struct base_jv root, struct base_err *err) __attribute__((warn_unused_result));
 
+/* --- propose.c, propose_state.c: rules from decisions --- */
+struct core_apply;
+/* Behind a person's gate_decided. shown: what the gate showed. */
+void core_propose(
+	struct core_turn *t, const struct core_gate *g, struct base_str answer, struct base_str shown);
+size_t core_want_precedents(
+	const struct core *c, const struct core_gate *g, struct core_want *ret, size_t max);
+void core_decide_proposal(struct core_turn *t);
+void core_precedent_add(
+	struct core *c, const struct core_gate *g, struct base_str action, struct base_str as, bool yes);
+void core_apply_proposal(struct core_apply *a, unsigned type, const union core_event_any *e);
+void core_proposals_put(const struct core *c, struct base_buf *b);
+void core_proposals_get(struct core *c, struct base_reader *r);
+
 /* --- gate_tell.c --- */
 /* When it is to be announced, or is put to others; 0: neither. */
 int64_t core_gate_due(const struct core *c, const struct core_gate *g);

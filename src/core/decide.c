@@ -233,6 +233,7 @@ static void decide_by_type(struct core_turn *t)
 		[CORE_CMD_CANARY] = core_decide_canary,
 		[CORE_CMD_GATE_DELEGATE] = core_decide_delegate,
 		[CORE_CMD_GATE_REPORT] = core_decide_report,
+		[CORE_CMD_PROPOSAL] = core_decide_proposal,
 		[CORE_CMD_GUARD_SET] = core_decide_guard,
 	};
 	unsigned type = t->cmd->type;

@@ -420,4 +420,5 @@ void core_decide_gate(struct core_turn *t)
 		base_arena_printf(t->arena, "{\"gate\":%llu,\"answer\":\"%.*s\"}",
 			(unsigned long long)cmd->id, BASE_STR_ARG(cmd->name)));
 	decide_kind(t, &d);
+	core_propose(t, d.gate, d.answer, d.shown);
 }

@@ -209,6 +209,8 @@ size_t core_prefetch(const struct core *c, const struct core_cmd *cmd, struct co
 		g = core_gate_find(c, cmd->id);
 		if (g)
 			want(&w, g->seq);
+		if (g && !g->decided && w.count < max)
+			w.count += core_want_precedents(c, g, ret + w.count, max - w.count);
 		break;
 	default:
 		break;

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 18 };
+enum { FORMAT = 19 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -422,6 +422,7 @@ int core_snapshot(const struct core *c, struct base_buf *ret)
 	core_deliveries_put(c, ids, n, ret);
 	core_sign_in_put(c, ret);
 	core_audit_put(c, ret);
+	core_proposals_put(c, ret);
 	core_counts_put(c, ret);
 	core_lock_put(c, ret);
 	base_arena_free(a);
@@ -488,6 +489,7 @@ int core_restore(struct core *c, struct base_str snapshot, struct base_err *err)
 	core_deliveries_get(c, &r);
 	core_sign_in_get(c, &r);
 	core_audit_get(c, &r);
+	core_proposals_get(c, &r);
 	core_counts_get(c, &r);
 	core_lock_get(c, &r);
 	if (base_reader_end(&r) < 0)

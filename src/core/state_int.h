@@ -436,6 +436,7 @@ struct core_failures {
 };
 
 struct core_schedules;
+struct core_proposals;
 /* Signed checkpoints of the log, and where they are (audit.c). */
 enum { CORE_PLACES_MAX = 16 };
 struct core_place {
@@ -480,8 +481,9 @@ struct core {
 	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */
 	struct core_schedules *schedules;
-	struct base_names *event_waits; /* derived: who waits for an event (publish.c) */
-	struct base_idmap *deliveries;	/* by position of event_published */
+	struct core_proposals *proposals; /* NULL: none, and nothing to make one from */
+	struct base_names *event_waits;	  /* derived: who waits for an event (publish.c) */
+	struct base_idmap *deliveries;	  /* by position of event_published */
 	struct core_effect *effect_first, *effect_last;
 	struct base_idmap *ended; /* run -> position of run_ended, or its key: see core_ended_seq */
 	struct base_names *lanes, *buckets;

@@ -621,6 +621,9 @@ void engine_op_gate_decide(struct engine *e, struct engine_req *q);
 void engine_op_link_show(struct engine *e, struct engine_req *q);
 void engine_op_link_decide(struct engine *e, struct engine_req *q);
 void engine_op_links_rotate(struct engine *e, struct engine_req *q);
+void engine_op_proposals(struct engine *e, struct engine_req *q);
+void engine_op_proposal(struct engine *e, struct engine_req *q);
+void engine_op_proposal_close(struct engine *e, struct engine_req *q);
 void engine_op_gates_decide(struct engine *e, struct engine_req *q);
 void engine_op_gate_delegate(struct engine *e, struct engine_req *q);
 /* An open gate with what it shows, as an object; false: there is none. */

@@ -23,7 +23,9 @@ static const char deployment[] =
 	"{\"flows\":[{\"name\":\"f\",\"version\":"
 	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"f\"},"
 	"\"spec\":{},\"grants\":[\"*\"]}]," CONFIG ",\"policy\":{\"rules\":["
-	"{\"on\":\"test.*\",\"then\":\"allow\"},{\"on\":\"file.write\",\"then\":\"gate\"}]}}";
+	"{\"on\":\"test.*\",\"then\":\"allow\"},{\"on\":\"file.write\",\"then\":\"gate\"},"
+	"{\"name\":\"reads\",\"on\":\"http.get\",\"then\":\"gate\",\"when\":\"args.max_bytes > 10\"},"
+	"{\"on\":\"http.get\",\"then\":\"allow\"}]}}";
 
 static void add_key(struct house *h, const char *name, const char *grants)
 {
@@ -417,6 +419,96 @@ static void test_fault_42_approval_race(void **state)
 	assert_int_equal(sent, 1);
 }
 
+/* The last rule_proposed, and how many there are. */
+static unsigned proposed(const struct house *h, struct core_rule_proposed *ret)
+{
+	uint64_t seqs[300];
+	size_t n = core_proposals_open(h->core, seqs, 300), at;
+	struct core_record rec;
+
+	if (n) {
+		at = h->at[seqs[0]];
+		assert_int_equal(core_block_next(base_buf_view(&h->log), &at, &rec), 1);
+		assert_int_equal(core_rule_proposed_get(rec.body, ret), 0);
+	}
+	return (unsigned)n;
+}
+
+static void fetch_page(
+	struct house *h, uint64_t run, uint32_t step, const char *url, int max, const char *word)
+{
+	char args[300];
+
+	snprintf(args, sizeof(args), "{\"max_bytes\":%d,\"url\":\"%s\"}", max, url);
+	house_call(h, run, step, "http.get", args, "");
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0));
+	assert_int_equal(answer(h, house_act(h, CORE_ACT_GATE, 0)->id, "operator", word), 200);
+}
+
+static bool says(struct base_str text, const char *what)
+{
+	return memmem(text.ptr, text.len, what, strlen(what)) != NULL;
+}
+
+/* After a decision: a rule that would have answered it, no wider than what was decided shows. */
+static void test_proposals(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	struct core_rule_proposed p;
+
+	fetch_page(h, run, 0, "https://a.example/", 100, "approve");
+	assert_int_equal(proposed(h, &p), 1);
+	assert_true(says(p.text, "args.max_bytes <= 100 && args.url == \\\"https://a.example/\\\""));
+	assert_true(says(p.text, "principal == \\\"flow/f\\\"") && says(p.text, "then: \"allow\""));
+	/* The rule that asked lets it pass: gate comes before allow. */
+	assert_true(says(p.text, "(args.max_bytes > 10) && !(principal"));
+	assert_int_equal(p.would, 1);
+	fetch_page(
+		h, run, 1, "https://a.example/", 50, "approve"); /* within: the same rule takes its place */
+	assert_int_equal(proposed(h, &p), 1);
+	assert_true(p.would == 2 && p.against == 0);
+	fetch_page(h, run, 2, "https://b.example/", 200,
+		"approve"); /* the address differs: it says nothing of it */
+	assert_int_equal(proposed(h, &p), 2);
+	assert_true(says(p.text, "args.max_bytes <= 200") && !says(p.text, "args.url"));
+	assert_true(p.would == 3 && p.against == 0);
+	fetch_page(h, run, 3, "https://c.example/", 5000, "deny");
+	(void)proposed(h, &p);
+	assert_true(says(p.text, "args.max_bytes >= 5000") && says(p.text, "then: \"deny\"") &&
+		    !says(p.text, "instead"));
+	assert_true(p.would == 1 && p.against == 0);
+	/* A bound would let through what was denied: only what was decided. */
+	fetch_page(h, run, 4, "https://d.example/", 9000, "approve");
+	(void)proposed(h, &p);
+	assert_true(says(p.text, "args.max_bytes == 9000 && args.url == "));
+	assert_true(p.would == 1 && p.against == 0);
+	/* Nothing changed by itself. */
+	house_call(h, run, 5, "http.get", "{\"max_bytes\":50,\"url\":\"https://a.example/\"}", "");
+	assert_non_null(house_act(h, CORE_ACT_GATE, 0));
+	house_do(h, (struct core_cmd){.type = CORE_CMD_PROPOSAL, .id = p.gate, .name = BASE_STR("dropped")});
+	assert_int_equal(h->reply.status, 200);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_PROPOSAL, .id = p.gate, .name = BASE_STR("taken")});
+	assert_int_equal(h->reply.status, 404);
+}
+
+/* They are bounded. */
+static void test_proposals_end(void **state)
+{
+	struct core_rule_proposed p;
+	struct house *h = *state;
+	char url[80];
+
+	for (uint32_t i = 0; i < 600; i++) {
+		uint64_t run = house_start(h, "f", "{}");
+
+		h->unchecked = i % 50 != 0;
+		snprintf(url, sizeof(url), "https://%u.example/", i);
+		fetch_page(h, run, 0, url, (int)(11 + (i * 7919) % 4000), i % 2 ? "approve" : "deny");
+	}
+	assert_true(proposed(h, &p) <= 256);
+}
+
 /* Random people, answers, delegations, keys that come and go, and time: one decision at most, by who may. */
 static void test_random(void **state)
 {
@@ -483,6 +575,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_terms, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fault_43_approve_a_run_b, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fault_42_approval_race, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_proposals, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_proposals_end, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_random, set_up, house_tear_down),
 	};
 

@@ -330,6 +330,29 @@ def fault_42_approval_race(a, world, bob):
         assert (a.dir / f"files/race{round_}.txt").exists() == (end["state"] == "done"), end
 
 
+def proposals(a):
+    """After a decision a rule is proposed; nothing applies it; pasted into policy.yaml it answers the same again, and no more."""
+    run = start(a, write="once.txt", text="the same")
+    g = gate_of(a, run)
+    a.post(f"/v1/gates/{g['gate']}/approve", {"shown": g["shown"]})
+    assert ended(a, run)["state"] == "done"
+    again = gate_of(a, start(a, write="once.txt", text="the same"))
+    a.post(f"/v1/gates/{again['gate']}/deny", {"shown": again["shown"]})
+    ids = [p["proposal"] for p in json.loads(a.cli("proposals", "--json").stdout)["items"]]
+    assert g["gate"] in ids and str(g["gate"]) in a.cli("proposals").stdout, ids
+    text = a.cli("proposals", "show", str(g["gate"])).stdout
+    (a.dir / "policy.yaml").write_text("rules:\n" + text)
+    a.deploy()
+    run = start(a, write="once.txt", text="the same")
+    assert ended(a, run)["state"] == "done", "the proposed rule answers it"
+    other = gate_of(a, start(a, write="another.txt", text="the same"))
+    a.post(f"/v1/gates/{other['gate']}/deny", {"shown": other["shown"]})
+    a.cli("proposals", "taken", str(g["gate"]))
+    assert a.cli("proposals", "drop", str(g["gate"]), check=False).returncode != 0
+    (a.dir / "policy.yaml").write_text(POLICY)
+    a.deploy()
+
+
 def main():
     world = World()
     with Aios({"aios.yaml": config(world), "policy.yaml": POLICY, "flows/asks.js": FLOW}) as a:
@@ -345,6 +368,7 @@ def main():
         several(a, world, anna, bob)
         batch(a, bob)
         by_shell(a)
+        proposals(a)
         fault_42_approval_race(a, world, bob)
     world.server.shutdown()
     print("gates: announcements, links, votes, batches and races: as they should be")

@@ -29,6 +29,13 @@ static struct core *fresh(void)
 				"\"key_life_ms\":3600000,\"args\":{\"type\":\"object\"}}"),
 			&err),
 		0);
+	/* One that says what its arguments may carry. */
+	assert_int_equal(
+		core_catalogue_add(c,
+			BASE_STR("{\"name\":\"test.narrow\",\"class\":\"once\",\"connector\":\"other\","
+				 "\"accepts\":[\"untrusted\"],\"args\":{\"type\":\"object\"}}"),
+			&err),
+		0);
 	return c;
 }
 

@@ -10,22 +10,13 @@ enum { KEY_STEPS_MAX = 10000, CHAIN_MAX = 4096, AHEAD_MAX = 1000 };
 
 /* --- what a spec declares --- */
 
-/* A name that is not `input` would be found only by the first start. */
-static int key_knows(const struct cel_program *p, const char *where, struct base_err *err)
+/* Names and types are checked where somebody can be told (err): what was deployed before this was checked goes on. */
+static int compile_key(struct base_str text, struct cel_program **ret, struct base_err *err)
 {
-	struct cel_binding var = {.name = BASE_STR("input"), .value = cel_null()};
-	struct base_arena *arena;
-	struct cel_value v;
-	int r = base_arena_new(1 << 20, &arena);
+	static const struct cel_var input = {{"input", 5}, CEL_DYN};
+	static const struct cel_env env = {.vars = &input, .count = 1};
 
-	if (r < 0)
-		return base_err_set(err, r, "out of memory");
-	v = cel_eval(p, &var, 1, arena, KEY_STEPS_MAX);
-	if (v.kind == CEL_ERROR && base_str_starts(v.as.s, BASE_STR("no such variable")))
-		r = base_err_set(
-			err, -EINVAL, "%s.key: %.*s: it sees only `input`", where, BASE_STR_ARG(v.as.s));
-	base_arena_free(arena);
-	return r;
+	return cel_compile_in(text, err ? &env : NULL, ret, err);
 }
 
 static int key_of(struct base_jv obj, const char *where, struct cel_program **ret, struct base_err *err)
@@ -37,11 +28,11 @@ static int key_of(struct base_jv obj, const char *where, struct cel_program **re
 	if (base_jv_kind(v) != BASE_JSON_STR || base_jv_str(v).len == 0)
 		return base_err_set(
 			err, -EINVAL, "%s.key is an expression over `input`, such as \"input.issue\"", where);
-	if (cel_compile(base_jv_str(v), ret, err) < 0) {
-		base_err_prefix(err, "%s.key", where);
+	if (compile_key(base_jv_str(v), ret, err) < 0) {
+		base_err_prefix(err, "%s.key (it sees only `input`)", where);
 		return -EINVAL;
 	}
-	return key_knows(*ret, where, err);
+	return 0;
 }
 
 static int only(struct base_jv obj, const char *where, const char *const *names, struct base_err *err)

@@ -96,7 +96,7 @@ def limits(a, **which):
 
 def bad_specs(a):
     for spec, word in (("concurrency: { key: \"input.\", limit: 1 }", "concurrency.key"),
-                       ("concurrency: { key: \"inputs.x\", limit: 1 }", "no such variable: inputs"),
+                       ("concurrency: { key: \"inputs.x\", limit: 1 }", "there is no variable inputs"),
                        ("concurrency: { limit: 1, policy: \"lifo\" }", "concurrency.policy"),
                        ("rate: \"often\"", "rate.limit"), ("rate: { limit: \"1/s\", by: \"x\" }", "rate has no member by"),
                        ("priority: 11", "priority")):

@@ -284,7 +284,7 @@ int cmd_open(struct cli *c)
 		fprintf(stderr, "It works once, for %lld seconds.\n",
 			(long long)base_jv_int(base_jv_get(a.root, "expires_s"), 0));
 		if (desktop && !cli_flag(c, "print") && url.ptr &&
-			base_str_starts(url, BASE_STR("http://127.0.0.1:")))
+			base_str_starts(url, BASE_STR("http")))
 			show_in_browser(url.ptr);
 	}
 	cli_answer_done(&a);

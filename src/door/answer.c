@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "door/door_int.h"
@@ -7,6 +8,10 @@
  * headers. */
 
 static const char api_csp[] = "default-src 'none'; frame-ancestors 'none'";
+static const char permissions[] =
+	"accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), "
+	"magnetometer=(), microphone=(), midi=(), payment=(), usb=(), "
+	"publickey-credentials-create=(self), publickey-credentials-get=(self)";
 static const char problem_type[] = "application/problem+json";
 static const char html_type[] = "text/html; charset=utf-8";
 
@@ -18,6 +23,12 @@ static void secure(struct door *d, struct MHD_Response *r, bool page)
 	/* same-origin where forms are: with no-referrer a browser sends Origin: null with its own form. */
 	MHD_add_response_header(r, "Referrer-Policy", page ? "same-origin" : "no-referrer");
 	MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+	MHD_add_response_header(r, "Cross-Origin-Opener-Policy", "same-origin");
+	MHD_add_response_header(r, "Cross-Origin-Embedder-Policy", "require-corp");
+	MHD_add_response_header(r, "X-Frame-Options", "DENY");
+	MHD_add_response_header(r, "Permissions-Policy", permissions);
+	if (d->config.secure)
+		MHD_add_response_header(r, "Strict-Transport-Security", "max-age=31536000");
 }
 
 int door_answer(struct door_req *q, unsigned status, const char *type, struct base_str body)
@@ -44,6 +55,12 @@ int door_answer(struct door_req *q, unsigned status, const char *type, struct ba
 		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 	if (q->fail.status == 503) /* nothing of it was passed on */
 		MHD_add_response_header(r, "Retry-After", "1");
+	if (q->fail.retry_ms > 0) {
+		char seconds[24];
+
+		snprintf(seconds, sizeof(seconds), "%lld", (long long)(q->fail.retry_ms + 999) / 1000);
+		MHD_add_response_header(r, "Retry-After", seconds);
+	}
 	if (q->fail.allow)
 		MHD_add_response_header(r, "Allow", q->fail.allow);
 	if (q->fail.close)

@@ -47,6 +47,12 @@ int door_config_read(struct base_str json, struct door_config *ret, struct base_
 	c.port = (unsigned)base_jv_int(base_jv_get(root, "port"), 0);
 	c.host_count = names(base_jv_get(root, "hosts"), c.hosts);
 	c.origin_count = names(base_jv_get(root, "origins"), c.origins);
+	c.proxy_count = names(base_jv_get(root, "proxies"), c.proxies);
+	c.cert = base_jv_str(base_jv_get(base_jv_get(root, "tls"), "cert"));
+	c.key = base_jv_str(base_jv_get(base_jv_get(root, "tls"), "key"));
+	c.secure = c.kind == DOOR_NETWORK && (c.cert.len > 0 || c.proxy_count > 0);
+	c.rate = limit(base_jv_get(root, "rate"), "per_second", 50, 0, 1000000);
+	c.burst = limit(base_jv_get(root, "rate"), "burst", 200, 1, 1000000);
 	limits = base_jv_get(root, "limits");
 	c.connections = (unsigned)limit(limits, "connections", 1000, 1, 20000);
 	c.idle_ms = limit(limits, "idle_ms", 60000, 1000, 3600000);

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "door/uri.h"
@@ -26,7 +27,7 @@
  */
 
 enum door_kind { DOOR_LOCAL, DOOR_NETWORK };
-enum { DOOR_NAMES_MAX = 16, DOOR_REQUESTS_MAX = 1 << 16 };
+enum { DOOR_BUCKETS = 4096, DOOR_NAMES_MAX = 16, DOOR_REQUESTS_MAX = 1 << 16 };
 
 /* From the setup frame: {"kind","port","hosts":[…],"origins":[…],"limits":{…},"attack":{…}}. */
 struct door_config {
@@ -35,11 +36,16 @@ struct door_config {
 	struct base_str hosts[DOOR_NAMES_MAX];	 /* allowed beside localhost, lower case, without port */
 	struct base_str origins[DOOR_NAMES_MAX]; /* allowed beside the own one: scheme://host[:port] */
 	unsigned host_count, origin_count;
-	unsigned connections;  /* most at once */
-	int64_t idle_ms;       /* without a byte, in either direction */
-	int64_t head_ms;       /* from the last answer to the end of the next request's headers */
-	int64_t body_ms;       /* for a body, and a second more for each 16 KiB of it */
-	size_t stream_max;     /* bytes that wait for a slow reader of events */
+	unsigned connections;	   /* most at once */
+	int64_t idle_ms;	   /* without a byte, in either direction */
+	int64_t head_ms;	   /* from the last answer to the end of the next request's headers */
+	int64_t body_ms;	   /* for a body, and a second more for each 16 KiB of it */
+	size_t stream_max;	   /* bytes that wait for a slow reader of events */
+	struct base_str cert, key; /* PEM: TLS is spoken; empty: plain HTTP */
+	bool secure;		   /* browsers speak TLS to it, or to a proxy before it */
+	struct base_str proxies[DOOR_NAMES_MAX]; /* addresses whose X-Forwarded-For is believed */
+	unsigned proxy_count;
+	int64_t rate, burst;   /* requests a second of one address, and how many at once; 0: any */
 	struct base_json *doc; /* what the views point to; freed by door_config_done */
 };
 
@@ -48,19 +54,23 @@ struct door_conn {
 	struct door_conn *prev, *next;
 	struct MHD_Connection *mhd;
 	int fd;
-	uint32_t uid;	     /* local door: of the peer; else UINT32_MAX */
+	uint32_t uid; /* local door: of the peer; else UINT32_MAX */
+	const struct sockaddr *peer;
+	bool waiting;	     /* for a whole request: in the list of those */
 	int64_t deadline_ms; /* boot clock; 0: none */
 };
 
 /* The headers that matter, one pass. */
 struct door_head {
-	const char *host, *origin, *fetch_site, *content_type, *authorization, *idempotency_key,
-		*last_event_id, *accept;
-	const char *content_length, *transfer_encoding, *expect;
-	const char *cookie; /* the session's value, cut out of Cookie */
+	const char *host, *origin, *fetch_site, *fetch_mode, *fetch_dest, *content_type, *authorization,
+		*idempotency_key, *last_event_id, *accept, *forwarded_for;
+	const char *content_length, *transfer_encoding, *content_encoding, *expect, *upgrade, *cookies;
+	struct base_str cookie; /* the session's value, cut out of Cookie */
 	unsigned count;
 	const char *twice; /* a header that may not come twice but does */
 	bool malformed;	   /* a name or a value with characters that it cannot have */
+	bool cookie_twice;
+	bool bare; /* a line of it did not end with CR LF */
 };
 
 /* Why a request is refused. status 0: it is not. */
@@ -71,6 +81,7 @@ struct door_fail {
 	uint32_t line, column; /* of a body that does not parse; 0: none */
 	bool close;	       /* at once, without reading on */
 	const char *allow;     /* 405 */
+	int64_t retry_ms;      /* 429 */
 };
 
 enum door_req_state {
@@ -108,12 +119,27 @@ struct door_req {
 	unsigned status;
 };
 
+/* Tokens of one address, in thousandths. */
+struct door_bucket {
+	uint8_t key[16];
+	int64_t level, at_ms;
+	bool used;
+};
+struct door_buckets {
+	uint8_t secret[32]; /* so that nobody can choose where an address falls */
+	struct door_bucket bucket[DOOR_BUCKETS];
+};
+
 struct door {
 	struct door_config config;
 	struct wire_conn *wire;
 	struct MHD_Daemon *mhd;
 	int mhd_epoll, gone_epoll;
-	struct door_conn *conns;
+	struct door_conn *conns; /* that wait for a request, who came last first */
+	struct door_conn *conns_last;
+	struct door_conn *served; /* the others */
+	unsigned conn_count;
+	struct door_buckets buckets;
 	struct door_req **slots;
 	uint32_t slot_count;
 	uint32_t *free_slots;
@@ -137,12 +163,18 @@ void door_config_done(struct door_config *c);
 
 /* --- head.c: what the headers must be */
 
-/* Collects from a request. */
-void door_head_read(struct MHD_Connection *mhd, struct door_head *ret);
-/* Judges framing, Host, Origin and Sec-Fetch-Site, the content type and length, and what has a form of its
+/* Collects from a request. `version`: as libmicrohttpd has it, in its own buffer. */
+void door_head_read(struct MHD_Connection *mhd, const struct door_config *c, const char *method,
+	const char *version, struct door_head *ret);
+/* The same by hand: each line, then the end. */
+void door_head_add(struct door_head *h, const char *name, const char *value);
+void door_head_end(struct door_head *h, const struct door_config *c);
+/* Judges framing, Host, Origin and Sec-Fetch-*, the content type and length, and what has a form of its
  * own. Fills *fail (status 0: nothing to say against it). unsafe: the method may change something. */
 void door_head_judge(const struct door_head *h, const struct door_config *c, const struct wire_route *route,
 	bool unsafe, struct door_fail *fail);
+/* cookie.c: how often a cookie of that name is in the header; *ret is its value if it is there once. */
+int door_cookie(struct base_str header, struct base_str name, struct base_str *ret);
 /* True when `host` (a Host header: name or address, with or without port) is one that this door answers for.
  */
 bool door_host_allowed(const struct door_config *c, struct base_str host);
@@ -151,6 +183,14 @@ bool door_origin_allowed(const struct door_config *c, struct base_str origin, st
 /* Fills *fail. */
 void door_refuse(struct door_fail *fail, unsigned status, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* --- rate.c: who sends too much */
+/* The address that counts, in *ret. False: it is of this machine, which has no limit. forwarded: X-Forwarded-For or NULL. */
+bool door_rate_address(
+	const struct door_config *c, const struct sockaddr *peer, const char *forwarded, uint8_t ret[16]);
+/* Takes a token: 0, or how many ms until there is one. */
+int64_t door_rate_take(
+	struct door_buckets *all, const struct door_config *c, const uint8_t key[16], int64_t now);
 
 /* --- problem.c: errors, all of them */
 const char *door_status_text(unsigned status);

@@ -19,15 +19,21 @@ struct known {
 static const struct known known[] = {
 	HEAD("Accept", accept),
 	HEAD("Authorization", authorization),
+	HEAD("Content-Encoding", content_encoding),
 	HEAD("Content-Length", content_length),
 	HEAD("Content-Type", content_type),
+	HEAD("Cookie", cookies),
 	HEAD("Expect", expect),
 	HEAD("Host", host),
 	HEAD("Idempotency-Key", idempotency_key),
 	HEAD("Last-Event-ID", last_event_id),
 	HEAD("Origin", origin),
+	HEAD("Sec-Fetch-Dest", fetch_dest),
+	HEAD("Sec-Fetch-Mode", fetch_mode),
 	HEAD("Sec-Fetch-Site", fetch_site),
 	HEAD("Transfer-Encoding", transfer_encoding),
+	HEAD("Upgrade", upgrade),
+	HEAD("X-Forwarded-For", forwarded_for),
 };
 
 static bool token_char(unsigned char c)
@@ -49,20 +55,14 @@ static bool header_well_formed(const char *name, const char *value)
 	return true;
 }
 
-static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+void door_head_add(struct door_head *h, const char *name, const char *value)
 {
-	struct door_head *h = cls;
-	size_t i;
-
-	(void)kind;
-	if (!value)
-		value = "";
 	h->count++;
 	if (!header_well_formed(name, value)) {
 		h->malformed = true;
-		return MHD_YES;
+		return;
 	}
-	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		const char **at;
 
 		if (strcasecmp(name, known[i].name) != 0)
@@ -75,14 +75,65 @@ static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *n
 			*at = value;
 		break;
 	}
+}
+
+void door_head_end(struct door_head *h, const struct door_config *c)
+{
+	struct base_str name = c->secure ? BASE_STR("__Host-aios") : BASE_STR("aios_session");
+
+	h->cookie_twice = door_cookie(base_str_of(h->cookies), name, &h->cookie) > 1;
+}
+
+/* Where libmicrohttpd's own buffer is looked at: each line of a head stands in it as it came, CR and LF made zeros. */
+struct reading {
+	struct door_head *h;
+	const char *last; /* behind the value of the line that came last */
+};
+
+static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct reading *r = cls;
+	const char *end;
+
+	(void)kind;
+	if (!value)
+		value = "";
+	door_head_add(r->h, name, value);
+	/* A bare LF is one zero, and then comes the next line; a folded line was put together elsewhere. */
+	end = value + strlen(value);
+	if (end < name || end[1] != '\0')
+		r->h->bare = true;
+	if (end > r->last)
+		r->last = end;
 	return MHD_YES;
 }
 
-void door_head_read(struct MHD_Connection *mhd, struct door_head *ret)
+/* libmicrohttpd 0.9 takes a bare LF as the end of a line. A proxy that does not is told another request than we are, so it
+ * is refused: every line of the head must have left two zeros, and its end four. */
+static void see_line_ends(
+	struct MHD_Connection *mhd, const char *method, const char *version, struct reading *r)
 {
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const char *end = version + strlen(version);
+
+	if (end[1] != '\0')
+		r->h->bare = true;
+	if (end > r->last)
+		r->last = end;
+	if (!info || info->header_size == 0 || r->last + 4 != method + info->header_size)
+		r->h->bare = true;
+}
+
+void door_head_read(struct MHD_Connection *mhd, const struct door_config *c, const char *method,
+	const char *version, struct door_head *ret)
+{
+	struct reading r = {.h = ret};
+
 	memset(ret, 0, sizeof(*ret));
-	MHD_get_connection_values(mhd, MHD_HEADER_KIND, collect, ret);
-	ret->cookie = MHD_lookup_connection_value(mhd, MHD_COOKIE_KIND, "aios_session");
+	MHD_get_connection_values(mhd, MHD_HEADER_KIND, collect, &r);
+	see_line_ends(mhd, method, version, &r);
+	door_head_end(ret, c);
 }
 
 /* --- names --- */
@@ -141,7 +192,8 @@ bool door_origin_allowed(const struct door_config *c, struct base_str origin, st
 	for (i = 0; i < c->origin_count; i++)
 		if (same_name(origin, c->origins[i]))
 			return true;
-	if (base_str_starts(origin, BASE_STR("http://")))
+	/* Where browsers speak TLS, a page that came without it is another origin, and may be anybody's. */
+	if (!c->secure && base_str_starts(origin, BASE_STR("http://")))
 		rest = base_str_sub(origin, 7, origin.len);
 	else if (base_str_starts(origin, BASE_STR("https://")))
 		rest = base_str_sub(origin, 8, origin.len);
@@ -157,12 +209,17 @@ static void judge_framing(const struct door_head *h, struct door_fail *fail)
 	if (h->malformed)
 		door_refuse(fail, 400, "invalid",
 			"a header has a name or a value with characters that it cannot have");
+	else if (h->bare)
+		door_refuse(fail, 400, "invalid", "a line of the head does not end with CR LF");
 	else if (h->twice)
 		door_refuse(fail, 400, "invalid", "header %s comes twice", h->twice);
 	else if (h->transfer_encoding && h->content_length)
 		door_refuse(fail, 400, "invalid", "both Transfer-Encoding and Content-Length");
-	else if (h->transfer_encoding && strcasecmp(h->transfer_encoding, "chunked") != 0)
-		door_refuse(fail, 400, "invalid", "Transfer-Encoding is not chunked");
+	else if (h->transfer_encoding)
+		door_refuse(fail, 411, "invalid",
+			"a body says how long it is (Content-Length), and comes in one piece");
+	else if (h->upgrade)
+		door_refuse(fail, 400, "invalid", "there is no other protocol here to upgrade to");
 	else if (h->count > HEADERS_MAX)
 		door_refuse(fail, 431, "too_large", "more than %d headers", HEADERS_MAX);
 	else if (h->expect && strcasecmp(h->expect, "100-continue") != 0)
@@ -170,10 +227,29 @@ static void judge_framing(const struct door_head *h, struct door_fail *fail)
 	fail->close = fail->status != 0;
 }
 
-static void judge_site(
-	const struct door_head *h, const struct door_config *c, bool unsafe, struct door_fail *fail)
+/* What browsers say of where a request comes from. Another site's may only lead here: a person follows a link to a page. */
+static const char *foreign(const struct door_head *h, const struct wire_route *route, bool unsafe)
+{
+	static const char *const framed[] = {"iframe", "frame", "embed", "object", "fencedframe"};
+	bool page = route && (door_op_is_page(wire_op_of(base_str_of(route->name))) ||
+				     strcmp(route->name, "sign_in") == 0);
+
+	for (size_t i = 0; h->fetch_dest && i < sizeof(framed) / sizeof(framed[0]); i++)
+		if (strcmp(h->fetch_dest, framed[i]) == 0)
+			return "this is not shown within other pages";
+	if (!h->fetch_site || strcmp(h->fetch_site, "same-origin") == 0 || strcmp(h->fetch_site, "none") == 0)
+		return NULL;
+	if (!unsafe && page && h->fetch_mode && strcmp(h->fetch_mode, "navigate") == 0 && h->fetch_dest &&
+		strcmp(h->fetch_dest, "document") == 0)
+		return NULL;
+	return "requests that another site makes are refused";
+}
+
+static void judge_site(const struct door_head *h, const struct door_config *c, const struct wire_route *route,
+	bool unsafe, struct door_fail *fail)
 {
 	struct base_str host = base_str_of(h->host);
+	const char *why = foreign(h, route, unsafe);
 
 	if (!h->host) {
 		door_refuse(fail, 400, "invalid", "no Host header");
@@ -181,10 +257,9 @@ static void judge_site(
 		door_refuse(fail, 421, "denied", "this door does not answer for the host that was asked for");
 	} else if (h->origin && !door_origin_allowed(c, base_str_of(h->origin), host)) {
 		door_refuse(fail, 403, "denied", "requests from other origins are refused");
-	} else if (unsafe && h->fetch_site && strcmp(h->fetch_site, "same-origin") != 0 &&
-		   strcmp(h->fetch_site, "none") != 0) {
-		door_refuse(fail, 403, "denied", "requests that another site makes are refused");
-	} else if (unsafe && h->cookie && !h->authorization && !h->origin && !h->fetch_site) {
+	} else if (why) {
+		door_refuse(fail, 403, "denied", "%s", why);
+	} else if (unsafe && h->cookie.len && !h->authorization && !h->origin && !h->fetch_site) {
 		door_refuse(fail, 403, "denied", "a session's request must say where it comes from (Origin)");
 	}
 }
@@ -211,9 +286,11 @@ static void judge_body(const struct door_head *h, const struct wire_route *route
 		fail->close = true;
 		return;
 	}
-	any = len > 0 || h->transfer_encoding;
+	any = len > 0;
 	if (route->body == WIRE_BODY_NONE && any)
 		door_refuse(fail, 400, "invalid", "%s %s takes no body", route->method, route->path);
+	else if (h->content_encoding && strcasecmp(h->content_encoding, "identity") != 0)
+		door_refuse(fail, 415, "invalid", "a body comes as it is, not compressed");
 	else if (len > route->body_max)
 		door_refuse(fail, 413, "too_large", "the body has %llu bytes; %s %s takes at most %u",
 			(unsigned long long)len, route->method, route->path, route->body_max);
@@ -234,6 +311,14 @@ static bool printable(const char *s, size_t max)
 	return n > 0 && n <= max;
 }
 
+static bool token_fits(struct base_str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] <= 0x20 || s.ptr[i] > 0x7e)
+			return false;
+	return s.len <= TOKEN_MAX;
+}
+
 static void judge_fields(const struct door_head *h, struct door_fail *fail)
 {
 	if (h->idempotency_key && !printable(h->idempotency_key, IDEMPOTENCY_KEY_MAX))
@@ -244,7 +329,9 @@ static void judge_fields(const struct door_head *h, struct door_fail *fail)
 	else if (h->authorization && (strncasecmp(h->authorization, "Bearer ", 7) != 0 ||
 					     !printable(h->authorization + 7, TOKEN_MAX)))
 		door_refuse(fail, 401, "unauthenticated", "the credential must be a Bearer token");
-	else if (h->cookie && *h->cookie && !printable(h->cookie, TOKEN_MAX))
+	else if (h->cookie_twice)
+		door_refuse(fail, 400, "invalid", "the session's cookie comes twice");
+	else if (!token_fits(h->cookie))
 		door_refuse(fail, 401, "unauthenticated", "the session is not one that this door gave");
 }
 
@@ -253,7 +340,7 @@ void door_head_judge(const struct door_head *h, const struct door_config *c, con
 {
 	judge_framing(h, fail);
 	if (fail->status == 0)
-		judge_site(h, c, unsafe, fail);
+		judge_site(h, c, route, unsafe, fail);
 	if (fail->status == 0 && route)
 		judge_body(h, route, fail);
 	if (fail->status == 0)

@@ -29,6 +29,44 @@ int64_t door_now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* --- connections: those that wait for a request, and those that are served --- */
+
+static void link_conn(struct door *d, struct door_conn *c, bool waiting)
+{
+	struct door_conn **head = waiting ? &d->conns : &d->served;
+
+	c->waiting = waiting;
+	c->prev = NULL;
+	c->next = *head;
+	if (c->next)
+		c->next->prev = c;
+	*head = c;
+	if (waiting && !d->conns_last)
+		d->conns_last = c;
+}
+
+static void unlink_conn(struct door *d, struct door_conn *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else if (c->waiting)
+		d->conns = c->next;
+	else
+		d->served = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	if (d->conns_last == c)
+		d->conns_last = c->prev;
+}
+
+static void move(struct door *d, struct door_conn *c, bool waiting)
+{
+	if (!c || c->waiting == waiting)
+		return;
+	unlink_conn(d, c);
+	link_conn(d, c, waiting);
+}
+
 static void deadline(struct door_req *q, int64_t ms)
 {
 	if (q->conn)
@@ -45,9 +83,9 @@ static void set_credential(const struct door_req *q, struct wire_door_request *f
 	} else if (q->door->config.kind == DOOR_LOCAL) {
 		f->credential = 1;
 		f->uid = q->conn ? q->conn->uid : UINT32_MAX;
-	} else if (q->head.cookie && *q->head.cookie) {
+	} else if (q->head.cookie.len) {
 		f->credential = 3;
-		f->token = base_str_of(q->head.cookie);
+		f->token = q->head.cookie;
 	}
 }
 
@@ -173,17 +211,36 @@ static bool target_plain(struct base_str s)
 	return s.len > 0;
 }
 
-static void judge(struct door_req *q, const char *method)
+/* Over its limit; before anything else is looked at. */
+static void judge_rate(struct door_req *q)
+{
+	struct door *d = q->door;
+	uint8_t address[16];
+	int64_t ms;
+
+	if (d->config.kind != DOOR_NETWORK || !q->conn ||
+		!door_rate_address(&d->config, q->conn->peer, q->head.forwarded_for, address))
+		return;
+	ms = door_rate_take(&d->buckets, &d->config, address, door_now_ms());
+	if (ms == 0)
+		return;
+	door_refuse(&q->fail, 429, "busy", "too many requests from this address");
+	q->fail.retry_ms = ms;
+}
+
+static void judge(struct door_req *q, const char *method, const char *version)
 {
 	struct base_str target = base_buf_view(&q->target);
 	bool unsafe = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
 	int r;
 
 	memset(&q->match, 0, offsetof(struct door_match, allow) + 1);
-	door_head_read(q->mhd, &q->head);
+	door_head_read(q->mhd, &q->door->config, method, version, &q->head);
 	q->head_only = strcmp(method, "HEAD") == 0;
 	r = door_route(base_str_of(method), target, &q->match);
-	door_head_judge(&q->head, &q->door->config, r == 0 ? q->match.route : NULL, unsafe, &q->fail);
+	judge_rate(q);
+	if (q->fail.status == 0)
+		door_head_judge(&q->head, &q->door->config, r == 0 ? q->match.route : NULL, unsafe, &q->fail);
 	if (q->fail.status != 0)
 		return;
 	if (!target_plain(target)) {
@@ -197,11 +254,11 @@ static void judge(struct door_req *q, const char *method)
 	}
 }
 
-static enum MHD_Result on_head(struct door_req *q, const char *method)
+static enum MHD_Result on_head(struct door_req *q, const char *method, const char *version)
 {
 	uint64_t len = 0;
 
-	judge(q, method);
+	judge(q, method, version);
 	q->state = REQ_BODY;
 	if (q->head.content_length && base_str_u64(base_str_of(q->head.content_length), &len) < 0)
 		len = UINT64_MAX;
@@ -287,6 +344,7 @@ static enum MHD_Result on_complete_request(struct door_req *q)
 		return refuse(q);
 	q->state = REQ_SENT;
 	q->sent_ms = door_now_ms();
+	move(d, q->conn, false);
 	deadline(q, 0);
 	d->in_flight++;
 	suspend(q);
@@ -301,12 +359,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 	(void)cls;
 	(void)mhd;
 	(void)url;
-	(void)version;
 	if (!q || base_buf_failed(&q->target))
 		return MHD_NO;
 	switch (q->state) {
 	case REQ_NEW:
-		return on_head(q, method);
+		return on_head(q, method, version);
 	case REQ_BODY:
 		if (*upload_size > 0) {
 			size_t n = *upload_size;
@@ -340,6 +397,7 @@ static void on_done(void *cls, struct MHD_Connection *mhd, void **req, enum MHD_
 		d->in_flight--;
 	}
 	deadline(q, d->config.head_ms);
+	move(d, q->conn, true);
 	door_req_free(q);
 	*req = NULL;
 }
@@ -354,6 +412,19 @@ static uint32_t peer_uid(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || len != sizeof(cred))
 		return UINT32_MAX;
 	return cred.uid;
+}
+
+/* Who is served is not ended for room; of those that wait for a request, or send one slowly, who does so longest. */
+static void make_room(struct door *d)
+{
+	struct door_conn *c = d->conns_last;
+
+	if (d->conn_count <= d->config.connections || !c)
+		return;
+	unlink_conn(d, c);
+	link_conn(d, c, false); /* it is on its way out, and not asked again */
+	c->deadline_ms = 0;
+	shutdown(c->fd, SHUT_RDWR);
 }
 
 static void on_connection(
@@ -373,18 +444,15 @@ static void on_connection(
 		c->mhd = mhd;
 		c->fd = info->connect_fd;
 		c->uid = d->config.kind == DOOR_LOCAL ? peer_uid(c->fd) : UINT32_MAX;
+		info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+		c->peer = info ? info->client_addr : NULL;
 		c->deadline_ms = door_now_ms() + d->config.head_ms;
-		c->next = d->conns;
-		if (c->next)
-			c->next->prev = c;
-		d->conns = c;
+		d->conn_count++;
+		link_conn(d, c, true);
+		make_room(d);
 	} else if (c) {
-		if (c->prev)
-			c->prev->next = c->next;
-		else if (d->conns == c)
-			d->conns = c->next;
-		if (c->next)
-			c->next->prev = c->prev;
+		unlink_conn(d, c);
+		d->conn_count--;
 		free(c);
 		*ctx = NULL;
 	}
@@ -538,11 +606,12 @@ void door_http_tick(struct door *d, int64_t now)
 	struct door_conn *c;
 	uint32_t i;
 
-	for (c = d->conns; c; c = c->next)
-		if (c->deadline_ms != 0 && now >= c->deadline_ms) {
-			c->deadline_ms = 0;
-			shutdown(c->fd, SHUT_RDWR);
-		}
+	for (i = 0; i < 2; i++)
+		for (c = i ? d->conns : d->served; c; c = c->next)
+			if (c->deadline_ms != 0 && now >= c->deadline_ms) {
+				c->deadline_ms = 0;
+				shutdown(c->fd, SHUT_RDWR);
+			}
 	for (i = 0; i < d->slot_count; i++) {
 		struct door_req *q = d->slots[i];
 
@@ -570,6 +639,38 @@ void door_http_quiesce(struct door *d)
 	}
 }
 
+/* TLS 1.2 and 1.3 with what is not broken: an exchange of keys that is forward secret, and ciphers that authenticate. */
+static const char tls_priorities[] =
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:"
+	"-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:-MAC-ALL:+AEAD:"
+	"%SERVER_PRECEDENCE";
+enum { SLACK = 128 }; /* connections beyond the limit that are on their way out */
+
+/* A terminated copy, which libmicrohttpd keeps pointers to. */
+static char *text_of(struct base_str s)
+{
+	return s.len > 0 ? strndup(s.ptr, s.len) : NULL;
+}
+
+static struct MHD_Daemon *start_daemon(struct door *d, int listen_fd)
+{
+	char *cert = text_of(d->config.cert), *key = text_of(d->config.key);
+	struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, cert},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, key},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities},
+		{MHD_OPTION_END, 0, NULL}};
+	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (cert ? MHD_USE_TLS : 0);
+
+	if (!cert != !key)
+		return NULL;
+	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, d, MHD_OPTION_LISTEN_SOCKET,
+		(MHD_socket)listen_fd, MHD_OPTION_CONNECTION_LIMIT, d->config.connections + SLACK,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)(d->config.idle_ms / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,
+		MHD_OPTION_NOTIFY_COMPLETED, on_done, d, MHD_OPTION_URI_LOG_CALLBACK, on_target, d,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, cert ? tls : tls + 3, MHD_OPTION_END);
+}
+
 int door_http_start(struct door *d, int listen_fd, struct base_err *err)
 {
 	const union MHD_DaemonInfo *info;
@@ -580,15 +681,13 @@ int door_http_start(struct door *d, int listen_fd, struct base_err *err)
 	d->gone_epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (d->gone_epoll < 0)
 		return base_err_set(err, -errno, "epoll: %s", strerror(errno));
-	d->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, d,
-		MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-		d->config.connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(d->config.idle_ms / 1000),
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, d, MHD_OPTION_NOTIFY_COMPLETED, on_done, d,
-		MHD_OPTION_URI_LOG_CALLBACK, on_target, d, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+	d->mhd = start_daemon(d, listen_fd);
 	info = d->mhd ? MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info)
-		return base_err_set(err, -EIO, "libmicrohttpd does not start: %s", strerror(errno));
+		return base_err_set(err, -EIO,
+			d->config.cert.len > 0 ? "TLS does not start: the key does not fit the certificate, "
+						 "or one of them is not PEM"
+					       : "libmicrohttpd does not start");
 	d->mhd_epoll = info->epoll_fd;
 	return 0;
 }

@@ -99,7 +99,7 @@ static int take_frames(struct door *d)
 static int timeout_of(struct door *d)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	int timeout = d->conns || d->stopping ? TICK_MS : -1;
+	int timeout = d->conn_count || d->stopping ? TICK_MS : -1;
 
 	if (d->resumed)
 		return 0;
@@ -191,6 +191,7 @@ int door_main(int listen_fd)
 		r = wait_setup(d.wire, &d.config);
 	if (r < 0)
 		return 1;
+	randombytes_buf(d.buckets.secret, sizeof(d.buckets.secret));
 	r = door_http_start(&d, listen_fd, &err);
 	if (r < 0) {
 		dprintf(2, "aios-door: %s\n", err.text);

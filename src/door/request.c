@@ -104,6 +104,7 @@ void door_req_free(struct door_req *q)
 	q->fail.line = q->fail.column = 0;
 	q->fail.close = false;
 	q->fail.allow = NULL;
+	q->fail.retry_ms = 0;
 	q->received = 0;
 	q->sent_ms = q->beat_ms = 0;
 	q->head_only = q->watched = q->suspended = q->ended = q->gone = false;

@@ -430,14 +430,24 @@ void engine_req_go_on(struct engine *e, struct engine_req *q)
 static void handle(struct engine *e, struct engine_req *q, const struct wire_door_request *in)
 {
 	const struct wire_route *route = wire_route_of(q->op);
-	char action[64];
 	int status = engine_authenticate(e, q, in);
+	char action[64];
+	int64_t wait;
 
 	if (route->auth != WIRE_AUTH_NONE && status) {
 		engine_reply_problem(e, q, status, "unauthenticated",
 			"no valid credential came with the request: use a key (Authorization: Bearer) or "
 			"sign in with `aios open`");
 		return;
+	}
+	if (route->auth != WIRE_AUTH_NONE && in->credential == 2) {
+		wait = engine_key_wait_ms(e, q->by.id);
+		if (wait > 0) {
+			base_buf_printf(&q->headers, "Retry-After: %lld\n", (long long)(wait + 999) / 1000);
+			put_problem(q, 429, "busy", "too many requests with this key");
+			send_reply(e, &q->out);
+			return;
+		}
 	}
 	snprintf(action, sizeof(action), "api.%s", route->name);
 	if (route->auth != WIRE_AUTH_NONE && !may(e, q, route, base_str_of(action))) {

@@ -22,7 +22,7 @@
  * since it ends the old one.
  */
 
-enum { CACHE_MAX = 256, USES_MAX = 4096 };
+enum { CACHE_MAX = 256, USES_MAX = 4096, RATE = 2000, BURST = 10000 };
 static const int64_t used_every_ms = 3600 * 1000;
 
 /* The public half of a key that came lately: making it costs 20 µs and more. */
@@ -36,6 +36,7 @@ struct use {
 	char id[160];
 	int64_t at_ms;
 	bool written;
+	int64_t level, level_at; /* tokens of its rate, in thousandths; monotonic */
 };
 
 struct engine_key_uses {
@@ -119,7 +120,7 @@ static struct use *use_of(struct engine *e, struct base_str id)
 	if (m->count == USES_MAX || id.len >= sizeof(u->id))
 		return NULL;
 	u = &m->uses[m->count++];
-	*u = (struct use){.written = true};
+	*u = (struct use){.written = true, .level = INT64_MAX, .level_at = e->mono};
 	memcpy(u->id, id.ptr, id.len);
 	return u;
 }
@@ -135,6 +136,34 @@ static void note_use(struct engine *e, struct base_str id, bool fresh)
 	u->written = false;
 	if (fresh || now - core_key_used_ms(e->core, id) >= used_every_ms)
 		write_uses(e, u, 1, fresh);
+}
+
+/* --- how much a key may ask --- */
+
+static int64_t rate_of(const struct engine *e, const char *name, int64_t otherwise)
+{
+	struct base_jv door =
+		e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
+
+	return base_jv_int(base_jv_get(base_jv_get(base_jv_get(door, "rates"), "key"), name), otherwise);
+}
+
+int64_t engine_key_wait_ms(struct engine *e, struct base_str id)
+{
+	int64_t rate = rate_of(e, "per_second", RATE), full = 1000 * rate_of(e, "burst", BURST), ms;
+	struct use *u = use_of(e, id);
+
+	if (!u || rate <= 0)
+		return 0;
+	ms = e->mono - u->level_at;
+	u->level = u->level >= full || ms > full / rate ? full : u->level + ms * rate;
+	u->level = u->level > full ? full : u->level;
+	u->level_at = e->mono;
+	if (u->level >= 1000) {
+		u->level -= 1000;
+		return 0;
+	}
+	return (1000 - u->level + rate - 1) / rate;
 }
 
 /* --- who asks --- */

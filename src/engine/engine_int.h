@@ -587,6 +587,8 @@ bool engine_authenticate_key(struct engine *e, struct engine_req *q, struct base
 void engine_keys_tag(const struct engine *e, uint8_t ret[8]);
 void engine_keys_flush(struct engine *e); /* when keys were last used: into the log */
 void engine_keys_done(struct engine *e);
+/* Takes one of the requests that a key may send now: 0, or how many ms until it may (door.rates.key). */
+int64_t engine_key_wait_ms(struct engine *e, struct base_str id);
 void engine_op_keys(struct engine *e, struct engine_req *q);
 void engine_op_key_create(struct engine *e, struct engine_req *q);
 void engine_op_key_change(struct engine *e, struct engine_req *q); /* revoke, rotate */
@@ -737,9 +739,19 @@ void engine_workspace_done(struct engine_paths *p);
 int engine_workspace_announce(const struct engine_paths *p, unsigned port, struct base_err *err)
 	__attribute__((warn_unused_result));
 /* Listening sockets of the doors. */
-int engine_listen_tcp(unsigned port, unsigned *ret_port, struct base_err *err)
+int engine_listen_tcp(const char *address, unsigned port, unsigned *ret_port, struct base_err *err)
 	__attribute__((warn_unused_result));
 int engine_listen_unix(const char *path, struct base_err *err) __attribute__((warn_unused_result));
+
+/* door.c: the socket of the network door, as configured, and what TLS needs. A descriptor, or negative with a text. */
+int engine_door_listen(struct engine *e, struct base_err *err) __attribute__((warn_unused_result));
+void engine_door_done(struct engine *e);
+/* The members of a door's set-up. */
+void engine_door_setup(struct engine *e, const struct engine_proc *p, struct base_jw *w);
+/* Browsers reach it by TLS, its own or a proxy's: cookies are __Host- ones. */
+bool engine_door_secure(const struct engine *e);
+/* "http://localhost:7717", "https://aios.example.org": what links to the console begin with. */
+void engine_door_origin(const struct engine *e, struct base_buf *ret);
 
 struct engine_options {
 	const char *workspace;
@@ -755,6 +767,7 @@ struct engine_held;
 struct engine_web;
 struct engine_key_uses;
 struct engine_pass;
+struct engine_door;
 struct engine_streams;
 
 /* A commit that was read from the log. */
@@ -837,6 +850,7 @@ struct engine {
 	struct engine_web *web;
 	struct engine_key_uses *key_uses;
 	struct engine_pass *pass;
+	struct engine_door *door; /* TLS; NULL: plain HTTP */
 	struct engine_streams *streams;
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;

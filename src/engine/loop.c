@@ -205,6 +205,7 @@ static void close_all(struct engine *e)
 	engine_agains_done(e);
 	engine_keys_done(e);
 	engine_seen_done(e);
+	engine_door_done(e);
 	engine_web_done(e);
 	engine_pass_done(e);
 	engine_streams_done(e);
@@ -303,7 +304,7 @@ int engine_run_main(const struct engine_options *opt, struct base_err *err)
 	if (rc == 0)
 		rc = engine_workspace_announce(&e->paths, e->port, err);
 	if (rc == 0) {
-		engine_note(1, "aiosd is up: workspace %s, http://127.0.0.1:%u, event %llu",
+		engine_note(1, "aiosd is up: workspace %s, port %u, event %llu",
 			e->paths.workspace, e->port, (unsigned long long)e->seq);
 		loop(e);
 		finish(e);

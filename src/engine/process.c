@@ -280,27 +280,6 @@ static void on_io(struct engine *e, struct engine_source *s, uint32_t events)
 	}
 }
 
-/* What aios.yaml says about the door: further hosts and origins, limits. */
-static void put_door_config(struct engine *e, struct base_jw *w)
-{
-	static const char *const keys[] = {"hosts", "origins", "limits"};
-	struct base_jv door =
-		e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
-	struct base_buf text;
-
-	base_buf_init(&text, 1 << 16);
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		struct base_jv v = base_jv_get(door, keys[i]);
-
-		if (base_jv_kind(v) == BASE_JSON_NONE)
-			continue;
-		base_buf_clear(&text);
-		base_jv_write(v, &text);
-		base_jw_mraw(w, keys[i], base_buf_view(&text));
-	}
-	base_buf_done(&text);
-}
-
 static void put_setup(struct engine *e, struct engine_proc *p, struct base_buf *b)
 {
 	struct base_jw w = base_jw_of(b);
@@ -318,9 +297,7 @@ static void put_setup(struct engine *e, struct engine_proc *p, struct base_buf *
 		base_jw_mcstr(&w, "dir", e->paths.views);
 		break;
 	case ENGINE_DOOR:
-		base_jw_mcstr(&w, "kind", p->local_door ? "local" : "network");
-		base_jw_mint(&w, "port", e->port);
-		put_door_config(e, &w);
+		engine_door_setup(e, p, &w);
 		break;
 	default:
 		break;
@@ -332,13 +309,15 @@ static void send_setup(struct engine *e, struct engine_proc *p)
 {
 	struct base_buf json, *b;
 
-	base_buf_init(&json, 1 << 16);
+	base_buf_init(&json, 1 << 20);
 	put_setup(e, p, &json);
 	b = engine_proc_begin(e, p, WIRE_SETUP);
 	if (b) {
 		wire_setup_put(b, &(struct wire_setup){.config = base_buf_view(&json)});
 		engine_proc_send(e, p);
 	}
+	if (json.ptr) /* the door's key was in it */
+		explicit_bzero(json.ptr, json.size);
 	base_buf_done(&json);
 }
 
@@ -557,7 +536,7 @@ int engine_procs_early(struct engine *e, struct base_err *err)
 
 int engine_procs_start(struct engine *e, struct base_err *err)
 {
-	int tcp_fd = engine_listen_tcp((unsigned)e->opt.port, &e->port, err);
+	int tcp_fd = engine_door_listen(e, err);
 
 	if (tcp_fd < 0)
 		return tcp_fd;

@@ -86,7 +86,8 @@ void engine_op_session_open(struct engine *e, struct engine_req *q)
 		return;
 	}
 	base_buf_init(&url, 512);
-	base_buf_printf(&url, "http://127.0.0.1:%u/sign-in?token=", e->port);
+	engine_door_origin(e, &url);
+	base_buf_cstr(&url, "/sign-in?token=");
 	issue(e, web(e)->links, LINKS_MAX, link_ms, &url);
 	w = base_jw_of(&q->reply);
 	base_jw_obj(&w);
@@ -111,10 +112,12 @@ void engine_op_sign_in(struct engine *e, struct engine_req *q)
 		return;
 	}
 	memset(link, 0, sizeof(*link));
-	base_buf_cstr(&q->headers, "Location: /\nSet-Cookie: aios_session=");
+	base_buf_printf(&q->headers, "Location: /\nSet-Cookie: %s=",
+		engine_door_secure(e) ? "__Host-aios" : "aios_session");
 	issue(e, a->sessions, SESSIONS_MAX, session_ms, &q->headers);
 	base_buf_printf(
-		&q->headers, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d\n", (int)(session_ms / 1000));
+		&q->headers, "; Path=/; HttpOnly; SameSite=Strict%s; Max-Age=%d\n",
+		engine_door_secure(e) ? "; Secure" : "", (int)(session_ms / 1000));
 	engine_reply(e, q, 303, BASE_STR_NONE);
 }
 

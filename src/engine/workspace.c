@@ -182,12 +182,12 @@ out:
 }
 
 /* A door of the aiosd before may need a moment to go: an address in use is tried again for a while. */
-static int bind_patiently(int fd, const struct sockaddr_in *a)
+static int bind_patiently(int fd, const struct sockaddr *a, socklen_t len)
 {
 	struct timespec pause = {.tv_nsec = 20000000};
 
 	for (int i = 0;; i++) {
-		if (bind(fd, (const struct sockaddr *)a, sizeof(*a)) == 0 && listen(fd, 1024) == 0)
+		if (bind(fd, a, len) == 0 && listen(fd, 1024) == 0)
 			return 0;
 		if (errno != EADDRINUSE || i >= 100)
 			return -errno;
@@ -195,28 +195,41 @@ static int bind_patiently(int fd, const struct sockaddr_in *a)
 	}
 }
 
-int engine_listen_tcp(unsigned port, unsigned *ret_port, struct base_err *err)
+int engine_listen_tcp(const char *address, unsigned port, unsigned *ret_port, struct base_err *err)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	socklen_t len = sizeof(a);
+	union {
+		struct sockaddr any;
+		struct sockaddr_in four;
+		struct sockaddr_in6 six;
+	} a = {.six = {0}};
+	bool six = strchr(address, ':') != NULL;
+	socklen_t len = six ? sizeof(a.six) : sizeof(a.four);
 	int one = 1, fd, rc;
 
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	a.any.sa_family = six ? AF_INET6 : AF_INET;
+	if (inet_pton(a.any.sa_family, address, six ? (void *)&a.six.sin6_addr : (void *)&a.four.sin_addr) !=
+		1)
+		return base_err_set(err, -EINVAL,
+			"door.listen: %s is not an address (127.0.0.1, 0.0.0.0, ::1, ::)", address);
+	if (six)
+		a.six.sin6_port = htons((uint16_t)port);
+	else
+		a.four.sin_port = htons((uint16_t)port);
+	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return base_err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	rc = bind_patiently(fd, &a);
-	if (rc == 0 && getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+	rc = bind_patiently(fd, &a.any, len);
+	if (rc == 0 && getsockname(fd, &a.any, &len) < 0)
 		rc = -errno;
 	if (rc < 0) {
 		close(fd);
 		return base_err_set(err, rc,
-			"cannot listen on 127.0.0.1:%u: %s (choose another with `door: { port: N }` in "
+			"cannot listen on %s:%u: %s (choose another with `door: { port: N }` in "
 			"aios.yaml)",
-			port, strerror(-rc));
+			address, port, strerror(-rc));
 	}
-	*ret_port = ntohs(a.sin_port);
+	*ret_port = ntohs(six ? a.six.sin6_port : a.four.sin_port);
 	return fd;
 }
 

@@ -438,8 +438,9 @@ int engine_workspace_announce(const struct engine_paths *p, unsigned port, struc
 	return 0;
 }
 
-int engine_listen_tcp(unsigned port, unsigned *ret_port, struct base_err *err)
+int engine_listen_tcp(const char *address, unsigned port, unsigned *ret_port, struct base_err *err)
 {
+	(void)address;
 	(void)err;
 	*ret_port = port ? port : 7717;
 	return 3;

@@ -63,6 +63,15 @@ static void child(int wire, int door)
 
 void door_test_start(struct door_test *t, const char *kind, const char *limits, const char *attack)
 {
+	char more[2048];
+
+	snprintf(more, sizeof(more), ",\"limits\":%s%s%s", limits ? limits : "{}",
+		attack ? ",\"attack\":" : "", attack ? attack : "");
+	door_test_start_with(t, kind, more);
+}
+
+void door_test_start_with(struct door_test *t, const char *kind, const char *more)
+{
 	struct wire_hello hello;
 	struct wire_setup setup;
 	char config[4096];
@@ -80,9 +89,8 @@ void door_test_start(struct door_test *t, const char *kind, const char *limits, 
 	assert_int_equal(wire_hello_get(door_test_frame(t, WIRE_HELLO), &hello), 0);
 	assert_true(base_str_is(hello.process, "aios-door"));
 	assert_int_equal(hello.version, wire_frame_version());
-	snprintf(config, sizeof(config),
-		"{\"kind\":\"%s\",\"port\":%d,\"hosts\":[\"desk.example\"],\"limits\":%s%s%s}", kind, t->port,
-		limits ? limits : "{}", attack ? ",\"attack\":" : "", attack ? attack : "");
+	snprintf(config, sizeof(config), "{\"kind\":\"%s\",\"port\":%d,\"hosts\":[\"desk.example\"]%s}", kind,
+		t->port, more);
 	setup.config = base_str_of(config);
 	wire_setup_put(wire_conn_begin(t->wire, WIRE_SETUP), &setup);
 	assert_int_equal(wire_conn_end(t->wire), 0);
@@ -305,4 +313,11 @@ long door_test_rss(const struct door_test *t)
 	fclose(f);
 	assert_true(kib > 0);
 	return kib;
+}
+
+bool door_test_readable(int fd)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+
+	return poll(&p, 1, 0) > 0;
 }

@@ -20,6 +20,8 @@ struct door_test {
 
 /* Starts one; kind "network" or "local"; limits: JSON object or NULL; attack: JSON or NULL. */
 void door_test_start(struct door_test *t, const char *kind, const char *limits, const char *attack);
+/* The same with members of the set-up: ",\"rate\":{…}". */
+void door_test_start_with(struct door_test *t, const char *kind, const char *more);
 /* Sends stop, waits for exit status 0. */
 void door_test_stop(struct door_test *t);
 /* Waits for its end and returns the wait status. */
@@ -34,6 +36,7 @@ void door_test_send_bytes(int fd, const void *data, size_t len);
 int door_test_read(int fd, struct base_str *ret_head, struct base_str *ret_body);
 /* Reads until `text` has arrived. */
 void door_test_read_until(int fd, const char *text);
+bool door_test_readable(int fd); /* something, or the end, can be read now */
 /* True when the other side closed (data before it is dropped). */
 bool door_test_closed(int fd);
 /* Sends one request line with headers, reads the answer on a connection of its own. */

@@ -227,7 +227,7 @@ static void json_errors(void **state)
 	passes("POST /v1/freeze HTTP/1.1\r\n" HOST KEY "Content-Length: 0\r\n\r\n"); /* nothing is fine too */
 }
 
-static void deep_json(void **state)
+static void fault_60_deep_json(void **state)
 {
 	enum { DEPTH = 100000 };
 	char *text = malloc(2 * DEPTH), head[256];
@@ -248,23 +248,15 @@ static void deep_json(void **state)
 	close(fd);
 }
 
-static void send_zeros(int fd, size_t total, bool chunked)
+static void send_blanks(int fd, size_t total)
 {
 	enum { PIECE = 1 << 20 };
-	char *piece = calloc(1, PIECE), size[32];
+	char *piece = calloc(1, PIECE);
 	size_t sent;
 
 	memset(piece, ' ', PIECE);
-	snprintf(size, sizeof(size), "%x\r\n", PIECE);
-	for (sent = 0; sent < total; sent += PIECE) {
-		if (chunked)
-			door_test_send(fd, size);
+	for (sent = 0; sent < total; sent += PIECE)
 		door_test_send_bytes(fd, piece, PIECE);
-		if (chunked)
-			door_test_send(fd, "\r\n");
-	}
-	if (chunked)
-		door_test_send(fd, "0\r\n\r\n");
 	free(piece);
 }
 
@@ -275,26 +267,22 @@ enum { GROWTH_MAX = 300 << 10 };
 enum { GROWTH_MAX = 40 << 10 };
 #endif
 
-static void huge_body(void **state)
+static void fault_60_huge_body(void **state)
 {
 	struct base_str body;
 	long before, after;
-	int fd, chunked;
+	int fd;
 
 	(void)state;
 	passes("GET /v1/health HTTP/1.1\r\n" HOST "\r\n");
 	before = door_test_rss(&net);
-	for (chunked = 0; chunked <= 1; chunked++) {
-		fd = door_test_connect(&net);
-		door_test_send(fd, chunked ? "POST /v1/flows/x/runs HTTP/1.1\r\n" HOST KEY JSON
-					     "Transfer-Encoding: chunked\r\n\r\n"
-					   : "POST /v1/flows/x/runs HTTP/1.1\r\n" HOST KEY JSON
-					     "Content-Length: 104857600\r\n\r\n");
-		send_zeros(fd, 100 << 20, chunked);
-		assert_int_equal(door_test_read(fd, NULL, &body), 413);
-		assert_has(body, "too_large");
-		close(fd);
-	}
+	fd = door_test_connect(&net);
+	door_test_send(
+		fd, "POST /v1/flows/x/runs HTTP/1.1\r\n" HOST KEY JSON "Content-Length: 104857600\r\n\r\n");
+	send_blanks(fd, 100 << 20);
+	assert_int_equal(door_test_read(fd, NULL, &body), 413);
+	assert_has(body, "too_large");
+	close(fd);
 	after = door_test_rss(&net);
 	assert_true(after - before < GROWTH_MAX);
 	assert_true(door_test_quiet(&net));
@@ -304,22 +292,7 @@ static void huge_body(void **state)
 		413, "too_large");
 }
 
-static void chunked_body(void **state)
-{
-	struct wire_door_request f;
-	int fd = door_test_connect(&net);
-
-	(void)state;
-	door_test_send(fd, "POST /v1/outcomes HTTP/1.1\r\n" HOST KEY JSON "Transfer-Encoding: chunked\r\n\r\n"
-			   "5\r\n{\"a\":\r\n3\r\n12}\r\n0\r\n\r\n");
-	f = door_test_request(&net);
-	assert_true(base_str_is(f.body, "{\"a\":12}"));
-	door_test_reply(&net, f.req, 200, "", "{}");
-	assert_int_equal(door_test_read(fd, NULL, NULL), 200);
-	close(fd);
-}
-
-static void hosts_and_origins(void **state)
+static void fault_55_dns_rebinding(void **state)
 {
 #define ASK(host, more) "GET /v1/health HTTP/1.1\r\nHost: " host "\r\n" more "\r\n"
 #define DO(more) "POST /v1/freeze HTTP/1.1\r\nHost: localhost:7717\r\n" KEY more "\r\n"
@@ -341,7 +314,7 @@ static void hosts_and_origins(void **state)
 	refused(ASK("localhost:7717", "Origin: http://localhost:3000\r\n"), 403, "origins");
 	refused(ASK("localhost:7717", "Origin: http://evil.example\r\n"), 403, "origins");
 	refused(ASK("localhost:7717", "Origin: null\r\n"), 403, "origins");
-	passes(ASK("localhost:7717", "Sec-Fetch-Site: cross-site\r\n")); /* reading by a link is fine */
+	refused(ASK("localhost:7717", "Sec-Fetch-Site: cross-site\r\n"), 403, "another site");
 	passes(DO(""));
 	passes(DO("Sec-Fetch-Site: same-origin\r\nOrigin: http://localhost:7717\r\n"));
 	refused(DO("Sec-Fetch-Site: cross-site\r\n"), 403, "another site");
@@ -374,47 +347,6 @@ static void header_limits(void **state)
 	strcpy(p + 256, "\r\n\r\n");
 	refused(text, 400, "Idempotency-Key");
 	free(text);
-}
-
-/* What two servers in a row could read differently: the answer is an error and the connection ends. */
-static void smuggling(void **state)
-{
-#define TAIL "0\r\n\r\nGET /v1/runs HTTP/1.1\r\n" HOST KEY "\r\n"
-	static const char *const corpus[] = {
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON
-		"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON
-		"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON
-		"Content-Length: 2\r\nContent-Length: 5\r\n\r\n{}" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Content-Length: +2\r\n\r\n{}" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Content-Length: 2, 2\r\n\r\n{}" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Content-Length: -1\r\n\r\n{}" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON
-		"Transfer-Encoding: chunked, identity\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Transfer-Encoding: xchunked\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON
-		"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Transfer-Encoding : chunked\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST KEY JSON "Transfer-Encoding: chunked\r\n\r\nzz\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" HOST "Host: evil.example\r\n" KEY
-		"Content-Length: 0\r\n\r\n" TAIL,
-		"POST /v1/freeze HTTP/1.1\r\n" KEY "Content-Length: 0\r\n\r\n" TAIL,
-	};
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < sizeof(corpus) / sizeof(corpus[0]); i++) {
-		int fd = door_test_connect(&net), status;
-
-		door_test_send(fd, corpus[i]);
-		status = door_test_read(fd, NULL, NULL);
-		if (status != 400 && status != 0)
-			fail_msg("case %zu was answered with %d", i, status);
-		assert_true(door_test_closed(fd));
-		assert_true(door_test_quiet(&net));
-		close(fd);
-	}
 }
 
 static uint64_t open_stream(int fd, const char *more)
@@ -572,11 +504,12 @@ static void signs_in(void **state)
 	close(fd);
 }
 
-/* More connections than the limit wait; they are served when others leave. */
+/* Beyond the limit the one that has waited longest for its next request gives way; who is served does not. */
 static void connection_limit(void **state)
 {
 	struct door_test t;
 	struct wire_door_request f;
+	uint64_t served;
 	int fd[3], i, late;
 
 	(void)state;
@@ -588,20 +521,19 @@ static void connection_limit(void **state)
 		door_test_reply(&t, f.req, 200, "", "{}");
 		assert_int_equal(door_test_read(fd[i], NULL, NULL), 200);
 	}
-	late = door_test_connect(&t); /* the kernel takes it, the door does not */
-	door_test_send(late, "GET /v1/runs HTTP/1.1\r\n" HOST KEY "\r\n");
 	door_test_send(fd[0], "GET /v1/flows HTTP/1.1\r\n" HOST KEY "\r\n");
-	f = door_test_request(&t);
-	assert_true(base_str_is(f.op, "flows"));
-	door_test_reply(&t, f.req, 200, "", "{}");
-	assert_int_equal(door_test_read(fd[0], NULL, NULL), 200);
-	close(fd[1]);
+	served = door_test_request(&t).req;
+	late = door_test_connect(&t);
+	door_test_send(late, "GET /v1/runs HTTP/1.1\r\n" HOST KEY "\r\n");
 	f = door_test_request(&t);
 	assert_true(base_str_is(f.op, "runs"));
 	door_test_reply(&t, f.req, 200, "", "{}");
 	assert_int_equal(door_test_read(late, NULL, NULL), 200);
-	close(fd[0]);
-	close(fd[2]);
+	assert_true(door_test_closed(fd[1]));
+	door_test_reply(&t, served, 200, "", "{}");
+	assert_int_equal(door_test_read(fd[0], NULL, NULL), 200);
+	for (i = 0; i < 3; i++)
+		close(fd[i]);
 	close(late);
 	door_test_stop(&t);
 }
@@ -667,12 +599,10 @@ int main(void)
 		cmocka_unit_test(credentials),
 		cmocka_unit_test(routes),
 		cmocka_unit_test(json_errors),
-		cmocka_unit_test(deep_json),
-		cmocka_unit_test(huge_body),
-		cmocka_unit_test(chunked_body),
-		cmocka_unit_test(hosts_and_origins),
+		cmocka_unit_test(fault_60_deep_json),
+		cmocka_unit_test(fault_60_huge_body),
+		cmocka_unit_test(fault_55_dns_rebinding),
 		cmocka_unit_test(header_limits),
-		cmocka_unit_test(smuggling),
 		cmocka_unit_test(streams),
 		cmocka_unit_test(slow_reader),
 		cmocka_unit_test(slow_sender),

@@ -241,7 +241,7 @@ def attack_door(aios, story):
             assert r["status"] == 401, f"{r} was let in"
     assert {r["status"] for r in tried if r["op"] == "sign_in"} == {403}, "a guessed link signed somebody in"
     for r in (r for r in reports if r.get("weak")):
-        wanted = {200} if r["op"] == "flows" else {200, 403} if auth[r["op"]] == "none" else {403}
+        wanted = {200} if r["op"] == "flows" else {200, 403, 404, 429} if auth[r["op"]] == "none" else {403}
         assert r["status"] in wanted, f"{r} with a grant for flows alone"
     events = [e for e in aios.events() if e["type"] not in ("engine.started", "access.denied")]
     bad = [e for e in events if e["type"] in ("gate.decided", "frozen", "run.ended", "fact.put", "document.put", "secret.changed",

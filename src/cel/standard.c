@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -91,12 +92,16 @@ struct cel_value cel_matches(struct cel_run *run, struct base_str text, const st
 struct cel_value cel_call_matches(ARGS)
 {
 	const struct base_regex *re;
+	int r;
 
 	(void)count;
 	/* It takes 20 KiB: patterns that are not written out are dear. */
 	if (!cel_pay(run, 300 + args[1].as.s.len))
 		return cel_null();
-	if (base_regex_compile_in(args[1].as.s, run->arena, &re, NULL) < 0)
+	r = base_regex_compile_in(args[1].as.s, run->arena, &re, NULL);
+	if (r == -ENOMEM)
+		return cel_stop(run, "out of memory");
+	if (r < 0)
 		return cel_error("not a regular expression that can be used");
 	return cel_matches(run, args[0].as.s, re);
 }

@@ -6,8 +6,8 @@
 
 int cmd_proposals(struct cli *c)
 {
-	static const char *const columns[] = {
-		">PROPOSAL=proposal", "MADE=at_ms", ">WOULD=would", ">AGAINST=against", "ON=on", "THEN=then", NULL};
+	static const char *const columns[] = {">PROPOSAL=proposal", "MADE=at_ms", ">WOULD=would",
+		">AGAINST=against", "ON=on", "THEN=then", NULL};
 	struct base_jv_iter it = {0};
 	struct cli_answer a;
 	struct base_str key;
@@ -60,7 +60,8 @@ int cmd_proposals_show(struct cli *c)
 		return r;
 	if (!cli_print_json(c, &a)) {
 		cli_put(c,
-			"  # proposed after gate %lld; of the decisions before it would have answered %lld the same way, "
+			"  # proposed after gate %lld; of the decisions before it would have answered %lld "
+			"the same way, "
 			"%lld the other\n",
 			(long long)base_jv_int(base_jv_get(a.root, "gate"), 0),
 			(long long)base_jv_int(base_jv_get(a.root, "would"), 0),

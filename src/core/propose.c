@@ -50,7 +50,7 @@ static bool same(struct base_jv a, struct base_jv b)
 	if (base_jv_kind(a) != base_jv_kind(b))
 		return false;
 	return base_jv_kind(a) == BASE_JSON_BOOL ? base_jv_bool(a, false) == base_jv_bool(b, false)
-						  : base_str_eq(base_jv_str(a), base_jv_str(b));
+						 : base_str_eq(base_jv_str(a), base_jv_str(b));
 }
 
 static void put_member(struct base_buf *b, struct base_str key)
@@ -60,7 +60,8 @@ static void put_member(struct base_buf *b, struct base_str key)
 	for (size_t i = 0; i < key.len; i++) {
 		char c = key.ptr[i];
 
-		name &= (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c >= '0' && c <= '9');
+		name &= (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+			(c >= '0' && c <= '9');
 	}
 	if (name && key.len < 40) {
 		base_buf_printf(b, "args.%.*s", BASE_STR_ARG(key));
@@ -310,7 +311,8 @@ static struct base_str action_of(const struct core *c, const struct core_gate *g
 	return s ? c->action_names[s->action] : BASE_STR_NONE;
 }
 
-size_t core_want_precedents(const struct core *c, const struct core_gate *g, struct core_want *ret, size_t max)
+size_t core_want_precedents(
+	const struct core *c, const struct core_gate *g, struct core_want *ret, size_t max)
 {
 	const struct core_precedent *past[CORE_PRECEDENTS_READ];
 	const struct core_run *r = core_run_find(c, g->run);
@@ -325,7 +327,8 @@ size_t core_want_precedents(const struct core *c, const struct core_gate *g, str
 	return n;
 }
 
-void core_propose(struct core_turn *t, const struct core_gate *g, struct base_str answer, struct base_str shown)
+void core_propose(
+	struct core_turn *t, const struct core_gate *g, struct base_str answer, struct base_str shown)
 {
 	const struct core_precedent *past[CORE_PRECEDENTS_READ];
 	const struct core_run *r = core_run_find(t->c, g->run);
@@ -376,7 +379,8 @@ void core_decide_proposal(struct core_turn *t)
 		return;
 	}
 	if (!core_proposal_seq(t->c, cmd->id)) {
-		core_refuse(t, 404, "unknown_proposal", "there is no open proposal %llu: aios proposals lists them",
+		core_refuse(t, 404, "unknown_proposal",
+			"there is no open proposal %llu: aios proposals lists them",
 			(unsigned long long)cmd->id);
 		return;
 	}

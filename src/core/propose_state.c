@@ -22,7 +22,8 @@ static uint64_t hash_of(struct base_str rule)
 	if (base_json_parse(rule, &doc, NULL) == 0) {
 		for (size_t i = 0; i < 3; i++)
 			h = base_hash_of2((struct base_str){(const char *)h.b, sizeof(h.b)},
-				base_jv_str(base_jv_get(base_jv_get(base_json_root(doc), "add"), members[i])));
+				base_jv_str(
+					base_jv_get(base_jv_get(base_json_root(doc), "add"), members[i])));
 		base_json_free(doc);
 	}
 	memcpy(&v, h.b, sizeof(v));
@@ -46,8 +47,8 @@ size_t core_precedents_of(const struct core *c, struct base_str action, struct b
 
 /* --- apply --- */
 
-void core_precedent_add(struct core *c, const struct core_gate *g, struct base_str action,
-	struct base_str as, bool yes)
+void core_precedent_add(
+	struct core *c, const struct core_gate *g, struct base_str action, struct base_str as, bool yes)
 {
 	struct core_proposals *p = all(c);
 

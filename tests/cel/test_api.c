@@ -354,6 +354,40 @@ static void test_print(void **state)
 	base_buf_done(&b);
 }
 
+/* However little memory there is, an evaluation gives what it should or an error. */
+static void test_little_memory(void **state)
+{
+	static const char *const exprs[] = {"[x, x].map(y, y + x).join('-') == 'abab-abab'",
+		"{'a': x, 'b': [x]}.transformMap(k, v, [v]).a[0] == x", "'%s %5.2f'.format([x, 1.5]) == ''",
+		"'%s|%s|%x'.format([{x: [1, x]}, 1.5, x]) == '{ab: [1, ab]}|1.5|6162'",
+		"(x + x).split('').size() == 4", "x.replace('a', x).upperAscii().reverse() == 'BBA'",
+		"optional.of({x: [x]})[?x][0].orValue('') == x", "[3, x.size(), 1].sort() == [1, 2, 3]",
+		"[x, x].distinct() + [x] == [x, x]", "x.matches(x + '|c')",
+		"base64.decode(base64.encode(bytes(x))) == bytes(x)",
+		"string(timestamp(x.size())).contains('02Z')", "[[x], [x, [x]]].flatten(3).size() == 3",
+		"nope.x == 1 || x == 'ab'", "cel.bind(y, x + x, y + y).size() == 8"};
+	struct cel_binding var = {BASE_STR("x"), cel_string(BASE_STR("ab"))};
+	struct base_arena *small;
+	struct cel_program *p;
+	struct cel_value v;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(exprs) / sizeof(exprs[0]); i++) {
+		assert_int_equal(cel_compile(base_str_of(exprs[i]), &p, NULL), 0);
+		for (size_t cap = 1; cap < 40000; cap += cap < 2000 ? 16 : 2000) {
+			assert_int_equal(base_arena_new(cap, &small), 0);
+			v = cel_eval(p, &var, 1, small, 0);
+			if (v.kind == CEL_ERROR && i != 2)
+				assert_true(base_str_is(v.as.s, "out of memory"));
+			else if (v.kind != CEL_ERROR)
+				assert_true(v.kind == CEL_BOOL && v.as.b);
+			base_arena_free(small);
+		}
+		assert_true(v.kind == (i == 2 ? CEL_ERROR : CEL_BOOL)); /* enough in the end */
+		cel_free(p);
+	}
+}
+
 /* The same values make the same, whatever the order of members; kinds count. */
 static void test_same(void **state)
 {
@@ -378,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_typed_refused),
 		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_little_memory),
 		cmocka_unit_test(test_same),
 	};
 

@@ -333,11 +333,13 @@ static void put_what(struct core_turn *t, struct base_jw *w, uint64_t seq)
 	static const char *const members[] = {"key", "url", "path", "file", "query", "prefix", "id", "name",
 		"topic", "flow", "agent", "run"};
 	const struct core_fetched *f = core_fetched_at(t, seq);
+	struct core_step_called ev;
 	struct base_json *doc;
 	struct base_str text;
 	struct base_jv v;
 
-	if (!f || base_json_parse(f->blob, &doc, NULL) < 0)
+	if (!f || f->record.type != CORE_EV_STEP_CALLED || core_step_called_get(f->record.body, &ev) < 0 ||
+		!base_blob_is_inline(&ev.args) || base_json_parse(ev.args.data, &doc, NULL) < 0)
 		return;
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
 		v = base_jv_get(base_json_root(doc), members[i]);

@@ -3,6 +3,8 @@
 
 #include "core/undo_int.h"
 
+enum { SOURCE_STEPS_MAX = 1000 };
+
 int64_t core_list_limit(struct base_jv args)
 {
 	int64_t limit = base_jv_int(base_jv_get(args, "limit"), CORE_LIST_DEFAULT);
@@ -90,6 +92,23 @@ static void want_for_internal(
 	base_json_free(doc);
 }
 
+/* A gate may open that shows where labels came from. Where the guard asks it always does; else a run of very many steps is not
+ * gone through at each call. */
+static void want_sources(
+	const struct core *c, const struct core_action *a, const struct core_run *r, struct wants *w)
+{
+	bool sure = a->handler == CORE_H_GATE_ASK || core_guard(c, a, BASE_STR_NONE, (uint8_t)r->labels).len;
+	uint64_t seqs[2];
+	size_t n;
+
+	if (!r->labels ||
+		(!sure && (a->handler != CORE_H_NONE || a->internal || r->steps > SOURCE_STEPS_MAX)))
+		return;
+	n = core_sources_want(r, (uint8_t)r->labels, seqs);
+	for (size_t i = 0; i < n; i++)
+		want(w, seqs[i]);
+}
+
 static void want_for_call(const struct core *c, const struct core_cmd *cmd, struct wants *w)
 {
 	const struct core_run *r = core_run_find(c, cmd->run);
@@ -104,13 +123,7 @@ static void want_for_call(const struct core *c, const struct core_cmd *cmd, stru
 	}
 	if (!a || !r)
 		return;
-	if (a->handler == CORE_H_GATE_ASK || core_guard(c, a, BASE_STR_NONE, (uint8_t)r->labels).len) {
-		uint64_t seqs[2];
-		size_t n = core_sources_want(r, (uint8_t)r->labels, seqs);
-
-		for (size_t i = 0; i < n; i++)
-			want(w, seqs[i]);
-	}
+	want_sources(c, a, r, w);
 	if (a->handler != CORE_H_NONE) {
 		want_for_internal(c, cmd, a->handler, w);
 		return;

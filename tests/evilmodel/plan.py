@@ -114,6 +114,7 @@ def widen(r, x):
 
 
 SINKS = [mail, mail, get, get, prompt, prompt, bank, store, store, store, spread, spread, pay, pay, widen]
+SINK_OF = {"mail.send": mail, "http.get": get, "feed.read": get, "model.generate": prompt, "test.once": bank}
 ALLOWS = ["mail.send", "http.get", "test.once", "model.generate", "feed.read"]
 
 
@@ -144,7 +145,7 @@ def options(r, x, asked):
 
 def program(seed):
     r = random.Random(seed)
-    out, asked = [], []
+    out, asked, for_what = [], [], {}
     for _ in range(r.randrange(3, 9)):
         n, x = len(out), taken(r, len(out))
         kind = r.random()
@@ -153,7 +154,13 @@ def program(seed):
         elif kind < 0.5:
             action, args = ask(r, n)
             asked.append(n)
-        elif kind < 0.55:
+            for_what[n] = args["allows"]["action"]
+        elif kind < 0.65 and asked:  # what it asked for, with other arguments
+            i = r.choice(asked)
+            action, args = SINK_OF[for_what[i]](r, x)
+            out.append({"action": for_what[i], "args": args, "opts": {"approval": {"$approval": i}}})
+            continue
+        elif kind < 0.68:
             action, args = "run.rollback", {}
         else:
             action, args = r.choice(SINKS)(r, x)

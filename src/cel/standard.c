@@ -137,12 +137,14 @@ static struct cel_value int_of_double(ARGS)
 	return cel_int((int64_t)d);
 }
 
-/* Digits, with a sign where it is allowed, zeros in front or not. */
-static bool digits_of(struct base_str s, uint64_t *ret)
+/* Digits alone, zeros in front or not. */
+static bool digits_of(struct cel_run *run, struct base_str s, uint64_t *ret)
 {
 	uint64_t v = 0;
 	size_t i;
 
+	if (!cel_pay(run, s.len / 16))
+		return false;
 	for (i = 0; i < s.len; i++) {
 		if (s.ptr[i] < '0' || s.ptr[i] > '9' || __builtin_mul_overflow(v, 10u, &v) ||
 			__builtin_add_overflow(v, (uint64_t)(s.ptr[i] - '0'), &v))
@@ -161,7 +163,7 @@ static struct cel_value int_of_string(ARGS)
 	UNUSED;
 	if (minus || (s.len && s.ptr[0] == '+'))
 		s = base_str_sub(s, 1, s.len);
-	if (!digits_of(s, &v) || v > (uint64_t)INT64_MAX + minus)
+	if (!digits_of(run, s, &v) || v > (uint64_t)INT64_MAX + minus)
 		return cel_error("not an int");
 	return cel_int(minus ? (int64_t)(0 - v) : (int64_t)v);
 }
@@ -191,7 +193,7 @@ static struct cel_value uint_of_string(ARGS)
 	uint64_t v;
 
 	UNUSED;
-	return digits_of(args[0].as.s, &v) ? cel_uint(v) : cel_error("not a uint");
+	return digits_of(run, args[0].as.s, &v) ? cel_uint(v) : cel_error("not a uint");
 }
 
 static struct cel_value double_of_int(ARGS)

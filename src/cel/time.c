@@ -439,8 +439,9 @@ static struct cel_value timestamp_of_string(ARGS)
 {
 	struct cel_value v;
 
-	(void)run;
 	(void)count;
+	if (!cel_pay(run, args[0].as.s.len / 16))
+		return cel_null();
 	return cel_timestamp_parse(args[0].as.s, &v)
 		       ? v
 		       : cel_error("not a timestamp such as 2026-01-31T09:30:00Z");
@@ -457,8 +458,9 @@ static struct cel_value duration_of_string(ARGS)
 {
 	struct cel_value v;
 
-	(void)run;
 	(void)count;
+	if (!cel_pay(run, args[0].as.s.len / 16))
+		return cel_null();
 	return cel_duration_parse(args[0].as.s, &v)
 		       ? v
 		       : cel_error("not a duration such as 1h30m or 12.5s, or out of range");

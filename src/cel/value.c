@@ -539,8 +539,16 @@ struct cel_value cel_text_done(struct cel_text *t)
 
 /* --- sorting --- */
 
-static bool merge(struct cel_value *keys, struct cel_value *items, struct cel_value *spare_keys,
-	struct cel_value *spare, size_t low, size_t mid, size_t high)
+/* False: two have no order, or (the evaluation has ended) there are no steps. */
+static bool sort_order(struct cel_run *run, struct cel_value a, struct cel_value b, int *ret)
+{
+	bool text = a.kind == CEL_STRING || a.kind == CEL_BYTES;
+
+	return (!text || cel_pay(run, a.as.s.len / CEL_BYTES_A_STEP)) && cel_order(a, b, ret);
+}
+
+static bool merge(struct cel_run *run, struct cel_value *keys, struct cel_value *items,
+	struct cel_value *spare_keys, struct cel_value *spare, size_t low, size_t mid, size_t high)
 {
 	size_t i = low, j = mid, n = low;
 	int order;
@@ -549,7 +557,7 @@ static bool merge(struct cel_value *keys, struct cel_value *items, struct cel_va
 		bool left = j >= high;
 
 		if (!left && i < mid) {
-			if (!cel_order(keys[i], keys[j], &order))
+			if (!sort_order(run, keys[i], keys[j], &order))
 				return false;
 			left = order <= 0;
 		}
@@ -574,7 +582,7 @@ bool cel_sort(struct cel_run *run, struct cel_value *keys, struct cel_value *ite
 
 			if (!cel_pay(run, high - at))
 				return true;
-			if (!merge(keys, items, spare_keys, spare, at, at + width, high))
+			if (!merge(run, keys, items, spare_keys, spare, at, at + width, high))
 				return false;
 		}
 	return true;

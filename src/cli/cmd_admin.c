@@ -283,8 +283,7 @@ int cmd_open(struct cli *c)
 		cli_flush(c);
 		fprintf(stderr, "It works once, for %lld seconds.\n",
 			(long long)base_jv_int(base_jv_get(a.root, "expires_s"), 0));
-		if (desktop && !cli_flag(c, "print") && url.ptr &&
-			base_str_starts(url, BASE_STR("http")))
+		if (desktop && !cli_flag(c, "print") && url.ptr && base_str_starts(url, BASE_STR("http")))
 			show_in_browser(url.ptr);
 	}
 	cli_answer_done(&a);

@@ -320,8 +320,8 @@ static int report(struct cli *c, bool ran)
 		cli_put(c, "\n");
 		base_buf_done(&changed);
 	} else {
-		cli_put(c, "aiosd %s, port %lld (sign in with aios open)\n",
-			ran ? "runs already" : "runs", (long long)port);
+		cli_put(c, "aiosd %s, port %lld (sign in with aios open)\n", ran ? "runs already" : "runs",
+			(long long)port);
 		if (ok && base_jv_len(base_jv_get(a.root, "changed")) > 0) {
 			cli_put(c, "not deployed yet; aios deploy does:\n");
 			put_changes(c, base_jv_get(a.root, "changed"));

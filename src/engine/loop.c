@@ -304,8 +304,8 @@ int engine_run_main(const struct engine_options *opt, struct base_err *err)
 	if (rc == 0)
 		rc = engine_workspace_announce(&e->paths, e->port, err);
 	if (rc == 0) {
-		engine_note(1, "aiosd is up: workspace %s, port %u, event %llu",
-			e->paths.workspace, e->port, (unsigned long long)e->seq);
+		engine_note(1, "aiosd is up: workspace %s, port %u, event %llu", e->paths.workspace, e->port,
+			(unsigned long long)e->seq);
 		loop(e);
 		finish(e);
 		rc = e->exit_code;

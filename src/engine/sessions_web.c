@@ -112,11 +112,10 @@ void engine_op_sign_in(struct engine *e, struct engine_req *q)
 		return;
 	}
 	memset(link, 0, sizeof(*link));
-	base_buf_printf(&q->headers, "Location: /\nSet-Cookie: %s=",
-		engine_door_secure(e) ? "__Host-aios" : "aios_session");
+	base_buf_printf(&q->headers,
+		"Location: /\nSet-Cookie: %s=", engine_door_secure(e) ? "__Host-aios" : "aios_session");
 	issue(e, a->sessions, SESSIONS_MAX, session_ms, &q->headers);
-	base_buf_printf(
-		&q->headers, "; Path=/; HttpOnly; SameSite=Strict%s; Max-Age=%d\n",
+	base_buf_printf(&q->headers, "; Path=/; HttpOnly; SameSite=Strict%s; Max-Age=%d\n",
 		engine_door_secure(e) ? "; Secure" : "", (int)(session_ms / 1000));
 	engine_reply(e, q, 303, BASE_STR_NONE);
 }

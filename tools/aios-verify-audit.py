@@ -13,7 +13,11 @@ import argparse
 import base64
 import hashlib
 import json
+import pathlib
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import aios_events  # noqa: E402: reads an event's bytes; only for --events
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
@@ -65,74 +69,6 @@ def signed(key, message, signature):
     return len(signature) == 64 and s < L and same
 
 
-# --- an event's bytes, as events.def declares them ---
-def varint(b, at):
-    v = n = 0
-    while True:
-        v |= (b[at] & 127) << n
-        n, at = n + 7, at + 1
-        if b[at - 1] < 128:
-            return v, at
-
-
-def take(b, at, n):
-    if at + n > len(b):
-        raise ValueError("it ends too early")
-    return b[at:at + n], at + n
-
-
-def zigzag(v):
-    return v >> 1 ^ -(v & 1)
-
-
-def any_json(raw):
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw.decode("utf-8", "replace")
-
-
-def decode(raw, records):
-    kind, at = varint(raw, 0)
-    time, at = varint(raw, at)
-    n, at = varint(raw, at)
-    subject, at = take(raw, at, n)
-    out = {"at": zigzag(time)}
-    if subject or kind not in records:
-        return out  # a person's, encrypted: proven, not readable; or of a newer aios
-    name, fields = records[kind]
-    out["type"] = name.replace("_", ".", 1)
-    for t, f in fields:
-        empty = at >= len(raw)
-        if t[0] == "u" or t == "i64":
-            v, at = (0, at) if empty else varint(raw, at)
-            out[f] = zigzag(v) if t == "i64" else v
-        elif t == "hash" or (t == "blob" and not empty and raw[at] == 1):
-            at += t == "blob"
-            h, at = (bytes(32), at) if empty else take(raw, at, 32)
-            if t == "blob":
-                n, at = varint(raw, at)
-            out[f] = h.hex() if t == "hash" else {"hash": h.hex(), "bytes": n}
-        else:
-            at += t == "blob" and not empty
-            n, at = (0, at) if empty else varint(raw, at)
-            v, at = take(raw, at, n)
-            out[f] = (({"bytes": n} if n > 64 else v.hex()) if t == "bytes" else v.decode("utf-8", "replace") if t == "str"
-                      else None if not v and t == "json" else any_json(v))
-    return out
-
-
-def declared(path):
-    records, fields = {}, []
-    for words in (line.split("#")[0].split() for line in open(path, encoding="utf-8")):
-        if words and words[0] == "record":
-            fields = []
-            records[int(words[2])] = (words[1], fields)
-        elif words:
-            fields.append((words[0], words[1]))
-    return records
-
-
 class Bad(Exception):
     pass
 
@@ -160,7 +96,7 @@ def event(line, commit, window, records):
     if proof or h.hex() != commit["root"]:
         raise Bad(f"event {seq}: it is not under the root of its commit")
     if records and "event" in line:
-        for name, value in decode(raw, records).items():
+        for name, value in aios_events.decode(raw, records).items():
             if line["event"].get(name) != value:
                 raise Bad(f"event {seq}: what is shown as {name} is not what is proven")
     return seq
@@ -224,7 +160,7 @@ def main():
         others = [json.loads(s) for s in open(a.checkpoints, encoding="utf-8")] if a.checkpoints else []
         others.sort(key=lambda k: k["checkpoint"])
         lines = (json.loads(s) for s in open(a.export, encoding="utf-8"))
-        head, count, commits, covered = verify(lines, bytes.fromhex(a.key), others, declared(a.events) if a.events else {})
+        head, count, commits, covered = verify(lines, bytes.fromhex(a.key), others, aios_events.declared(a.events) if a.events else {})
     except Bad as bad:
         sys.exit(f"NOT VERIFIED: {bad}")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as err:

@@ -167,7 +167,8 @@ def source(recs, p, permit, json, inc, version):
             for t, f, _ in r["fields"]:
                 fn = {"u8": "u64", "u16": "u64", "u32": "u64"}.get(t, t)
                 arg = f"&v.{f}" if t in ("hash", "blob") else f"v.{f}"
-                o.append(f'\tbase_member_{fn}(buf, "{f}", {arg});')
+                # An event's own position is shown as "seq".
+                o.append(f'\tbase_member_{fn}(buf, "{"of_seq" if f == "seq" else f}", {arg});')
             if not r["fields"]:
                 o.append("\t(void)buf;")
             o += ["\treturn 0;", "}", ""]

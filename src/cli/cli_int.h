@@ -196,6 +196,8 @@ int cmd_links_rotate(struct cli *c);
 /* Of approve and deny, with several gates or --all. */
 int cli_decide_several(struct cli *c, const char *answer);
 int cmd_audit_export(struct cli *c);
+int cmd_audit_checkpoint(struct cli *c);
+int cmd_audit_verify(struct cli *c);
 int cmd_backtest(struct cli *c);
 int cmd_cancel(struct cli *c);
 int cmd_cel(struct cli *c);

@@ -150,3 +150,96 @@ int cmd_audit_export(struct cli *c)
 		cli_put(c, "%lld lines in %s; aios-verify-audit checks them\n", (long long)lines, out);
 	return r;
 }
+
+/* --- checkpoints --- */
+
+int cmd_audit_checkpoint(struct cli *c)
+{
+	static const char *const columns[] = {"PLACE=name", "TO=to", "STATE=state", ">HAS EVENT=has", NULL};
+	struct base_buf body;
+	struct cli_answer a;
+	struct base_str key;
+	int r;
+
+	base_buf_init(&body, 64);
+	base_buf_cstr(&body, "{}");
+	r = cli_call(c, "POST", "/v1/audit/checkpoint", &body, &a);
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	key = base_jv_str(base_jv_get(a.root, "public_key"));
+	if (!cli_print_json(c, &a)) {
+		cli_put(c, "checkpoint of event %lld, signed with the key %.*s\n",
+			(long long)base_jv_int(base_jv_get(a.root, "checkpoint"), 0), BASE_STR_ARG(key));
+		if (base_jv_len(base_jv_get(a.root, "places")))
+			cli_table(c, base_jv_get(a.root, "places"), columns);
+		else
+			cli_put(c, "it is sent nowhere: audit.checkpoints in aios.yaml names places\n");
+	}
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
+/* The lines of a file of checkpoints as a list. */
+static int put_points(struct cli *c, const char *file, struct base_jw *w)
+{
+	struct base_str rest, line;
+	struct base_buf text;
+	struct base_err err;
+	int r = 0;
+
+	base_buf_init(&text, 15 << 20);
+	if (cli_read_file(file, 15 << 20, &text, &err) < 0)
+		r = cli_fail(c, "%s", err.text);
+	rest = base_buf_view(&text);
+	base_jw_key(w, "checkpoints");
+	base_jw_arr(w);
+	while (r == 0 && rest.len) {
+		struct base_json *doc = NULL;
+
+		base_str_cut(rest, '\n', &line, &rest);
+		if (!line.len)
+			continue;
+		if (base_json_parse(line, &doc, NULL) < 0)
+			r = cli_fail(c, "%s: a line of it is no checkpoint", file);
+		else
+			base_jw_value(w, base_json_root(doc));
+		base_json_free(doc);
+	}
+	base_jw_end_arr(w);
+	base_buf_done(&text);
+	return r;
+}
+
+int cmd_audit_verify(struct cli *c)
+{
+	struct base_buf body;
+	struct cli_answer a;
+	struct base_jw w;
+	bool ok;
+	int r = 0;
+
+	base_buf_init(&body, 16 << 20);
+	w = base_jw_of(&body);
+	base_jw_obj(&w);
+	if (cli_opt(c, "key"))
+		base_jw_mcstr(&w, "key", cli_opt(c, "key"));
+	if (cli_opt(c, "checkpoint"))
+		r = put_points(c, cli_opt(c, "checkpoint"), &w);
+	base_jw_end_obj(&w);
+	r = r == 0 ? cli_call(c, "POST", "/v1/audit/verify", &body, &a) : r;
+	base_buf_done(&body);
+	if (r != 0)
+		return r;
+	ok = base_jv_bool(base_jv_get(a.root, "ok"), false);
+	if (!cli_print_json(c, &a) && ok)
+		cli_put(c,
+			"the log is whole: %lld events; %lld checkpoints agree, the last covers event %lld\n",
+			(long long)base_jv_int(base_jv_get(a.root, "seq"), 0),
+			(long long)base_jv_int(base_jv_get(a.root, "checkpoints"), 0),
+			(long long)base_jv_int(base_jv_get(a.root, "covered"), 0));
+	else if (!c->json)
+		r = cli_fail(c, "%.*s", BASE_STR_ARG(base_jv_str(base_jv_get(a.root, "message"))));
+	cli_answer_done(&a);
+	return ok ? r : CLI_FAILED;
+}

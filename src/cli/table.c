@@ -270,6 +270,18 @@ static const struct cli_command commands[] = {
 			{"run", "N", "only of this run"}, {"heads", NULL, "commits' heads only"},
 			{"out", "FILE", "into this new file"}),
 		false, false, cmd_audit_export, .heading = "the log"},
+	{"audit checkpoint", "", 0, 0, "Sign a checkpoint of the log now, and send it to audit.checkpoints",
+		"Keep its public key where aios cannot reach it: what was signed is verified with it.", NULL,
+		false, false, cmd_audit_checkpoint},
+	{"audit verify", "", 0, 0, "The log against checkpoints that were sent elsewhere",
+		"Finds what a log cannot tell of itself: that its end is missing, that it is a fork, that it "
+		"was "
+		"rewritten.\nWithout a file: those that stand in the log. Exit code 1, with the first bad "
+		"event, where "
+		"they disagree.",
+		OPTIONS({"checkpoint", "FILE", "as they were received, one a line"},
+			{"key", "HEX", "the public key that must have signed them"}),
+		false, false, cmd_audit_verify},
 	{"audit", "", 0, 0, "Who did, was allowed, approved and saw what, when, why and at what cost",
 		"--kind: did, allowed, denied, asked, approved, saw, configured, signed-in. --action takes a "
 		"pattern "

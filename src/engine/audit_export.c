@@ -26,7 +26,7 @@ struct engine_export {
 	uint64_t req;
 	struct log_reader *reader;
 	struct base_buf out, line, packed;
-	uint64_t from, to, cursor, run, durable;
+	uint64_t from, to, cursor, run, durable, signed_up;
 	int64_t since, until;
 	bool first, heads;
 	uint64_t next; /* where the next page goes on, 0: this was the last */
@@ -264,6 +264,8 @@ static void export_work(void *owner)
 		x->from = at_time(x, x->since);
 	if (x->until)
 		x->to = at_time(x, x->until) - 1;
+	if (!x->to && x->signed_up >= x->from) /* as far as it can be verified */
+		x->to = x->signed_up;
 	if (x->to > x->durable || !x->to)
 		x->to = x->durable;
 	if (!x->from || x->from > x->to) {
@@ -344,6 +346,7 @@ static void read_gates(struct engine_export *x, struct base_str list)
 
 void engine_op_audit_export(struct engine *e, struct engine_req *q)
 {
+	struct core_checkpoint_info signed_up;
 	struct engine_export *x;
 	struct base_err err = {0};
 	int rc;
@@ -369,6 +372,8 @@ void engine_op_audit_export(struct engine *e, struct engine_req *q)
 	x->heads = engine_param(q, "heads").len > 0;
 	x->first = x->cursor == 0;
 	x->durable = e->durable;
+	core_checkpoint_get(e->core, &signed_up);
+	x->signed_up = signed_up.seq;
 	read_gates(x, engine_param(q, "gates"));
 	memcpy(x->id, log_id(e->log), sizeof(x->id) - 1);
 	x->job = (struct engine_job){.work = export_work, .done = export_done, .owner = x};

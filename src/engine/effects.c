@@ -611,7 +611,7 @@ void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type
 		return;
 	}
 	c = base_idmap_get(e->calls, r.call);
-	if (!c && engine_announce_result(e, &r))
+	if (!c && (engine_announce_result(e, &r) || engine_checkpoint_result(e, &r)))
 		return;
 	if (!c || c->state != CALL_SENT)
 		return;

@@ -712,6 +712,16 @@ void engine_op_log_archive(struct engine *e, struct engine_req *q);
 void engine_op_log_search(struct engine *e, struct engine_req *q);
 void engine_op_backup(struct engine *e, struct engine_req *q);
 void engine_op_restored_resume(struct engine *e, struct engine_req *q);
+/* checkpoint.c, audit_verify.c: signed checkpoints of the log; the log against them */
+void engine_op_audit_checkpoint(struct engine *e, struct engine_req *q);
+void engine_op_audit_verify(struct engine *e, struct engine_req *q);
+void engine_checkpoint_look(struct engine *e);			 /* is one due, has every place the newest? */
+void engine_checkpoint_put(struct engine *e, struct base_jw *w); /* "checkpoints":{…} */
+/* False: the attempt is none of a checkpoint's. */
+bool engine_checkpoint_result(struct engine *e, const struct wire_effect_result *r);
+void engine_checks_settle(struct engine *e);
+void engine_checks_done(struct engine *e);
+void engine_compare_settle(struct engine *e);
 /* audit_export.c */
 void engine_op_audit_export(struct engine *e, struct engine_req *q);
 /* stream.c: appends {"seq","type","at",…} */
@@ -861,7 +871,9 @@ struct engine {
 	struct engine_agains *agains;
 	struct engine_tells *tells;
 	struct engine_links *links;
-	struct engine_seen *seen; /* NULL: nothing was looked at yet */
+	struct engine_seen *seen;	/* NULL: nothing was looked at yet */
+	struct engine_checks *checks;	/* NULL: there was no checkpoint yet */
+	struct engine_compare *compare; /* one that is running */
 };
 
 int engine_run_main(const struct engine_options *opt, struct base_err *err)

@@ -453,6 +453,7 @@ void engine_keep_due(struct engine *e, uint64_t once)
 	if (e->stopping || e->quit)
 		return;
 	engine_disk_check(e, &k->disk);
+	engine_checkpoint_look(e);
 	k->grown = 0;
 	if (!e->degraded && e->mono >= k->retire_at)
 		retire_look(e);
@@ -506,6 +507,8 @@ void engine_keep_settle(struct engine *e)
 	engine_backup_settle(e);
 	engine_search_settle(e);
 	engine_export_settle(e);
+	engine_compare_settle(e);
+	engine_checks_settle(e);
 }
 
 void engine_keep_done(struct engine *e)

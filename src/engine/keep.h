@@ -29,7 +29,6 @@ struct engine_archiving; /* keep.c */
 struct engine_backup;	 /* api_keep.c */
 struct engine_search;
 struct engine_export; /* audit_export.c */
-struct engine_checks; /* checkpoint.c */
 
 struct engine_keep {
 	struct engine_disk disk;
@@ -37,7 +36,6 @@ struct engine_keep {
 	struct engine_backup *backup;
 	struct engine_search *search;
 	struct engine_export *export;
-	struct engine_checks *checks;
 	bool armed;
 	int64_t archive_at, retire_at; /* monotonic: not before */
 	/* retention: the flow that is looked at, the run before which */

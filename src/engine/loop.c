@@ -210,6 +210,7 @@ static void close_all(struct engine *e)
 	engine_pass_done(e);
 	engine_streams_done(e);
 	engine_asks_done(e);
+	engine_checks_done(e);
 	engine_flows_done(e);
 	engine_effects_done(e);
 	engine_announce_done(e);

@@ -66,8 +66,8 @@ static const struct told {
 	{CORE_EV_SIGNAL_SENT, "did", "by", "name", NULL, NULL},
 	{CORE_EV_SCHEDULE_PAUSED, "did", "by", "name", NULL, "paused"},
 	{CORE_EV_LOG_ARCHIVED, "did", NULL, "file", NULL, "last_seq"},
-	{CORE_EV_CHECKPOINT_SIGNED, "did", NULL, "seq", NULL, "root"},
-	{CORE_EV_CHECKPOINT_SENT, "did", NULL, "seq", "where", "problem"},
+	{CORE_EV_CHECKPOINT_SIGNED, "did", NULL, "of_seq", NULL, "root"},
+	{CORE_EV_CHECKPOINT_SENT, "did", NULL, "of_seq", "where", "problem"},
 	{CORE_EV_VAULT_STATE, "configured", "by", NULL, NULL, "why"},
 	{CORE_EV_CANARY_MET, "denied", NULL, "name", NULL, "where"},
 };

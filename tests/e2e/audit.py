@@ -2,10 +2,16 @@
 """The audit, with the real processes: who did, was allowed, approved and saw what; the export and its verifier.
 
 usage: audit.py"""
+import base64
+import http.server
+import importlib.util
 import json
 import pathlib
+import random
+import shutil
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from aios import Aios, Problem, until, ROOT  # noqa: E402
@@ -26,6 +32,44 @@ FILES = {
     "policy.yaml": 'rules:\n  - { name: trials, on: "test.*", then: allow }\n',
     "flows/pay.js": FLOW,
 }
+
+
+CHECKPOINTS = """
+mail: { from: "a@example.org", transport: maildir, maildir: files/outbox }
+audit:
+  every: 1h
+  checkpoints:
+    - { name: disk, to: file, path: HOME/notary }
+    - { name: stick, to: file, path: HOME/mounted }
+    - { name: web, to: http, url: "http://127.0.0.1:PORT/notary" }
+    - { name: me, to: mail, address: "me@example.org" }
+"""
+
+
+class Post:
+    """A place that takes what is posted to it."""
+
+    def __enter__(self):
+        post = self
+        self.got = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                post.got.append({"path": self.path, "body": body})
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
 
 
 def audit(a, *args):
@@ -98,13 +142,184 @@ def who_saw(a, run):
     assert a.get("/v1/status")["seq"] - before <= 2
 
 
+def verifier():
+    spec = importlib.util.spec_from_file_location("verifier", ROOT / "tools/aios-verify-audit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def export(a, *args):
+    return [json.loads(s) for s in a.cli("audit", "export", *map(str, args)).stdout.splitlines()]
+
+
+def signed_places(a, got):
+    """A checkpoint is signed at once when it is asked for, and reaches a folder, an HTTP address and a mailbox; a folder that
+    is not there is said to fail, and gets it when it comes."""
+    first = json.loads(a.cli("audit", "checkpoint", "--json").stdout)
+    place = a.home / "mounted"
+    files = until(lambda: list((a.home / "notary").glob("checkpoints-*.jsonl")), 20)
+    until(lambda: got and list((a.dir / "files/outbox/new").iterdir()), 30)
+    line = json.loads(files[0].read_text().splitlines()[0])
+    assert line == {k: first[k] for k in ("checkpoint", "log", "chain", "time", "public_key", "signature")}, (line, first)
+    assert json.loads(got[0]["body"]) == line, got
+    state = lambda: {p["name"]: p["state"] for p in a.get("/v1/status")["checkpoints"]["places"]}
+    until(lambda: state() == {"disk": "has it", "web": "has it", "me": "has it", "stick": "failing"}, 20)
+    assert [r for r in audit(a, "--action", "checkpoint.sent") if r["how"] == "stick" and "No such" in r["text"]]
+    place.mkdir()
+    a.cli("audit", "checkpoint")
+    until(lambda: state()["stick"] == "has it", 60)
+    # Nothing happened since: none is made.
+    seq = a.get("/v1/status")["checkpoints"]["seq"]
+    a.cli("audit", "checkpoint")
+    assert a.get("/v1/status")["checkpoints"]["seq"] == seq
+    return files[0], first["public_key"]
+
+
+def exported(a, run, key, file):
+    """What is exported is verified by a program of another language that knows the public key alone; each change is found."""
+    v = verifier()
+    out = a.home / "export.jsonl"
+    a.get("/v1/keys")  # something of the operator's
+    a.cli("audit", "checkpoint")
+    a.cli("audit", "export", "--out", str(out))
+    tool = [sys.executable, str(ROOT / "tools/aios-verify-audit.py"), str(out), "--key", key, "--checkpoints", str(file)]
+    p = subprocess.run(tool + ["--events", str(ROOT / "src/core/events.def")], capture_output=True, text=True)
+    assert p.returncode == 0 and "verified" in p.stdout, p
+    p = subprocess.run(tool[:4] + ["00" * 32], capture_output=True, text=True)
+    assert p.returncode == 1 and "not signed by this key" in p.stderr, p
+    lines = [json.loads(s) for s in out.read_text().splitlines()]
+    checked = v.verify(iter(lines), bytes.fromhex(key), [], v.aios_events.declared(str(ROOT / "src/core/events.def")))
+    assert checked[1] == len([x for x in lines if "seq" in x]) > 30
+    # Windows and runs, with what is needed to verify them and no more.
+    part = export(a, "--from", 10, "--to", 20)
+    assert [x["seq"] for x in part if "seq" in x] == list(range(10, 21))
+    v.verify(iter(part), bytes.fromhex(key), [], {})
+    of_run = export(a, "--run", run)
+    assert v.verify(iter(of_run), bytes.fromhex(key), [], {})[1] < checked[1]
+    types = {x["event"]["type"] for x in of_run if "seq" in x}
+    assert {"run.started", "step.called", "gate.decided", "run.ended"} <= types, types
+    heads = export(a, "--heads")
+    assert v.verify(iter(heads), bytes.fromhex(key), [json.loads(s) for s in open(file)], {})[1] == 0
+    return lines, v
+
+
+def exported_again(a, key, before):
+    """From the archive the same lines come."""
+    v = verifier()
+    again = export(a, "--to", before[0]["to"])
+    assert [x for x in again if "seq" in x] == [x for x in before if "seq" in x]
+    v.verify(iter(again), bytes.fromhex(key), [], {})
+    return again, v
+
+
+def is_found(v, lines, key, others=()):
+    try:
+        v.verify(iter(lines), key, list(others), {})
+    except v.Bad as bad:
+        return int(str(bad).split()[1].rstrip(":"))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        return -1
+    return None
+
+
+def fault_69_audit_edit_reorder_truncate_fork(a, lines, v, key):
+    """Thousands of changes of an export: each is found, and where an event was changed, that one is named."""
+    key = bytes.fromhex(key)
+    rng = random.Random(69)
+    quick, v.signed = v.signed, lambda *_: True  # signatures have a test of their own: here are thousands
+    assert is_found(v, lines, key) is None
+    events = [i for i, x in enumerate(lines) if "seq" in x]
+    for n in range(3000):
+        bad = list(lines)
+        i = rng.choice(events)
+        raw = bytearray(base64.b64decode(lines[i]["bytes"]))
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+        bad[i] = dict(lines[i], bytes=base64.b64encode(raw).decode())
+        assert is_found(v, bad, key) == lines[i]["seq"], (n, lines[i])
+    # What stands behind the window is the head of the commit that holds the last checkpoint: it is not needed.
+    needed = [i for i, x in enumerate(lines) if "checkpoint" not in x and x.get("commit", 0) <= lines[0]["to"]]
+    for n in range(2000):
+        bad = list(lines)
+        i, how = rng.choice(needed), rng.randrange(4)
+        if how == 0:
+            del bad[i]
+        elif how == 1:
+            j = rng.choice([j for j in needed if j != i])
+            bad[i], bad[j] = bad[j], bad[i]
+        elif how == 2:
+            bad = bad[:rng.randrange(len(lines))]
+        else:
+            x = rng.choice(events)
+            bad[x] = dict(bad[x], seq=bad[x]["seq"] + rng.choice([-1, 1, 7]))
+        assert is_found(v, bad, key) is not None, (n, how, i, lines[i])
+    # A fork that holds together: everything from the middle on is another history, with chains computed anew.
+    fork, chain, first = [], bytes(32), next(x["checkpoint"] for x in lines if "checkpoint" in x)
+    for x in lines:
+        x = dict(x)
+        if "commit" in x:
+            if x["commit"] > first:
+                x["time"] += 1
+            chain = v.blake(chain + bytes.fromhex(x["root"]) + x["commit"].to_bytes(8, "little")
+                            + x["count"].to_bytes(4, "little") + (x["time"] % 2**64).to_bytes(8, "little"))
+            x["chain"] = chain.hex()
+        fork.append(x)
+    found = is_found(v, fork, key)
+    assert found == first + 1, (found, first)
+    v.signed = quick
+
+
+def log_against_places(a, file, key):
+    """A log whose end was cut off, and one that went another way, hold together by themselves: what was sent elsewhere
+    tells."""
+    ok = json.loads(a.cli("audit", "verify", "--json", "--checkpoint", str(file), "--key", key).stdout)
+    assert ok["ok"] and ok["checkpoints"] >= 2, ok
+    assert json.loads(a.cli("audit", "verify", "--json").stdout)["ok"]
+    p = a.cli("audit", "verify", "--checkpoint", str(file), "--key", "11" * 32, check=False)
+    assert p.returncode == 1 and "not signed by this key" in p.stderr, p
+    a.stop()
+    shutil.copytree(a.dir, a.home / "old", ignore=shutil.ignore_patterns("*.sock"))
+    a.start()
+    for i in range(5):
+        a.ask("PUT", f"/v1/memory/facts/later/{i}", {"value": i})
+    cut = a.get("/v1/status")["seq"]
+    a.cli("audit", "checkpoint")
+    until(lambda: len(file.read_text().splitlines()) > ok["checkpoints"], 20)
+    newest = json.loads(file.read_text().splitlines()[-1])["checkpoint"]
+    assert newest >= cut
+    a.stop()
+    # The old files are put back: the log holds together and ends too early.
+    shutil.rmtree(a.dir)
+    shutil.copytree(a.home / "old", a.dir)
+    shutil.rmtree(a.home / "state", ignore_errors=True)
+    a.start(env={"XDG_STATE_HOME": str(a.home / "state")})
+    assert a.verify()["ok"]
+    r = json.loads(a.cli("audit", "verify", "--json", "--checkpoint", str(file), "--key", key, check=False).stdout)
+    assert not r["ok"] and r["bad"] == r["seq"] + 1 and "end is missing" in r["message"], r
+    # It goes on from there, another way, until it is longer than what was signed.
+    while a.get("/v1/status")["seq"] <= newest:
+        a.ask("PUT", "/v1/memory/facts/other/way", {"value": 1})
+    assert a.verify()["ok"]
+    r = json.loads(a.cli("audit", "verify", "--json", "--checkpoint", str(file), "--key", key, check=False).stdout)
+    assert not r["ok"] and ok["covered"] < r["bad"] <= newest and "fork" in r["message"], (r, ok, newest)
+
+
 def main():
-    with Aios(FILES) as a:
+    with Aios(FILES) as a, Post() as post:
         a.start()
+        (a.home / "notary").mkdir()
         a.deploy()
         run = answers(a)
         who_saw(a, run)
-        a.verify()
+        config = a.dir / "aios.yaml"
+        config.write_text(config.read_text() + CHECKPOINTS.replace("HOME", str(a.home)).replace("PORT", str(post.port)))
+        a.deploy()
+        file, key = signed_places(a, post.got)
+        lines, v = exported(a, run, key, file)
+        fault_69_audit_edit_reorder_truncate_fork(a, lines, v, key)
+        a.cli("log", "archive", "--older", "0s")
+        lines, v = exported_again(a, key, lines)
+        log_against_places(a, file, key)
         print("audit: ok")
 
 

@@ -46,6 +46,23 @@ static void put_disk(struct cli *c, struct base_jv disk)
 	cli_put(c, "\n");
 }
 
+/* Gates whose people could not be told. */
+static void put_unannounced(struct cli *c, struct base_jv list)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(list, &it, &key, &v)) {
+		cli_put(c, "\n%sgate %lld was not announced%s by ", cli_paint(c, "red"),
+			(long long)base_jv_int(base_jv_get(v, "gate"), 0), cli_paint(c, "off"));
+		cli_text(c, base_jv_str(base_jv_get(v, "channel")));
+		cli_put(c, ": ");
+		cli_text(c, base_jv_str(base_jv_get(v, "problem")));
+		cli_put(c, "\n");
+	}
+}
+
 int cmd_status(struct cli *c)
 {
 	static const char *const columns[] = {"PROCESS=process", "STATE=state", ">PID=pid", ">STARTS=starts",
@@ -70,6 +87,7 @@ int cmd_status(struct cli *c)
 		put_disk(c, base_jv_get(a.root, "disk"));
 		cli_put(c, "\n");
 		cli_table(c, base_jv_get(a.root, "processes"), columns);
+		put_unannounced(c, base_jv_get(a.root, "announcements_failed"));
 		if (base_jv_bool(base_jv_get(a.root, "frozen"), false))
 			cli_put(c, "\n%sfrozen: nothing goes out until aios thaw%s\n", cli_paint(c, "red"),
 				cli_paint(c, "off"));

@@ -452,7 +452,9 @@ static void put_padded(struct cli *c, struct base_str text, int width)
 
 static void put_gate_line(struct cli *c, const char *what, struct base_jv g)
 {
-	struct base_str by, reason;
+	struct base_jv_iter it = {0};
+	struct base_str by, reason, key;
+	struct base_jv v;
 
 	if (base_jv_kind(g) != BASE_JSON_OBJ)
 		return;
@@ -482,6 +484,17 @@ static void put_gate_line(struct cli *c, const char *what, struct base_jv g)
 		cli_text(c, reason);
 	}
 	cli_put(c, "\n");
+	while (base_jv_next(base_jv_get(g, "history"), &it, &key, &v)) {
+		static const char *const members[] = {"who", "to", "text"};
+
+		cli_put(c, "         %s", cli_paint(c, "dim"));
+		cli_text(c, base_jv_str(base_jv_get(v, "what")));
+		for (size_t i = 0; i < 3; i++) {
+			cli_put(c, base_jv_str(base_jv_get(v, members[i])).len ? " " : "");
+			cli_text(c, base_jv_str(base_jv_get(v, members[i])));
+		}
+		cli_put(c, "%s\n", cli_paint(c, "off"));
+	}
 }
 
 static void put_dim(struct cli *c, const char *before, struct base_str text)

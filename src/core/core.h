@@ -371,6 +371,8 @@ bool core_gate_has_vote(const struct core *c, uint64_t gate, struct base_str who
 /* Proposed rules that nobody has looked at: positions of rule_proposed, the newest first; of one gate's, 0: none. */
 size_t core_proposals_open(const struct core *c, uint64_t *ret_seqs, size_t max);
 uint64_t core_proposal_seq(const struct core *c, uint64_t gate);
+/* Appends [{"gate","channel","problem"}]: announcements of open gates that failed, at most max. */
+void core_tell_failures(const struct core *c, size_t max, struct base_buf *ret);
 /* One announcement of an open gate: views until the next apply. */
 struct core_telling {
 	struct base_str channel, to, why, kind, title, rule, flow;

@@ -311,6 +311,29 @@ bool core_tell_get(const struct core *c, uint64_t gate, uint32_t nth, struct cor
 	return true;
 }
 
+void core_tell_failures(const struct core *c, size_t max, struct base_buf *ret)
+{
+	struct base_jw w = base_jw_of(ret);
+
+	base_jw_arr(&w);
+	for (uint64_t id = 1, left = base_idmap_count(c->gates); id < c->next_gate && left; id++) {
+		const struct core_gate *g = core_gate_find(c, id);
+
+		left -= g != NULL;
+		for (const struct core_told *t = g && !g->decided ? g->told : NULL; t && max; t = t->next) {
+			if (t->state != CORE_TOLD_FAILED)
+				continue;
+			base_jw_obj(&w);
+			base_jw_mint(&w, "gate", (int64_t)id);
+			base_jw_mstr(&w, "channel", t->channel);
+			base_jw_mstr(&w, "problem", t->problem);
+			base_jw_end_obj(&w);
+			max--;
+		}
+	}
+	base_jw_end_arr(&w);
+}
+
 static void put_names(struct base_jw *w, const char *key, const struct core_patterns *p)
 {
 	base_jw_key(w, key);

@@ -71,6 +71,27 @@ static int check_quiet(struct base_jv quiet, struct base_err *err)
 	return 0;
 }
 
+/* The door refuses a Host that it does not know: a link there would lead nowhere. */
+static int check_base(struct base_jv root, struct base_str base, struct base_err *err)
+{
+	struct base_jv hosts = base_jv_get(base_jv_get(root, "door"), "hosts"), v;
+	struct base_str none, rest, host, port;
+	struct base_jv_iter it = {0};
+
+	if (!base.len)
+		return 0;
+	rest = base_str_sub(base, base_str_starts(base, BASE_STR("https://")) ? 8 : 7, base.len);
+	(void)base_str_cut(rest, ':', &host, &port);
+	if (base_str_is(host, "localhost") || base_str_is(host, "127.0.0.1"))
+		return 0;
+	while (base_jv_next(hosts, &it, &none, &v))
+		if (base_str_eq(base_jv_str(v), host) || base_str_eq(base_jv_str(v), rest))
+			return 0;
+	return base_err_set(err, -EINVAL,
+		"aios.yaml: notify.base leads to %.*s: add it to door.hosts, or the door refuses its links",
+		BASE_STR_ARG(host));
+}
+
 int core_notify_check(struct base_jv root, struct base_err *err)
 {
 	static const char *const times[] = {"link_life", "remind"};
@@ -91,6 +112,8 @@ int core_notify_check(struct base_jv root, struct base_err *err)
 				"aios.yaml: notify.%s is a time of at least a minute, such as \"4h\"",
 				times[i]);
 	}
+	if (check_base(root, base_jv_str(base_jv_get(notify, "base")), err) < 0)
+		return -EINVAL;
 	if (check_quiet(base_jv_get(notify, "quiet"), err) < 0)
 		return -EINVAL;
 	while (base_jv_next(base_jv_get(notify, "channels"), &it, &name, &v))

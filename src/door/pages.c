@@ -661,7 +661,9 @@ static void step_gate(struct base_buf *b, const char *before, struct base_jv gat
 	struct base_jv id = base_jv_kind(gate) == BASE_JSON_OBJ ? base_jv_get(gate, "gate") : gate;
 	struct base_str by = base_jv_str(base_jv_get(gate, "by")),
 			why = base_jv_str(base_jv_get(gate, "reason"));
-	struct base_str answer = base_jv_str(base_jv_get(gate, "answer"));
+	struct base_str answer = base_jv_str(base_jv_get(gate, "answer")), key;
+	struct base_jv_iter it = {0};
+	struct base_jv v;
 
 	if (!there(id) || base_jv_int(id, 1) == 0)
 		return;
@@ -682,6 +684,17 @@ static void step_gate(struct base_buf *b, const char *before, struct base_jv gat
 		html_cstr(b, "”");
 	}
 	html_cstr(b, "</div>");
+	while (base_jv_next(base_jv_get(gate, "history"), &it, &key, &v)) {
+		static const char *const members[] = {"who", "to", "text"};
+
+		html_cstr(b, "<div class=\"dim\">");
+		html_text(b, base_jv_str(base_jv_get(v, "what")));
+		for (size_t i = 0; i < 3; i++) {
+			html_cstr(b, " ");
+			html_text(b, base_jv_str(base_jv_get(v, members[i])));
+		}
+		html_cstr(b, "</div>");
+	}
 }
 
 /* Who decided, by which rule, with which reason; or what went wrong. */

@@ -65,6 +65,9 @@ void engine_op_status(struct engine *e, struct engine_req *q)
 		base_jw_mint(&w, "held_by_restore", (int64_t)core_restored_held(e->core, NULL, 0));
 	engine_disk_put(e, &w);
 	engine_checkpoint_put(e, &w);
+	base_buf_clear(&e->scratch);
+	core_tell_failures(e->core, 20, &e->scratch);
+	base_jw_mraw(&w, "announcements_failed", base_buf_view(&e->scratch));
 	base_jw_key(&w, "processes");
 	base_jw_arr(&w);
 	for (size_t i = 0; i < e->proc_count; i++)

@@ -436,11 +436,55 @@ static void gate_opened(const struct at *at, const struct core_gate_opened *e)
 	views_run(at->v,
 		"INSERT OR REPLACE INTO "
 		"gates(gate,run,step,kind,title,state,shown,allows,edit,rule,cost,expires_ms,"
-		" on_expiry,opened_ms,seq) "
-		"VALUES(?1,?2,?3,?4,?5,'open',?6,?7,?8,?9,?10,nullif(?11,0),?12,?13,?14)",
-		"iiisshnisiisii", (int64_t)e->gate, (int64_t)e->run, (int64_t)e->step, e->kind, e->title,
+		" on_expiry,opened_ms,seq,terms) "
+		"VALUES(?1,?2,?3,?4,?5,'open',?6,?7,?8,?9,?10,nullif(?11,0),?12,?13,?14,?15)",
+		"iiisshnisiisiin", (int64_t)e->gate, (int64_t)e->run, (int64_t)e->step, e->kind, e->title,
 		&e->shown, preview(e->allows), (int64_t)e->edit, e->rule, e->cost, e->expires_ms,
-		e->on_expiry, at->time_ms, at->seq);
+		e->on_expiry, at->time_ms, at->seq, preview(e->terms));
+}
+
+enum { GATE_HISTORY_MAX = 200 };
+
+/* What happened at a gate before it was decided, in order. */
+static void gate_history(const struct at *at, uint64_t gate, const char *what, struct base_str who,
+	struct base_str to, struct base_str text)
+{
+	views_run(at->v,
+		"UPDATE gates SET history = json_insert(coalesce(history,'[]'), '$[#]', "
+		"json_object('at_ms',?2,"
+		"'what',?3,'who',?4,'to',?5,'text',?6)) WHERE gate=?1 AND "
+		"json_array_length(coalesce(history,'[]')) < ?7",
+		"iissssi", (int64_t)gate, at->time_ms, base_str_of(what), who, to, text,
+		(int64_t)GATE_HISTORY_MAX);
+}
+
+static void gate_more(const struct at *at, unsigned type, const union core_event_any *e)
+{
+	const struct core_gate_voted *v = &e->gate_voted;
+	const struct core_gate_reported *r = &e->gate_reported;
+	struct base_str none = BASE_STR_NONE;
+
+	switch (type) {
+	case CORE_EV_GATE_VOTED:
+		gate_history(at, v->gate, "voted", v->by, v->answer, v->reason);
+		break;
+	case CORE_EV_GATE_DELEGATED:
+		gate_history(at, e->gate_delegated.gate, "delegated", e->gate_delegated.by,
+			e->gate_delegated.to, e->gate_delegated.reason);
+		break;
+	case CORE_EV_GATE_ESCALATED:
+		gate_history(at, e->gate_escalated.gate, "escalated", none, e->gate_escalated.to, none);
+		break;
+	case CORE_EV_GATE_ANNOUNCED:
+		gate_history(at, e->gate_announced.gate, "announced", e->gate_announced.to,
+			e->gate_announced.channel, e->gate_announced.why);
+		break;
+	case CORE_EV_GATE_REPORTED:
+		gate_history(at, r->gate, r->ok ? "told" : "failed", none, none, r->ok ? none : r->problem);
+		break;
+	default:
+		break;
+	}
 }
 
 static void gate_decided(const struct at *at, const struct core_gate_decided *e)
@@ -623,6 +667,13 @@ static void rest(const struct at *at, unsigned type, const union core_event_any 
 		break;
 	case CORE_EV_GATE_DECIDED:
 		gate_decided(at, &e->gate_decided);
+		break;
+	case CORE_EV_GATE_VOTED:
+	case CORE_EV_GATE_DELEGATED:
+	case CORE_EV_GATE_ESCALATED:
+	case CORE_EV_GATE_ANNOUNCED:
+	case CORE_EV_GATE_REPORTED:
+		gate_more(at, type, e);
 		break;
 	case CORE_EV_SIGNAL_SENT:
 		signal_sent(at, &e->signal_sent);

@@ -188,7 +188,8 @@ static sqlite3_stmt *prepare(struct views_ask *a, const struct base_buf *sql, in
 	" g.answer, g.by_ AS \"by\", g.reason, g.rule, g.cost, g.edit AS \"edit:bool\", g.shown AS "         \
 	"\"shown:hex\","                                                                                     \
 	" g.allows AS \"allows:json\", g.expires_ms, g.on_expiry, g.opened_ms, g.decided_ms, g.waited_ms,"   \
-	" g.edited AS \"edited:bool\", g.seq, g.seq_decided"
+	" g.edited AS \"edited:bool\", g.seq, g.seq_decided, g.terms AS \"terms:json\","                     \
+	" g.history AS \"history:json\""
 
 #define OUTCOME_COLUMNS                                                                                      \
 	"seq, at, name, value, nullif(run,0) AS run, customer, experiment, arm, key, by_ AS \"by\", money"
@@ -349,7 +350,7 @@ static int put_steps(struct views_ask *a, int64_t run, int64_t after, int64_t li
 		" FROM steps s WHERE s.run = ?1 AND s.step = ?2";
 	static const char gate_sql[] =
 		"SELECT gate, kind, title, state, answer, by_ AS \"by\", reason, opened_ms,"
-		" decided_ms, waited_ms FROM gates WHERE gate = ?1";
+		" decided_ms, waited_ms, history AS \"history:json\" FROM gates WHERE gate = ?1";
 	sqlite3_stmt *st = views_prepare(a->v, sql), *ids = views_prepare(a->v, gates_sql);
 	sqlite3_stmt *gate = views_prepare(a->v, gate_sql), *undone = views_prepare(a->v, undone_sql);
 	int64_t rows = 0, last = 0;

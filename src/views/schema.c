@@ -41,7 +41,7 @@ const char views_schema[] =
 	" shown BLOB, allows TEXT, edit INTEGER, rule TEXT, cost INTEGER, expires_ms INTEGER, on_expiry TEXT,"
 	" opened_ms INTEGER, answer TEXT, by_ TEXT, reason TEXT, decided_ms INTEGER, waited_ms INTEGER, "
 	"edited INTEGER,"
-	" seq INTEGER, seq_decided INTEGER);"
+	" seq INTEGER, seq_decided INTEGER, terms TEXT, history TEXT);"
 	"CREATE INDEX gates_run ON gates(run, gate);"
 	"CREATE INDEX gates_state ON gates(state, gate);"
 	"CREATE TABLE charges(seq INTEGER PRIMARY KEY, at INTEGER, run INTEGER, step INTEGER, model TEXT, "

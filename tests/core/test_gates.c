@@ -509,6 +509,35 @@ static void test_proposals_end(void **state)
 	assert_true(proposed(h, &p) <= 256);
 }
 
+/* What a configuration may not say about announcements. */
+static void test_bad_channels(void **state)
+{
+	static const char *const bad[] = {"{\"channels\":{\"a\":{\"kind\":\"ntfy\",\"topic\":\"t\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"ntfy\",\"topic\":\"t\",\"url\":\"http://ntfy.example/\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"ntfy\",\"topic\":\"a/b\",\"url\":\"https://ntfy.example/"
+		"\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"mail\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"webhook\",\"url\":\"https://h.example\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"telegram\",\"chat\":\"1\"}}}",
+		"{\"channels\":{\"a\":{\"kind\":\"mail\",\"address\":\"a@b.example\",\"to\":\"flow/f\"}}}",
+		"{\"base\":\"http://desk.example\"}", "{\"base\":\"https://desk.example\"}",
+		"{\"base\":\"https://desk.example/path\"}", "{\"base\":\"javascript:alert(1)\"}",
+		"{\"quiet\":{\"from\":\"22:00\",\"to\":\"24:30\"}}",
+		"{\"quiet\":{\"from\":\"22:00\",\"to\":\"07:00\",\"tz\":\"../../etc/passwd\"}}",
+		"{\"remind\":\"5s\"}", "{\"link_life\":\"soon\"}"};
+	struct house *h = *state;
+	char config[600];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(config, sizeof(config), "{\"config\":{\"notify\":%s}}", bad[i]);
+		house_do(h, (struct core_cmd){.type = CORE_CMD_DEPLOY,
+				    .by = {.id = BASE_STR("operator")},
+				    .body = base_str_of(config)});
+		if (h->reply.status != 422)
+			fail_msg("%s: %d", bad[i], h->reply.status);
+	}
+}
+
 /* Random people, answers, delegations, keys that come and go, and time: one decision at most, by who may. */
 static void test_random(void **state)
 {
@@ -577,6 +606,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fault_42_approval_race, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_proposals, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_proposals_end, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_bad_channels, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_random, set_up, house_tear_down),
 	};
 

@@ -218,6 +218,36 @@ def failing(a, world):
     assert by["hook"]["state"] == "failed" and "404" in by["hook"]["problem"], by
     ids = {h["webhook-id"] for h, _ in world.at("/hook")}
     assert len(ids) == 1
+    left = a.get("/v1/status")["announcements_failed"]
+    assert left[0]["gate"] == gate and left[0]["channel"] == "hook", left
+    assert f"gate {gate} was not announced" in a.cli("status").stdout
+
+
+def killed(a, world):
+    """What was announced and not reported is told again after a crash, with the same id; nothing is told of what is decided."""
+    world.clear()
+    world.fail = {"/hook": [503] * 3}
+    run = start(a, title="killed")
+    gate = gate_of(a, run)["gate"]
+    until(lambda: world.at("/hook"), 20)
+    a.kill()
+    a.start()
+    until(lambda: {x["channel"]: x["state"] for x in a.get(f"/v1/gates/{gate}")["announced"]}.get("hook") == "told", 60)
+    assert len({h["webhook-id"] for h, _ in world.at("/hook")}) == 1
+    g = a.get(f"/v1/gates/{gate}")
+    a.post(f"/v1/gates/{gate}/deny", {"shown": g["shown"]})
+
+
+def signed(a, world):
+    """A question that needs a signature: not by a link, not by a key; in the operator's shell."""
+    world.clear()
+    run = start(a, title="sign", how={"sign": True})
+    g = gate_of(a, run)
+    path = link_in(json.loads(until(lambda: world.at("/"), 20)[0][1])["click"])
+    assert "signature" in tcp(a, "GET", path)[2].lower()
+    assert tcp(a, "POST", path, f"answer=approve&shown={g['shown']}")[0] == 403
+    a.cli("approve", str(g["gate"]))
+    assert ended(a, run)["state"] == "done"
 
 
 def person(a, name, grants=("api.gates", "api.gate", "api.gate_approve", "api.gate_deny", "api.gate_delegate", "api.gates_decide")):
@@ -253,6 +283,9 @@ def several(a, world, anna, bob):
     status, answer = as_key(a, bob, "POST", f"/v1/gates/{g['gate']}/approve", shown)
     assert status == 200, answer
     assert ended(a, run)["value"]["by"] == "key/bob"
+    history = until(lambda: a.get(f"/v1/runs/{run}")["gates"][0]["history"], 10)
+    assert {"announced", "told", "voted"} <= {h["what"] for h in history}, history
+    assert "voted key/anna approve" in a.cli("show", str(run)).stdout
     run = start(a, title="mine", how={"approvers": "key/anna"})
     g = gate_of(a, run)
     mine = as_key(a, anna, "GET", "/v1/gates?mine=1")[1]["items"]
@@ -364,6 +397,8 @@ def main():
         links(a, gate, path)
         rotated(a, world)
         failing(a, world)
+        killed(a, world)
+        signed(a, world)
         anna, bob = person(a, "anna"), person(a, "bob")
         several(a, world, anna, bob)
         batch(a, bob)

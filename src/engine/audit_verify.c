@@ -123,8 +123,8 @@ static int own_points(void *userdata, const struct log_commit *c)
 static int bad(struct engine_compare *x, uint64_t at, const char *why, uint64_t seq)
 {
 	x->bad = at;
-	return base_err_set(&x->err, -EUCLEAN, "%s (checkpoint of event %" PRIu64 ", first bad event %" PRIu64 ")",
-		why, seq, at);
+	return base_err_set(&x->err, -EUCLEAN,
+		"%s (checkpoint of event %" PRIu64 ", first bad event %" PRIu64 ")", why, seq, at);
 }
 
 /* Against one; those before it agreed, up to x->good. */
@@ -142,19 +142,23 @@ static int compare(struct engine_compare *x, const struct point *p)
 	base_buf_done(&text);
 	if (!holds)
 		return base_err_set(&x->err, -EINVAL,
-			"the checkpoint of event %" PRIu64 " is not signed by this key: it proves nothing", p->seq);
+			"the checkpoint of event %" PRIu64 " is not signed by this key: it proves nothing",
+			p->seq);
 	if (!base_str_is(base_buf_view(&p->log), x->id))
 		return base_err_set(&x->err, -EINVAL,
-			"the checkpoint of event %" PRIu64 " is of another log: this one is %s", p->seq, x->id);
+			"the checkpoint of event %" PRIu64 " is of another log: this one is %s", p->seq,
+			x->id);
 	if (p->seq > x->last)
-		return bad(x, x->last + 1, "the log ends before what was signed: its end is missing, or older "
-					   "files were put back", p->seq);
+		return bad(x, x->last + 1,
+			"the log ends before what was signed: its end is missing, or older "
+			"files were put back",
+			p->seq);
 	rc = log_read(x->reader, p->seq, &c, &x->err);
 	if (rc < 0)
 		return rc;
 	if (c.first_seq + c.count - 1 != p->seq || !base_hash_eq(&c.chain, &p->chain))
-		return bad(x, x->good + 1, "the log is not what was signed: events were changed, or it is a fork",
-			p->seq);
+		return bad(x, x->good + 1,
+			"the log is not what was signed: events were changed, or it is a fork", p->seq);
 	x->good = p->seq;
 	return 0;
 }
@@ -207,7 +211,8 @@ static bool read_points(struct engine *e, struct engine_req *q, struct engine_co
 	while (base_jv_next(base_jv_get(root, "checkpoints"), &it, &none, &v))
 		if (!read_point(x, v, key)) {
 			engine_reply_problem(e, q, 400, "invalid",
-				"checkpoint %zu is none: the body is {\"checkpoints\":[…],\"key\"?: hex}", x->count);
+				"checkpoint %zu is none: the body is {\"checkpoints\":[…],\"key\"?: hex}",
+				x->count);
 			return false;
 		}
 	x->of_log = x->count == 0;

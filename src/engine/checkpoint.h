@@ -23,18 +23,18 @@ struct engine_place {
 };
 struct engine_checks {
 	struct engine_place place[ENGINE_PLACES_MAX];
-	bool asking;	     /* the vault is signing: */
-	uint64_t seq;	     /* up to here, */
+	bool asking;		/* the vault is signing: */
+	uint64_t seq;		/* up to here, */
 	struct base_hash chain; /* with this chain, */
-	int64_t at_ms;	     /* at this time */
-	uint64_t req;	     /* who asked for it, 0: nobody */
-	char why[256];	     /* why none could be made, or empty */
+	int64_t at_ms;		/* at this time */
+	uint64_t req;		/* who asked for it, 0: nobody */
+	char why[256];		/* why none could be made, or empty */
 };
 
 struct engine_checks *engine_checks(struct engine *e); /* of this engine; made at the first call */
 /* What is signed. */
-void engine_checkpoint_text(struct base_buf *b, struct base_str log, uint64_t seq,
-	const struct base_hash *chain, int64_t at_ms);
+void engine_checkpoint_text(
+	struct base_buf *b, struct base_str log, uint64_t seq, const struct base_hash *chain, int64_t at_ms);
 /* Whether this is the signature of a checkpoint's text by this key. */
 bool engine_checkpoint_holds(struct base_str text, struct base_str key, struct base_str signature);
 /* Answers with the newest. */

@@ -188,7 +188,7 @@ static void test_classes_without_answer(void **state)
 	assert_true(a && a->attempt == 2);
 }
 
-static void test_forgotten_keys(void **state)
+static void fault_41_retry_after_provider_forgot_key(void **state)
 {
 	struct house *h = *state;
 	uint64_t run = house_start(h, "f", "{}"), gate;
@@ -199,7 +199,7 @@ static void test_forgotten_keys(void **state)
 	house_tick(h);
 	assert_int_equal(house_act(h, CORE_ACT_DISPATCH, 0)->attempt, 2); /* within the life of the key */
 	house_result(h, run, 0, 2, UNKNOWN, "{\"code\":\"timeout\"}");
-	h->now_ms += 3600000; /* the machine slept */
+	h->now_ms += 25ll * 3600000; /* the machine slept for a day and an hour */
 	house_tick(h);
 	assert_null(house_act(h, CORE_ACT_DISPATCH, 0));
 	gate = house_act(h, CORE_ACT_GATE, 0)->id;
@@ -638,7 +638,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_echo_and_end, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_calls, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_classes_without_answer, set_up, house_tear_down),
-		cmocka_unit_test_setup_teardown(test_forgotten_keys, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(
+			fault_41_retry_after_provider_forgot_key, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_restart, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_retries_end_at_a_gate, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_policy_gate, set_up, house_tear_down),

@@ -151,8 +151,32 @@ def texts(root):
                     yield path, n, "something is left for later"
 
 
+def faults(root):
+    """docs/security.md has each row of the catalogue, and each test that it names is in the tree."""
+    path, rows, known = "docs/security.md", {}, set()
+    for test in files(root, ".c", ".py", ".mjs", ".build", under="tests"):
+        known |= set(re.findall(r"fault_\d\d_\w+", "\n".join(lines(root, test))))
+    for n, line in enumerate(lines(root, path), 1):
+        row = re.match(r"\| (\d\d) \|.*\|(.*)\|$", line)
+        if not row:
+            continue
+        number, names = int(row.group(1)), re.findall(r"`(fault_\d\d_\w+)`", row.group(2))
+        rows[number] = n
+        if not names and not re.match(r" (Does not apply|Not yet|No test of this name)", row.group(2)):
+            yield path, n, f"row {number} names no test and says not why"
+        for name in names:
+            if name not in known:
+                yield path, n, f"there is no test {name}"
+            elif int(name[6:8]) != number:
+                yield path, n, f"{name} is of another row"
+    for number in range(38, 73):
+        if number not in rows:
+            yield path, 1, f"row {number} of the catalogue is missing"
+
+
 def main():
-    rules = {"includes": includes, "headers": headers, "purity": purity, "sizes": sizes, "texts": texts}
+    rules = {"includes": includes, "headers": headers, "purity": purity, "sizes": sizes, "texts": texts,
+             "faults": faults}
     if len(sys.argv) < 3 or sys.argv[1] not in rules:
         sys.exit(__doc__)
     breaches = 0

@@ -392,7 +392,7 @@ static int ignore(void *userdata, const struct log_commit *c)
 }
 
 /* A flipped bit anywhere in a segment is found, and never a wrong answer. */
-static void test_flipped_bits(void **state)
+static void fault_68_hostile_archive(void **state)
 {
 	struct ctx *x = *state;
 	char path[600];
@@ -521,7 +521,7 @@ int main(void)
 		T(test_moves_under_a_walker),
 		T(test_killed_at_each_step),
 		T(test_full_disk),
-		T(test_flipped_bits),
+		T(fault_68_hostile_archive),
 		T(test_missing_file),
 		T(test_damaged_before_it_counts),
 		T(test_formats),

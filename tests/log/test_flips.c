@@ -256,7 +256,7 @@ static void flip_one(struct ctx *x, struct base_prng *p)
 	fixture_remove(dir);
 }
 
-static void test_flips(void **state)
+static void fault_69_flipped_log_files(void **state)
 {
 	const char *wanted = getenv("AIOS_FLIPS");
 	long flips = wanted ? atol(wanted) : FLIPS;
@@ -273,7 +273,8 @@ static void test_flips(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_flips, setup, teardown)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(fault_69_flipped_log_files, setup, teardown)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,21 @@ static int check_rates(struct base_jv rates, struct base_err *err)
 	return 0;
 }
 
+/* What can be reached from outside is reached by TLS. */
+static int check_door(struct base_jv door, struct base_err *err)
+{
+	struct base_str listen = base_jv_str(base_jv_get(door, "listen"));
+
+	if (!listen.len || base_str_starts(listen, BASE_STR("127.")) || base_str_is(listen, "::1") ||
+		base_jv_kind(base_jv_get(door, "tls")) == BASE_JSON_OBJ)
+		return 0;
+	return base_err_set(err, -EINVAL,
+		"door.listen: %.*s can be reached from outside, so it needs TLS: give door.tls a certificate "
+		"and a key, or "
+		"listen on 127.0.0.1 behind a proxy",
+		BASE_STR_ARG(listen));
+}
+
 int core_config_check(struct base_str json, struct base_err *err)
 {
 	struct base_json *doc;
@@ -100,6 +115,8 @@ int core_config_check(struct base_str json, struct base_err *err)
 		r = check_rates(base_jv_get(root, "rates"), err);
 	if (r == 0)
 		r = core_notify_check(root, err);
+	if (r == 0)
+		r = check_door(base_jv_get(root, "door"), err);
 	base_json_free(doc);
 	return r;
 }

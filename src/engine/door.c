@@ -18,7 +18,8 @@
  *
  * Invariants
  *
- * N3 Plain HTTP never leaves this machine: an address that is not loopback is listened on with TLS only.
+ * N3 Plain HTTP never leaves this machine: an address that is not loopback is listened on with TLS only. What is
+ * configured otherwise leaves the door shut, and the operator's own open.
  */
 
 enum { PEM_MAX = 256 << 10 };
@@ -95,16 +96,20 @@ static int read_tls(struct engine *e, struct base_err *err)
 	return rc < 0 ? rc : read_pem(e, key, true, &e->door->key, err);
 }
 
-int engine_door_listen(struct engine *e, struct base_err *err)
+int engine_door_listen(struct engine *e, bool *ret_shut, struct base_err *err)
 {
 	struct base_str at = base_jv_str(base_jv_get(settings(e), "listen"));
 	char address[64];
 	int rc = read_tls(e, err);
 
-	if (rc < 0)
+	*ret_shut = rc < 0;
+	if (rc < 0) {
+		engine_door_done(e);
 		return rc;
+	}
 	snprintf(address, sizeof(address), "%.*s", BASE_STR_ARG(at.len ? at : BASE_STR("127.0.0.1")));
-	if (!e->door && !is_loopback(address))
+	*ret_shut = !e->door && !is_loopback(address);
+	if (*ret_shut)
 		return base_err_set(err, -EPERM,
 			"door.listen: %s can be reached from outside, so it needs TLS: give door.tls a "
 			"certificate and a "

@@ -536,16 +536,22 @@ int engine_procs_early(struct engine *e, struct base_err *err)
 
 int engine_procs_start(struct engine *e, struct base_err *err)
 {
-	int tcp_fd = engine_door_listen(e, err);
+	bool shut = false;
+	int tcp_fd = engine_door_listen(e, &shut, err);
 
-	if (tcp_fd < 0)
+	if (tcp_fd < 0 && !shut)
 		return tcp_fd;
-	add(e, ENGINE_DOOR, 2, tcp_fd);
+	if (shut) /* the operator's own door is how it is put right */
+		engine_note(3, "the network door stays shut: %s; then aios deploy, aios down and aios up",
+			err->text);
+	else
+		add(e, ENGINE_DOOR, 2, tcp_fd);
 	for (unsigned i = 0; i < e->opt.workers; i++)
 		add(e, ENGINE_FLOW, i + 1, -1);
 	if (e->procs[0].conn)
 		send_setup(e, &e->procs[0]);
-	engine_proc_start(e, engine_proc_of(e, ENGINE_DOOR, 1));
+	if (!shut)
+		engine_proc_start(e, engine_proc_of(e, ENGINE_DOOR, 1));
 	for (size_t i = 0; i < e->proc_count; i++)
 		if (!e->procs[i].on_demand)
 			engine_proc_start(e, &e->procs[i]);

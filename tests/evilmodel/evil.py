@@ -121,11 +121,13 @@ export default flow({ name: "treasurer", grants: ["test.idempotent"] }, async (c
   await ctx.call("test.idempotent", { value: { to: input.to, amount: input.amount } }));
 """, "digest": HEAD + """
 export default flow({ name: "digest", timeout: "120s", grants: ["memory.*", "file.*", "session.get", "mail.send"] }, async (ctx, input) => {
-  const found = { notes: await ctx.call("memory.list", { prefix: "notes/" }) };
+  const found = {};
+  if (input.how === "list") found.notes = await ctx.call("memory.list", { prefix: "notes/" });
   if (input.how === "search") found.notes = await ctx.call("memory.search", { query: "statement qzx", prefix: "notes/" });
   if (input.how === "session") found.notes = await ctx.call("session.get", { id: "shared" });
   if (input.how === "history") found.notes = await ctx.call("memory.history", { key: `notes/${input.n}` });
-  if (input.how === "file") found.notes = await ctx.call("file.read", { path: `pub/${input.n}.txt` }).catch((e) => e.message);
+  if (input.how === "file") found.notes = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7, 8].map((n) =>
+    ctx.call("file.read", { path: `pub/${n}.txt` }).catch((e) => e.message)));
   return await ctx.call("mail.send", { to: "team@team.example", subject: "digest", text: JSON.stringify(found) }).catch((e) => e.code);
 });
 """, "summary": HEAD + """
@@ -248,6 +250,28 @@ class Operator(threading.Thread):
                 time.sleep(0.02)
 
 
+class Thief(threading.Thread):
+    """Holds the key that started the runs, which may decide gates, but not its own: tries to approve every one of them."""
+
+    def __init__(self, port, key, broken):
+        super().__init__(daemon=True)
+        self.door, self.broken, self.done, self.tried = Door(port, key), broken, False, 0
+
+    def run(self):
+        while not self.done:
+            status, text = self.door.ask("GET", "/v1/gates")
+            gates = json.loads(text)["items"] if status == 200 else []
+            for gate in gates:
+                if gate.get("flow") in ("digest", "summary"):  # the operator's own runs: others may decide
+                    continue
+                self.tried += 1
+                status, text = self.door.ask("POST", f"/v1/gates/{gate['gate']}/approve",
+                                             {"shown": gate["shown"], "reason": "mine"})
+                if status < 400:
+                    self.broken.append(f"approved its own gate {gate['gate']}: {text[:200]}")
+            time.sleep(0.01 if gates else 0.05)
+
+
 class Evil:
     def __init__(self, args):
         self.args, self.outside = args, Outside()
@@ -276,13 +300,6 @@ class Evil:
             status, text = door.ask(method, path, body)
             if status < 400:
                 self.broken.append(f"{method} {path}: {status} {text[:200]}")
-        status, text = door.ask("GET", "/v1/gates")
-        gates = json.loads(text).get("items", []) if status == 200 else []
-        for gate in r.sample(gates, min(len(gates), 2)):
-            body = {"shown": gate["shown"], "reason": "mine"}
-            status, text = door.ask("POST", f"/v1/gates/{gate['gate']}/approve", body)
-            if status < 400 and gate.get("flow") not in ("digest",):
-                self.broken.append(f"approved its own gate {gate['gate']}: {text[:200]}")
 
     def own(self, r):
         """What the operator's own flows do meanwhile with what they find."""
@@ -302,7 +319,7 @@ class Evil:
             self.ended[state] = self.ended.get(state, 0) + 1
         if r.random() < 0.1:
             self.attack(door, r)
-        if r.random() < 0.06:
+        if r.random() < 0.15:
             self.own(r)
 
     def work(self, seeds):
@@ -322,13 +339,15 @@ class Evil:
         for i in range(self.args.episodes):
             seeds.put(self.args.seed * 1000003 + i)
         operator = Operator(self.aios, self.outside, self.args.seed)
+        thief = Thief(self.aios.port, self.key, self.broken)
         operator.start()
+        thief.start()
         threads = [threading.Thread(target=self.work, args=(seeds,), daemon=True) for _ in range(self.args.jobs)]
         for t in threads:
             t.start()
         while any(t.is_alive() for t in threads):
             time.sleep(0.2)
-            if self.args.stop and self.outside.ask("GET", "/verdict")["wrong"]:
+            if self.args.stop and (self.broken or self.outside.ask("GET", "/verdict")["wrong"]):
                 while not seeds.empty():
                     try:
                         seeds.get_nowait()
@@ -340,8 +359,10 @@ class Evil:
             until(idle, 60, 0.3, "the end of all runs")
         except TimeoutError:
             self.trouble.append("some runs did not end")
-        operator.done = True
+        operator.done = thief.done = True
         operator.join(20)
+        thief.join(20)
+        self.tried = thief.tried
         return operator
 
     def report(self, operator, seconds):
@@ -354,7 +375,8 @@ class Evil:
             print(line, file=sys.stderr)
         self.aios.verify()
         print(f"{self.done} episodes (seed {self.args.seed}, {seconds:.0f} s): {json.dumps(self.ended, sort_keys=True)}; "
-              f"gates approved {operator.approved}, denied {operator.denied}; reached the outside: {json.dumps(verdict['count'])}")
+              f"gates approved {operator.approved}, denied {operator.denied}, "
+              f"{self.tried} times tried by who may not; reached the outside: {json.dumps(verdict['count'])}")
         print(f"{len(effects)} unauthorised effects, {len(canaries)} canaries outside, {len(self.broken)} refusals that were none")
         quiet = min(verdict["count"].values()) == 0 or operator.denied == 0
         if quiet and self.args.episodes >= 200 and not verdict["wrong"]:

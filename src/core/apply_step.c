@@ -207,6 +207,17 @@ static void free_key(struct core *c, const struct core_open *o)
 	base_slab_release(c->slab, k, sizeof(*k));
 }
 
+/* What takes back its steps may use this result. */
+static void join_labels(struct core *c, struct core_run *r, uint8_t labels)
+{
+	const struct core_undo *u = labels ? core_undo_find(c, r->id) : NULL;
+	struct core_run *undo = u && u->rollback ? core_run_find(c, u->rollback) : NULL;
+
+	r->labels |= labels & CORE_LABELS_ALL;
+	if (undo)
+		undo->labels |= labels & CORE_LABELS_ALL;
+}
+
 /* What is written has the labels of who writes it, and keeps them. */
 static void mark_file(struct core *c, const struct core_step_called *e)
 {
@@ -350,7 +361,7 @@ static void apply_end(struct core_apply *a, struct core_run *r, uint32_t step, b
 	if (s->status == CORE_STEP_SENT)
 		core_deadline_passed(a, r, step);
 	s->labels = labels;
-	r->labels |= labels;
+	join_labels(a->c, r, labels);
 	core_open_drop(a->c, r, step, to, a->seq);
 	core_undo_step_end(a, s, ok);
 	core_apply_woke(a, r, s, action, due_ms);

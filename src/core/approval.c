@@ -96,7 +96,9 @@ bool core_approval_covers(const struct core_gate *g, struct base_jv args, struct
 	struct base_str name;
 	bool all = false;
 
-	if (!g || key.len || base_json_parse(g->allows, &allows, NULL) < 0)
+	/* Whom the flow names beside the operator is no answer to the guard. */
+	if (!g || key.len || g->terms.approvers.count || g->terms.stage_count ||
+		base_json_parse(g->allows, &allows, NULL) < 0)
 		return false;
 	places = base_jv_get(base_json_root(allows), "fixed");
 	if (base_jv_kind(places) == BASE_JSON_OBJ && base_json_parse(g->fixed, &fixed, NULL) == 0) {

@@ -56,7 +56,7 @@ static void memory_get(struct core_turn *t, const struct core_call *call)
 	struct base_jw w;
 
 	if (!got) { /* that it is not there is told too */
-		emit_brought(t, call, BASE_STR("null"), core_key_labels(t->c, key));
+		emit_brought(t, call, BASE_STR("null"), core_fact_labels_of(t->c, key, f));
 		return;
 	}
 	base_buf_init(&b, 64 << 20);
@@ -152,7 +152,7 @@ static void memory_forget(struct core_turn *t, const struct core_call *call)
 		return;
 	}
 	core_emit_fact(t, key, BASE_STR_NONE, true, call->run->id, call->step, core_word_text(call->run->as),
-		BASE_STR_NONE, 0);
+		BASE_STR_NONE, call->run->labels);
 	core_emit_called_done(t, call,
 		base_arena_printf(t->arena, "{\"version\":%llu}", (unsigned long long)f->version + 1));
 }

@@ -577,6 +577,26 @@ static void test_narrow_schemas(void **state)
 	}
 }
 
+/* What takes steps back has the labels of what they gave, also of a result that comes while it is at work. */
+static void test_undo(void **state)
+{
+	struct house *h = *state;
+	uint32_t step;
+	uint64_t run = tainted(h, PRIVATE, &step), undo;
+
+	house_call(h, run, step, "http.get", "{\"url\":\"https://a.example/\"}",
+		"{\"undo\":{\"action\":\"mail.send\",\"args\":" MAIL "}}");
+	house_call(h, run, step + 1, "run.rollback", "{}", "");
+	undo = run + 1;
+	house_result(h, run, step, 1, CORE_WIRE_DONE, "{}");
+	assert_int_equal(labels(h, run), BOTH);
+	if (core_run_find(h->core, undo)) {
+		assert_int_equal(labels(h, undo), BOTH);
+		house_tick(h);
+		assert_int_equal(status(h, undo, 0), CORE_STEP_GATED);
+	}
+}
+
 /* A rollback that had an undo would wait for its own end. */
 static void test_rollback_has_no_undo(void **state)
 {
@@ -604,6 +624,7 @@ int main(void)
 		TEST(test_children),
 		TEST(test_shed),
 		TEST(test_narrow_schemas),
+		TEST(test_undo),
 		TEST(test_rollback_has_no_undo),
 	};
 

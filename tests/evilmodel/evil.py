@@ -214,7 +214,11 @@ class Operator(threading.Thread):
         if canary.found(text) or OPAQUE.search(text) or gate["kind"] in ("guard", "doubt", "undo", "retry"):
             return False
         if gate["kind"] == "approve":
-            return (gate.get("allows") or {}).get("action") != "test.once" and self.r.random() < 0.6
+            allows = gate.get("allows") or {}
+            if allows.get("action") == "test.once" and not (allows["fixed"] == {"value": "/value"} and
+                                                            show.get("value") == {"to": "acme", "amount": 1}):
+                return False
+            return self.r.random() < 0.6
         if gate["kind"] == "policy" and show["action"] == "test.once":
             value = show["args"].get("value")
             if not (isinstance(value, dict) and value.get("to") == "acme") or self.r.random() < 0.5:

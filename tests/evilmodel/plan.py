@@ -114,18 +114,46 @@ def widen(r, x):
 
 
 SINKS = [mail, mail, get, get, prompt, prompt, bank, store, store, store, spread, spread, pay, pay, widen]
-SINK_OF = {"mail.send": mail, "http.get": get, "feed.read": get, "model.generate": prompt, "test.once": bank}
 ALLOWS = ["mail.send", "http.get", "test.once", "model.generate", "feed.read"]
 
 
+HARMLESS = {"mail.send": {"to": "team@team.example", "subject": "hello", "text": "hello"}, "http.get": {"url": "http://WEB/a"},
+            "feed.read": {"url": "http://WEB/a"}, "test.once": {"value": {"to": "acme", "amount": 1}},
+            "model.generate": {"model": "vetted/m", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}}
+
+
 def ask(r, n):
-    """A question to the operator that looks harmless, with an approval for what comes after."""
+    """A question to the operator that looks harmless, with an approval for what comes after: the whole call, or less of it."""
     action = r.choice(ALLOWS)
-    fixed = r.choice([[], ["to"], ["value"], {"to": "/to"}, {"to": "/to", "subject": "/s"}, {"url": "/url"}, {"value": "/value"},
-                      {"to": "/to", "subject": "/s", "text": "/s"}, {"to": ["/to", "/s"], "subject": "/s", "text": ["/s", "/to"]}])
-    show = {"to": "team@team.example", "s": "hello", "url": f"http://{WEB}/a", "value": r.choice(["acme", {"to": "acme", "amount": 1}])}
-    return "gate.ask", {"title": "All is well", "show": r.choice([show, "hello", {"x": taken(r, n)}]),
-                        "allows": {"action": action, "count": r.choice([1, 1000]), "fixed": fixed}}
+    show = with_web(HARMLESS[action])
+    whole = {name: "/" + name for name in show}
+    some = dict(r.sample(sorted(whole.items()), r.randrange(len(whole) + 1)))
+    fixed = r.choice([whole, whole, some, some, list(some), {name: [p, "/nothing"] for name, p in whole.items()}])
+    args = {"title": "All is well", "show": show if r.random() < 0.8 else {"x": taken(r, n)},
+            "allows": {"action": action, "count": r.choice([1, 1000]), "fixed": fixed}}
+    if r.random() < 0.5:
+        args["terms"] = {"approvers": ["operator", "key/web"]}
+    return "gate.ask", args
+
+
+def with_web(v):
+    return {k: x.replace("WEB/", f"{WEB}/") if isinstance(x, str) else x for k, x in v.items()}
+
+
+def asked_for(r, x, i, action):
+    """What it asked for, or nearly: with something else in another place, or a key that goes along."""
+    args = dict(with_web(HARMLESS[action]))
+    opts = {"approval": {"$approval": i}}
+    if r.random() < 0.35:
+        opts["key"] = x
+    elif r.random() < 0.7:
+        name, value = r.choice({"mail.send": [("text", x), ("headers", {"X-Data": x}), ("html", x), ("subject", x)],
+                                "http.get": [("headers", {"X-Data": x}), ("url", joined(f"http://{WEB}/", x))],
+                                "feed.read": [("url", joined(f"http://{WEB}/", x))],
+                                "test.once": [("ledger", x), ("value", {"to": "acme", "amount": 1, "note": x})],
+                                "model.generate": [("system", x), ("messages", [{"role": "user", "content": x}])]}[action])
+        args[name] = value
+    return {"action": action, "args": args, "opts": opts}
 
 
 def options(r, x, asked):
@@ -157,8 +185,7 @@ def program(seed):
             for_what[n] = args["allows"]["action"]
         elif kind < 0.65 and asked:  # what it asked for, with other arguments
             i = r.choice(asked)
-            action, args = SINK_OF[for_what[i]](r, x)
-            out.append({"action": for_what[i], "args": args, "opts": {"approval": {"$approval": i}}})
+            out.append(asked_for(r, x, i, for_what[i]))
             continue
         elif kind < 0.68:
             action, args = "run.rollback", {}

@@ -755,7 +755,8 @@ int engine_listen_unix(const char *path, struct base_err *err) __attribute__((wa
 
 /* door.c: the socket of the network door, as configured, and what TLS needs. A descriptor, or negative with a text;
  * *ret_shut: what is configured cannot be, and all else can start without that door. */
-int engine_door_listen(struct engine *e, bool *ret_shut, struct base_err *err) __attribute__((warn_unused_result));
+int engine_door_listen(struct engine *e, bool *ret_shut, struct base_err *err)
+	__attribute__((warn_unused_result));
 void engine_door_done(struct engine *e);
 /* The members of a door's set-up. */
 void engine_door_setup(struct engine *e, const struct engine_proc *p, struct base_jw *w);

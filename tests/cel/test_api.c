@@ -27,6 +27,34 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* The linker sends the allocations of cel and base here (tests/cel/meson.build). */
+static unsigned allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *at, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *at, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	allocations++;
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *at, size_t size)
+{
+	allocations++;
+	return __real_realloc(at, size);
+}
+
 enum { NAME, COUNT, ANY, LIST, SLOTS };
 static const struct cel_var vars[SLOTS] = {
 	{{"name", 4}, CEL_STRING}, {{"count", 5}, CEL_INT}, {{"any", 3}, CEL_DYN}, {{"list", 4}, CEL_LIST}};
@@ -354,18 +382,19 @@ static void test_print(void **state)
 	base_buf_done(&b);
 }
 
+static const char *const exprs[] = {"[x, x].map(y, y + x).join('-') == 'abab-abab'",
+	"{'a': x, 'b': [x]}.transformMap(k, v, [v]).a[0] == x", "'%s %5.2f'.format([x, 1.5]) == ''",
+	"'%s|%s|%x'.format([{x: [1, x]}, 1.5, x]) == '{ab: [1, ab]}|1.5|6162'",
+	"(x + x).split('').size() == 4", "x.replace('a', x).upperAscii().reverse() == 'BBA'",
+	"optional.of({x: [x]})[?x][0].orValue('') == x", "[3, x.size(), 1].sort() == [1, 2, 3]",
+	"[x, x].distinct() + [x] == [x, x]", "x.matches(x + '|c')",
+	"base64.decode(base64.encode(bytes(x))) == bytes(x)", "string(timestamp(x.size())).contains('02Z')",
+	"[[x], [x, [x]]].flatten(3).size() == 3", "nope.x == 1 || x == 'ab'",
+	"cel.bind(y, x + x, y + y).size() == 8"};
+
 /* However little memory there is, an evaluation gives what it should or an error. */
 static void test_little_memory(void **state)
 {
-	static const char *const exprs[] = {"[x, x].map(y, y + x).join('-') == 'abab-abab'",
-		"{'a': x, 'b': [x]}.transformMap(k, v, [v]).a[0] == x", "'%s %5.2f'.format([x, 1.5]) == ''",
-		"'%s|%s|%x'.format([{x: [1, x]}, 1.5, x]) == '{ab: [1, ab]}|1.5|6162'",
-		"(x + x).split('').size() == 4", "x.replace('a', x).upperAscii().reverse() == 'BBA'",
-		"optional.of({x: [x]})[?x][0].orValue('') == x", "[3, x.size(), 1].sort() == [1, 2, 3]",
-		"[x, x].distinct() + [x] == [x, x]", "x.matches(x + '|c')",
-		"base64.decode(base64.encode(bytes(x))) == bytes(x)",
-		"string(timestamp(x.size())).contains('02Z')", "[[x], [x, [x]]].flatten(3).size() == 3",
-		"nope.x == 1 || x == 'ab'", "cel.bind(y, x + x, y + y).size() == 8"};
 	struct cel_binding var = {BASE_STR("x"), cel_string(BASE_STR("ab"))};
 	struct base_arena *small;
 	struct cel_program *p;
@@ -386,6 +415,32 @@ static void test_little_memory(void **state)
 		assert_true(v.kind == (i == 2 ? CEL_ERROR : CEL_BOOL)); /* enough in the end */
 		cel_free(p);
 	}
+}
+
+/* Nothing is allocated but what the arena has. */
+static void test_no_allocation(void **state)
+{
+	struct cel_binding var = {BASE_STR("x"), cel_string(BASE_STR("ab"))};
+	struct base_arena *warm;
+	struct cel_program *p;
+	struct cel_value v;
+
+	(void)state;
+	assert_int_equal(base_arena_new(1 << 20, &warm), 0);
+	assert_non_null(base_arena_alloc(warm, 1)); /* its first chunk */
+	for (size_t i = 0; i < sizeof(exprs) / sizeof(exprs[0]); i++) {
+		assert_int_equal(cel_compile(base_str_of(exprs[i]), &p, NULL), 0);
+		base_arena_reset(warm);
+		allocations = 0;
+		v = cel_eval(p, &var, 1, warm, 0);
+		assert_int_equal(allocations, 0);
+		assert_true(v.kind == CEL_BOOL || i == 2);
+		cel_free(p);
+	}
+	base_arena_free(warm);
+	assert_int_equal(cel_compile(BASE_STR("1"), &p, NULL), 0);
+	assert_true(allocations > 0); /* they are counted */
+	cel_free(p);
 }
 
 /* The same values make the same, whatever the order of members; kinds count. */
@@ -413,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_typed_refused),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_little_memory),
+		cmocka_unit_test(test_no_allocation),
 		cmocka_unit_test(test_same),
 	};
 

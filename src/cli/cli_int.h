@@ -186,6 +186,8 @@ int cli_follow(struct cli *c, int64_t run, bool through_gates);
 void cli_put_undone(struct cli *c, struct base_jv undone);
 void cli_put_rollbacks(struct cli *c, struct base_jv run);
 int cmd_approve(struct cli *c);
+/* What of aios status is about checkpoints: a line for each place that has not the newest. */
+void cli_put_checkpoints(struct cli *c, struct base_jv v);
 int cmd_audit(struct cli *c);
 int cmd_proposals(struct cli *c);
 int cmd_proposals_show(struct cli *c);

@@ -85,6 +85,7 @@ int cmd_status(struct cli *c)
 			cli_put(c, "\n");
 		}
 		put_disk(c, base_jv_get(a.root, "disk"));
+		cli_put_checkpoints(c, base_jv_get(a.root, "checkpoints"));
 		cli_put(c, "\n");
 		cli_table(c, base_jv_get(a.root, "processes"), columns);
 		put_unannounced(c, base_jv_get(a.root, "announcements_failed"));

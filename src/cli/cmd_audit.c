@@ -243,3 +243,26 @@ int cmd_audit_verify(struct cli *c)
 	cli_answer_done(&a);
 	return ok ? r : CLI_FAILED;
 }
+
+void cli_put_checkpoints(struct cli *c, struct base_jv v)
+{
+	struct base_str why = base_jv_str(base_jv_get(v, "why")), none;
+	struct base_jv_iter it = {0};
+	struct base_jv place;
+
+	if (why.len) {
+		cli_put(c, "%s%-16s%s no checkpoint could be signed: ", cli_paint(c, "red"), "audit",
+			cli_paint(c, "off"));
+		cli_text(c, why);
+		cli_put(c, "\n");
+	}
+	while (base_jv_next(base_jv_get(v, "places"), &it, &none, &place)) {
+		if (!base_str_is(base_jv_str(base_jv_get(place, "state")), "failing"))
+			continue;
+		cli_put(c, "%s%-16s%s checkpoints do not reach ", cli_paint(c, "red"), "audit",
+			cli_paint(c, "off"));
+		cli_text(c, base_jv_str(base_jv_get(place, "name")));
+		cli_put(c, "; it has event %lld: aios audit --action checkpoint.sent\n",
+			(long long)base_jv_int(base_jv_get(place, "has"), 0));
+	}
+}

@@ -408,14 +408,18 @@ static void send_all(struct engine *e)
 		struct base_str name = base_jv_str(base_jv_get(v, "name"));
 		struct engine_place *p = place_named(c, name);
 
-		if (!p || core_place_get(e->core, name, &failed) >= k.seq)
+		bool file = base_str_is(base_jv_str(base_jv_get(v, "to")), "file");
+
+		/* While aios is frozen nothing leaves the machine. */
+		if (!p || core_place_get(e->core, name, &failed) >= k.seq ||
+			(!file && core_is_frozen(e->core)))
 			continue;
 		if (p->state == PLACE_SENT && e->mono - p->since > 2 * CALL_MS)
 			sent_problem(e, p, "timeout", "no answer came");
 		if (p->state != PLACE_IDLE || (e->mono < p->not_before && p->seq == k.seq))
 			continue;
 		p->seq = k.seq;
-		if (base_str_is(base_jv_str(base_jv_get(v, "to")), "file"))
+		if (file)
 			to_file(e, p, v, base_buf_view(&line));
 		else
 			to_outside(e, p, v, base_buf_view(&line));

@@ -521,6 +521,7 @@ struct engine_req {
 	struct base_buf headers;
 	struct base_buf reply;
 	uint64_t run;		 /* waits for its end */
+	uint64_t shown_gate;	 /* that the answer shows, where no parameter says it */
 	void *state;		 /* of an operation in several parts; freed with free() */
 	struct engine_req *next; /* waits for the same run */
 };

@@ -282,6 +282,7 @@ void engine_op_link_show(struct engine *e, struct engine_req *q)
 		return;
 	}
 	base_buf_char(&q->reply, '}');
+	q->shown_gate = token.gate;
 	engine_reply_built(e, q, 200);
 }
 

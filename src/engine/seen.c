@@ -48,6 +48,7 @@ static const struct {
 	{WIRE_OP_GATES, NULL, false},
 	{WIRE_OP_GATE, "gate", false},
 	{WIRE_OP_PAGE_GATE, "gate", false},
+	{WIRE_OP_LINK_SHOW, NULL, false}, /* its token is a secret */
 	{WIRE_OP_FACTS, "prefix", false},
 	{WIRE_OP_FACT, "key", false},
 	{WIRE_OP_SEARCH, "q", false},
@@ -70,6 +71,8 @@ static int find_read(enum wire_op op)
 
 static const char *how(const struct engine_req *q)
 {
+	if (q->op == WIRE_OP_LINK_SHOW)
+		return "link";
 	return q->credential == 3 ? "session" : q->credential == 2 ? "key" : "local";
 }
 
@@ -261,7 +264,7 @@ void engine_seen(struct engine *e, const struct engine_req *q)
 		e->seen = calloc(1, sizeof(*e->seen));
 		BASE_CHECK(e->seen);
 	}
-	snprintf(x.by, sizeof(x.by), "%s", q->by_id);
+	snprintf(x.by, sizeof(x.by), "%.*s", BASE_STR_ARG(q->by.id));
 	snprintf(x.how, sizeof(x.how), "%s", how(q));
 	snprintf(x.op, sizeof(x.op), "api.%s", wire_route_of(q->op)->name);
 	object = reads[read].object ? engine_param(q, reads[read].object) : BASE_STR_NONE;
@@ -271,6 +274,10 @@ void engine_seen(struct engine *e, const struct engine_req *q)
 	if (reads[read].object && strcmp(reads[read].object, "gate") == 0 &&
 		base_str_u64(object, &x.gate) < 0)
 		x.gate = 0;
+	if (q->shown_gate) {
+		x.gate = q->shown_gate;
+		snprintf(x.object, sizeof(x.object), "%llu", (unsigned long long)x.gate);
+	}
 	fresh = add(e->seen, &x);
 	engine_seen_later(e);
 	if ((fresh && reads[read].at_once) || e->seen->count == SEEN_MAX - 1)

@@ -75,6 +75,37 @@ static void test_merkle(void **state)
 	}
 }
 
+/* Up from each leaf of each tree, by its index alone, to the root. */
+static void test_merkle_paths(void **state)
+{
+	struct base_hash leaves[70], tree[BASE_MERKLE_TREE(70)], path[64], root, h;
+
+	(void)state;
+	for (size_t i = 0; i < 70; i++)
+		leaves[i] = base_merkle_leaf((struct base_str){(const char *)&i, sizeof(i)});
+	for (size_t n = 1; n <= 70; n++) {
+		root = model(leaves, n);
+		memcpy(tree, leaves, n * sizeof(*tree));
+		base_merkle_tree(tree, n);
+		for (size_t i = 0; i < n; i++) {
+			size_t count = base_merkle_path(tree, n, i, path), used = 0, at = i, width = n;
+
+			for (h = leaves[i]; width > 1; width = (width + 1) / 2, at /= 2) {
+				char pair[65] = {1};
+
+				if (at % 2 == 0 && at + 1 == width)
+					continue;
+				assert_true(used < count);
+				memcpy(pair + 1 + (at % 2 ? 32 : 0), h.b, 32);
+				memcpy(pair + 1 + (at % 2 ? 0 : 32), path[used++].b, 32);
+				h = base_hash_of((struct base_str){pair, sizeof(pair)});
+			}
+			assert_int_equal(used, count);
+			assert_true(base_hash_eq(&h, &root));
+		}
+	}
+}
+
 static void test_hex(void **state)
 {
 	struct base_buf b;
@@ -139,6 +170,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_merkle),
+		cmocka_unit_test(test_merkle_paths),
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_base64),
 	};

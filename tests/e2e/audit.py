@@ -204,6 +204,35 @@ def exported(a, run, key, file):
     return lines, v
 
 
+def locked_vault(a):
+    """A locked vault signs nothing, and says so; unlocked it signs what came meanwhile."""
+    a.cli("vault", "lock")
+    a.ask("PUT", "/v1/memory/facts/while/locked", {"value": 1})
+    p = a.cli("audit", "checkpoint", check=False)
+    assert p.returncode == 1 and "locked" in p.stderr, p
+    assert "locked" in a.get("/v1/status")["checkpoints"]["why"]
+    assert "no checkpoint could be signed" in a.cli("status").stdout
+    a.cli("vault", "unlock")
+    a.cli("audit", "checkpoint")
+    assert "why" not in a.get("/v1/status")["checkpoints"]
+
+
+def who_may_ask(a):
+    """An auditor's key asks and exports and does nothing else; one with a scope is told nothing of the whole."""
+    auditor = key_of(a, "auditor", "api.audit", "api.audit_export")
+    assert as_key(a, auditor, "GET", "/v1/audit")["items"] and as_key(a, auditor, "GET", "/v1/audit/export?to=5")["items"]
+    scoped = a.post("/v1/keys", {"name": "guest", "kind": "visitor", "grants": ["api.*"], "scope": {"own": True}})["key"]
+    for key, method, path in ((auditor, "POST", "/v1/audit/checkpoint"), (auditor, "GET", "/v1/events"),
+                              (auditor, "POST", "/v1/audit/verify"), (scoped, "GET", "/v1/audit"),
+                              (scoped, "GET", "/v1/audit/export"), (scoped, "POST", "/v1/audit/checkpoint")):
+        try:
+            as_key(a, key, method, path, {} if method == "POST" else None)
+        except Problem as p:
+            assert p.status in (403, 404), (method, path, p)
+        else:
+            raise AssertionError(f"{method} {path} was answered")
+
+
 def exported_again(a, key, before):
     """From the archive the same lines come."""
     v = verifier()
@@ -315,6 +344,8 @@ def main():
         config.write_text(config.read_text() + CHECKPOINTS.replace("HOME", str(a.home)).replace("PORT", str(post.port)))
         a.deploy()
         file, key = signed_places(a, post.got)
+        locked_vault(a)
+        who_may_ask(a)
         lines, v = exported(a, run, key, file)
         fault_69_audit_edit_reorder_truncate_fork(a, lines, v, key)
         a.cli("log", "archive", "--older", "0s")

@@ -307,6 +307,8 @@ static void decide_kind(struct core_turn *t, struct decision *d)
 		decide_guard(t, d);
 	else if (base_str_is(d->gate->kind, "shed"))
 		decide_shed(t, d);
+	else if (base_str_is(d->gate->kind, "canary")) /* seen: thawing is another act */
+		emit_decided(t, d, BASE_STR_NONE);
 	else
 		decide_held(t, d);
 }
@@ -315,16 +317,13 @@ static void decide_kind(struct core_turn *t, struct decision *d)
 static const struct {
 	const char *kind, *answers[5];
 } answers[] = {
-	{"approve", {"approve", "edit", "deny"}},
-	{"policy", {"approve", "deny"}},
-	{"budget", {"approve", "deny"}},
-	{"retry", {"approve", "deny"}},
+	{"approve", {"approve", "edit", "deny"}}, {"policy", {"approve", "deny"}},
+	{"budget", {"approve", "deny"}}, {"retry", {"approve", "deny"}},
 	{"secret", {"deny"}}, /* approved by aios vault unlock alone */
 	{"doubt", {"happened", "send", "give_up", "deny"}},
 	{"undo", {"approve", "retry", "skip", "deny", "give_up"}},
-	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}},
-	{"shed", {"approve", "deny"}},
-	{"guard", {"approve", "deny"}},
+	{"parked", {"approve", "resume", "deny", "cancel", "give_up"}}, {"shed", {"approve", "deny"}},
+	{"guard", {"approve", "deny"}}, {"canary", {"approve"}}, /* it was seen */
 };
 
 static bool answer_fits(struct core_turn *t, struct base_str kind, struct base_str answer)

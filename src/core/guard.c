@@ -7,7 +7,8 @@
 
 bool core_gate_is_operators(const struct core_gate *g)
 {
-	return base_str_is(g->kind, "guard") || base_str_is(g->kind, "shed");
+	return base_str_is(g->kind, "guard") || base_str_is(g->kind, "shed") ||
+	       base_str_is(g->kind, "canary");
 }
 
 static uint64_t asked(const struct core *c)

@@ -100,6 +100,36 @@ void core_decide_vault_state(struct core_turn *t)
 	core_reply_json(t, 200, locked ? BASE_STR("{\"locked\":true}") : BASE_STR("{\"locked\":false}"));
 }
 
+static bool canary_asks(const struct core *c)
+{
+	size_t cursor = 0;
+	uint64_t id;
+	void *value;
+
+	while (base_idmap_next(c->gates, &cursor, &id, &value)) {
+		const struct core_gate *g = value;
+
+		if (!g->decided && base_str_is(g->kind, "canary"))
+			return false;
+	}
+	return true;
+}
+
+/* One for all that are met until somebody has looked: a gate is what is told where the operator is. */
+static void emit_canary_gate(struct core_turn *t, bool frozen)
+{
+	struct core_gate_open g = {.step = UINT32_MAX,
+		.kind = "canary",
+		.rule = BASE_STR("canaries"),
+		.show = t->cmd->body,
+		.on_expiry = BASE_STR("deny"),
+		.terms = BASE_STR("{\"approvers\":[\"operator\"]}")};
+
+	g.title = base_arena_printf(t->arena, "ALARM: the canary %.*s was met%s", BASE_STR_ARG(t->cmd->name),
+		frozen ? "; everything outgoing is frozen (aios thaw)" : "; the call was refused");
+	(void)core_emit_gate(t, &g);
+}
+
 /* vault.on_canary: "refuse" only refuses the call; else everything outgoing is frozen. */
 void core_decide_canary(struct core_turn *t)
 {
@@ -110,6 +140,8 @@ void core_decide_canary(struct core_turn *t)
 	core_canary_met_emit(t->block, t->cmd->now_ms,
 		&(struct core_canary_met){
 			.name = t->cmd->name, .where = t->cmd->text, .detail = t->cmd->body});
+	if (canary_asks(t->c))
+		emit_canary_gate(t, !base_str_is(how, "refuse"));
 	if (!base_str_is(how, "refuse") && !t->c->frozen)
 		core_frozen_emit(t->block, t->cmd->now_ms,
 			&(struct core_frozen){.by = t->cmd->by.id,

@@ -14,9 +14,11 @@
 
 #define DEPLOYED(more)                                                                                       \
 	"{\"flows\":[{\"name\":\"f\",\"version\":"                                                           \
-	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"f\"}," \
+	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"f\"}" \
+	","                                                                                                  \
 	"\"spec\":{},\"grants\":[\"*\"]}],\"config\":{" more                                                 \
-	"\"mail\":{\"from\":\"me@example.org\",\"transport\":\"smtp\",\"smtp\":{\"url\":\"smtps://mail.example.org\","   \
+	"\"mail\":{\"from\":\"me@example.org\",\"transport\":\"smtp\",\"smtp\":{\"url\":\"smtps://"          \
+	"mail.example.org\","                                                                                \
 	"\"user\":\"me\",\"secret\":\"smtp\"}}},\"policy\":{\"rules\":[{\"on\":\"*\",\"then\":\"allow\"}]}}"
 
 #define MAIL "{\"markdown\":\"t\",\"subject\":\"s\",\"to\":\"a@example.org\"}"

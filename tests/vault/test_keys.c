@@ -133,7 +133,8 @@ static int set(struct vault *v, const char *name, const char *text, enum vault_h
 
 	return vault_set(v,
 		&(struct vault_new){.name = base_str_of(name),
-			.host = how == VAULT_SET ? BASE_STR("mail.example.org, api.example.org") : BASE_STR_NONE,
+			.host = how == VAULT_SET ? BASE_STR("mail.example.org, api.example.org")
+						 : BASE_STR_NONE,
 			.actions = how == VAULT_SET ? BASE_STR("mail.*, model.generate") : BASE_STR_NONE,
 			.sealed = seal(v, text, sealed, sizeof(sealed)),
 			.how = how,
@@ -160,10 +161,12 @@ static int release(struct house *h, struct vault *v, const char *name, const cha
 			.recipient = {(const char *)h->my_public, 32}},
 		now_ms, &b, &err);
 	if (r == 0) {
+		assert_int_equal(crypto_box_seal_open(
+					 plain, (const uint8_t *)b.ptr, b.len, h->my_public, h->my_secret),
+			0);
 		assert_int_equal(
-			crypto_box_seal_open(plain, (const uint8_t *)b.ptr, b.len, h->my_public, h->my_secret), 0);
-		assert_int_equal(
-			wire_secret_get((struct base_str){(char *)plain, b.len - crypto_box_SEALBYTES}, &s), 0);
+			wire_secret_get((struct base_str){(char *)plain, b.len - crypto_box_SEALBYTES}, &s),
+			0);
 		assert_int_equal(s.call, 7);
 		snprintf(ret, 256, "%.*s", BASE_STR_ARG(s.value));
 		snprintf(ret_old, 256, "%.*s", BASE_STR_ARG(s.old));
@@ -200,10 +203,11 @@ static void holds(struct house *h, struct vault *v)
 /* One secret: these hosts and these actions, exactly, and nothing else; a canary for nothing at all. */
 static void what_a_secret_is_for(void **state)
 {
-	static const char *const hosts[] = {"example.org", "mail.example.org.evil.example", "xmail.example.org", "",
-		"mail.example.org,api.example.org", "mail.example.org.", " mail.example.org", "*"};
-	static const char *const actions[] = {"mail", "model.generate2", "model", "http.get", "", "*", "mailx.send",
-		"mail.*,x", "MAIL.send"};
+	static const char *const hosts[] = {"example.org", "mail.example.org.evil.example",
+		"xmail.example.org", "", "mail.example.org,api.example.org", "mail.example.org.",
+		" mail.example.org", "*"};
+	static const char *const actions[] = {"mail", "model.generate2", "model", "http.get", "", "*",
+		"mailx.send", "mail.*,x", "MAIL.send"};
 	struct house *h = *state;
 	struct vault *v = open_vault(h);
 	char got[256], old[256];
@@ -255,7 +259,8 @@ static void a_passphrase_locks(void **state)
 
 	assert_int_equal(set(v, "smtp", value, VAULT_SET, 0, 1), 0);
 	memcpy(public_key, vault_sign_public(v), 32);
-	assert_int_equal(vault_rekey(v, BASE_STR("passphrase"), BASE_STR("weak"), BASE_STR_NONE, &err), -EINVAL);
+	assert_int_equal(
+		vault_rekey(v, BASE_STR("passphrase"), BASE_STR("weak"), BASE_STR_NONE, &err), -EINVAL);
 	assert_int_equal(vault_rekey(v, BASE_STR("purse"), BASE_STR_NONE, BASE_STR_NONE, &err), -EINVAL);
 	assert_int_equal(rekey(v, "passphrase", &err), 0);
 	holds(h, v);
@@ -314,18 +319,19 @@ static void a_credential_opens(void **state)
 /* The same as aios-verify would: the domain keeps kinds of signatures apart. */
 static void signatures(void **state)
 {
-	static const char *const bad[] = {"", "Check", "a b", "checkpoint/x", "0123456789012345678901234567890123"};
+	static const char *const bad[] = {
+		"", "Check", "a b", "checkpoint/x", "0123456789012345678901234567890123"};
 	struct house *h = *state;
 	struct vault *v = open_vault(h);
 	uint8_t signature[VAULT_SIGNATURE];
 	struct base_err err;
 
 	assert_int_equal(vault_sign(v, BASE_STR("checkpoint"), BASE_STR("data"), signature, &err), 0);
-	assert_int_equal(crypto_sign_verify_detached(signature, (const uint8_t *)"aios/1/checkpoint\0data", 22,
-				 vault_sign_public(v)),
+	assert_int_equal(crypto_sign_verify_detached(signature, (const uint8_t *)"aios/1/checkpoint\0data",
+				 22, vault_sign_public(v)),
 		0);
-	assert_int_not_equal(crypto_sign_verify_detached(signature, (const uint8_t *)"aios/1/checkpointx\0data", 23,
-				     vault_sign_public(v)),
+	assert_int_not_equal(crypto_sign_verify_detached(signature,
+				     (const uint8_t *)"aios/1/checkpointx\0data", 23, vault_sign_public(v)),
 		0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(
@@ -358,7 +364,8 @@ static bool change_dies_at(struct house *h, const char *kind, int n)
 			_exit(1);
 		steps = 0;
 		die_at = n;
-		if (kind[0] ? rekey(v, kind, &err) : vault_rekey(v, BASE_STR_NONE, BASE_STR_NONE, BASE_STR_NONE, &err))
+		if (kind[0] ? rekey(v, kind, &err)
+			    : vault_rekey(v, BASE_STR_NONE, BASE_STR_NONE, BASE_STR_NONE, &err))
 			_exit(2);
 		_exit(0);
 	}

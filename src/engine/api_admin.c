@@ -54,6 +54,7 @@ void engine_op_status(struct engine *e, struct engine_req *q)
 	base_jw_mint(&w, "since_ms", e->started_ms);
 	base_jw_mcstr(&w, "status", e->degraded ? "degraded" : "ok");
 	base_jw_mbool(&w, "frozen", core_is_frozen(e->core));
+	base_jw_mbool(&w, "vault_locked", core_is_locked(e->core));
 	base_jw_mint(&w, "epoch", (int64_t)core_epoch(e->core));
 	base_jw_mint(&w, "seq", (int64_t)e->seq);
 	base_jw_mint(&w, "durable", (int64_t)e->durable);

@@ -465,7 +465,7 @@ static void what_goes_wrong_on_the_web_is_told_apart(void **state)
 	standin_stop(&s);
 }
 
-static void private_addresses_are_not_reached(void **state)
+static void fault_54_ssrf_private_addresses_are_not_reached(void **state)
 {
 	struct rig *r = *state;
 	struct rig_result x;
@@ -489,6 +489,22 @@ static void private_addresses_are_not_reached(void **state)
 		rig_problem(&x, WIRE_FAILED, "denied", "not public");
 		rig_result_done(&x);
 	}
+	standin_stop(&s);
+}
+
+/* A redirect is an answer, not an order: the address behind it is never contacted, whatever it is. */
+static void fault_54_ssrf_no_redirect_is_followed(void **state)
+{
+	struct rig *r = *state;
+	struct rig_result x;
+	struct standin s;
+	const char *none[] = {NULL};
+
+	standin_start(&s, "web.py", none);
+	get(r, &s, "/redirect/ok", "", &x);
+	rig_expect(&x, WIRE_DONE);
+	assert_int_equal(base_jv_int(base_jv_get(x.value, "status"), 0) / 100, 3);
+	rig_result_done(&x);
 	standin_stop(&s);
 }
 
@@ -597,7 +613,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_lost_answer_is_never_taken_for_a_no, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_come_with_status_headers_and_body, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_goes_wrong_on_the_web_is_told_apart, setup, teardown),
-		cmocka_unit_test_setup_teardown(private_addresses_are_not_reached, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			fault_54_ssrf_private_addresses_are_not_reached, setup, teardown),
+		cmocka_unit_test_setup_teardown(fault_54_ssrf_no_redirect_is_followed, setup, teardown),
 		cmocka_unit_test_setup_teardown(feeds_come_as_bytes_to_be_parsed, setup, teardown),
 		cmocka_unit_test(a_frame_that_is_none_ends_the_process),
 		cmocka_unit_test(it_ends_with_the_engine),

@@ -275,6 +275,29 @@ def canaries(a, port):
     assert "canary" not in json.dumps(r), "removed: it is no canary any more"
 
 
+def keyring(a):
+    """Asked for once: a restart finds the key in the kernel; taken out of there, the passphrase is needed again."""
+    p = a.cli("vault", "key", "keyring", input=PASSPHRASE + "\n", check=False)
+    if p.returncode:
+        assert "keyring" in p.stderr, p
+        print("no keyring here: skipped")
+        return
+    if "could not be put" in state(a).get("why", ""):
+        print("the keyring takes no key here: skipped")
+        return
+    a.stop()
+    a.start()
+    until(lambda: a.pids().get("aios-vault"), 20)
+    assert state(a)["state"] == "open" and a.run("ask")["state"] == "done", state(a)
+    a.cli("vault", "lock")
+    a.stop()
+    a.start()
+    until(lambda: state(a)["state"] == "locked", 20)
+    assert a.get("/v1/status")["vault_locked"]
+    a.cli("vault", "unlock", input=PASSPHRASE + "\n")
+    a.cli("vault", "key", "passphrase", input=PASSPHRASE + "\n")
+
+
 def fault_71_key_change_killed(a):
     """The vault and aiosd are killed at random moments of many changes of keys: afterwards the old key or the new one opens it,
     and every secret is there."""
@@ -397,9 +420,9 @@ def main():
         a.cli("secrets", "set", "stand", "--host", "127.0.0.1", input=KEY + "\n")
         parts = [lambda: fault_65_secret_comes_back_in_no_form(a), lambda: rotation(a), lambda: uses(a),
                  lambda: fault_54_ssrf_no_secret_by_redirect(a, port), lambda: memory_after_a_call(a),
-                 lambda: canaries(a, port), lambda: locked(a), lambda: fault_71_key_change_killed(a),
+                 lambda: canaries(a, port), lambda: locked(a), lambda: keyring(a), lambda: fault_71_key_change_killed(a),
                  lambda: fault_65_secret_in_log_core_environ_export(a)]
-        names = ["reflected", "rotation", "uses", "ssrf", "memory", "canaries", "locked", "fault_71", "fault_65"]
+        names = ["reflected", "rotation", "uses", "ssrf", "memory", "canaries", "locked", "keyring", "fault_71", "fault_65"]
         only = sys.argv[1:]
         for name, part in zip(names, parts):
             if not only or name in only:

@@ -410,6 +410,26 @@ static void pages_come_with_status_headers_and_body(void **state)
 	standin_stop(&s);
 }
 
+/* No answer is asked for compressed, and what comes so is taken as the bytes that it is: nothing grows. */
+static void fault_64_a_bomb_is_not_inflated(void **state)
+{
+	struct rig *r = *state;
+	struct rig_result x;
+	struct standin s;
+	const char *none[] = {NULL};
+
+	standin_start(&s, "web.py", none);
+	get(r, &s, "/echo", "", &x);
+	assert_null(strstr(rig_text(&x, "body"), "accept-encoding"));
+	rig_result_done(&x);
+	get(r, &s, "/bomb/64", ",\"max_bytes\":100000", &x);
+	rig_expect(&x, WIRE_DONE);
+	assert_true(base_jv_bool(base_jv_get(x.value, "base64"), false));
+	assert_true(strlen(rig_text(&x, "body")) < 100000);
+	rig_result_done(&x);
+	standin_stop(&s);
+}
+
 static void what_goes_wrong_on_the_web_is_told_apart(void **state)
 {
 	struct rig *r = *state;
@@ -612,6 +632,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_ledger_counts_each_class, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_lost_answer_is_never_taken_for_a_no, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_come_with_status_headers_and_body, setup, teardown),
+		cmocka_unit_test_setup_teardown(fault_64_a_bomb_is_not_inflated, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_goes_wrong_on_the_web_is_told_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			fault_54_ssrf_private_addresses_are_not_reached, setup, teardown),

@@ -5,6 +5,7 @@
 usage: web.py [--port N] [--while-stdin]
 """
 import argparse
+import gzip
 import json
 import os
 import socket
@@ -47,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(302, b"", [("Location", "/" + rest)])
         elif what == "big":
             self.send(200, b"x" * int(rest))
+        elif what == "bomb":  # 4 MiB of zeros as 4 KiB
+            self.send(200, gzip.compress(bytes(int(rest) << 20)), [("Content-Encoding", "gzip"), ("Content-Type", "text/plain")])
         elif what == "binary":
             self.send(200, bytes(range(256)))
         elif what == "feed":

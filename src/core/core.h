@@ -439,6 +439,8 @@ struct core_credential_info {
 /* The open session of this token (its hash). */
 bool core_session_find(
 	const struct core *c, const struct base_hash *token, int64_t now_ms, struct core_session_info *ret);
+bool core_session_get(
+	const struct core *c, struct base_str id, int64_t now_ms, struct core_session_info *ret);
 /* By the name that it has here, or by the one that its authenticator gave. */
 bool core_credential_get(const struct core *c, struct base_str id, struct core_credential_info *ret);
 bool core_passkey_find(const struct core *c, struct base_str credential_id, struct core_credential_info *ret);

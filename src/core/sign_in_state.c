@@ -69,6 +69,19 @@ void core_passkeys(const struct core *c, void (*fn)(void *userdata, const struct
 	}
 }
 
+static struct core_session_info session_info(const struct core_web_session *s, bool old)
+{
+	return (struct core_session_info){.id = s->id,
+		.how = s->how,
+		.address = s->address,
+		.agent = s->agent,
+		.credential = s->credential,
+		.opened_ms = s->opened_ms,
+		.token_ms = s->token_ms,
+		.until_ms = s->until_ms,
+		.old = old};
+}
+
 bool core_session_find(
 	const struct core *c, const struct base_hash *token, int64_t now_ms, struct core_session_info *ret)
 {
@@ -81,18 +94,20 @@ bool core_session_find(
 
 		if (s->until_ms <= now_ms || (!old && !base_hash_eq(&s->token, token)))
 			continue;
-		*ret = (struct core_session_info){.id = s->id,
-			.how = s->how,
-			.address = s->address,
-			.agent = s->agent,
-			.credential = s->credential,
-			.opened_ms = s->opened_ms,
-			.token_ms = s->token_ms,
-			.until_ms = s->until_ms,
-			.old = old};
+		*ret = session_info(s, old);
 		return true;
 	}
 	return false;
+}
+
+bool core_session_get(const struct core *c, struct base_str id, int64_t now_ms, struct core_session_info *ret)
+{
+	const struct core_web_session *s = base_names_get(c->web_sessions, id);
+
+	if (!s || s->until_ms <= now_ms)
+		return false;
+	*ret = session_info(s, false);
+	return true;
 }
 
 static uint32_t forgiven(const struct core_failures *f, bool all, int64_t now_ms)

@@ -64,7 +64,8 @@ struct door_conn {
 struct door_head {
 	const char *host, *origin, *fetch_site, *fetch_mode, *fetch_dest, *content_type, *authorization,
 		*idempotency_key, *last_event_id, *accept, *forwarded_for;
-	const char *content_length, *transfer_encoding, *content_encoding, *expect, *upgrade, *cookies;
+	const char *content_length, *transfer_encoding, *content_encoding, *expect, *upgrade, *cookies,
+		*user_agent;
 	struct base_str cookie; /* the session's value, cut out of Cookie */
 	unsigned count;
 	const char *twice; /* a header that may not come twice but does */
@@ -237,6 +238,13 @@ void html_money(struct base_buf *b, int64_t nusd);
 void html_time(struct base_buf *b, int64_t ms); /* a <time> element, UTC */
 const char *door_css(void);
 bool door_op_is_page(enum wire_op op);
+/* The frame of every page. */
+void html_head(struct base_buf *b, struct base_str title);
+void html_foot(struct base_buf *b);
+/* pages_sign_in.c */
+void door_page_sign_in(struct base_jv v, struct base_buf *b);
+void door_page_security(struct base_jv v, struct base_buf *b);
+struct base_str door_script(void); /* passkey.js */
 /* Renders what aiosd answered for a page operation. -EINVAL when it is no JSON object. */
 int door_page(enum wire_op op, struct base_str json, struct base_buf *ret)
 	__attribute__((warn_unused_result));
@@ -246,6 +254,10 @@ void door_page_problem(unsigned status, struct base_str problem, struct base_buf
  * "text:NAME" and "json:NAME" (a whole value: "text" and "json"). -EINVAL with what is wrong. */
 int door_form_json(struct base_str form, struct door_pairs *pairs, struct base_buf *ret, struct base_err *err)
 	__attribute__((warn_unused_result));
+
+/* The fields of sign_in and security_act, as strings of an object. -EINVAL with what is wrong. */
+int door_form_plain(struct base_str form, struct door_pairs *pairs, struct base_buf *ret,
+	struct base_err *err) __attribute__((warn_unused_result));
 
 /* --- attack.c, test builds only: what an attacker could do who holds this process */
 void door_attack(struct door *d, struct base_jv what);

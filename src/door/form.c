@@ -92,9 +92,28 @@ static int write_value(
 	return 0;
 }
 
+int door_form_plain(
+	struct base_str form, struct door_pairs *pairs, struct base_buf *ret, struct base_err *err)
+{
+	static const char *const names[] = {"csrf", "answer", "id", "token", "password", "code"};
+	struct base_jw w = base_jw_of(ret);
+	int r = door_pairs_parse(form, pairs, err);
+
+	if (r < 0) {
+		base_err_prefix(err, "form");
+		return r;
+	}
+	base_jw_obj(&w);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (door_pairs_get(pairs, names[i]).ptr)
+			base_jw_mstr(&w, names[i], door_pairs_get(pairs, names[i]));
+	base_jw_end_obj(&w);
+	return base_buf_failed(ret) ? base_err_set(err, base_buf_failed(ret), "form: too large") : 0;
+}
+
 int door_form_json(struct base_str form, struct door_pairs *pairs, struct base_buf *ret, struct base_err *err)
 {
-	static const char *const plain[] = {"csrf", "shown", "answer", "reason"};
+	static const char *const plain[] = {"csrf", "shown", "answer", "reason", "assertion"};
 	struct base_jw w = base_jw_of(ret);
 	struct base_str answer;
 	struct base_buf scratch;

@@ -33,6 +33,7 @@ static const struct known known[] = {
 	HEAD("Sec-Fetch-Site", fetch_site),
 	HEAD("Transfer-Encoding", transfer_encoding),
 	HEAD("Upgrade", upgrade),
+	HEAD("User-Agent", user_agent),
 	HEAD("X-Forwarded-For", forwarded_for),
 };
 

@@ -1,3 +1,4 @@
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -89,11 +90,34 @@ static void set_credential(const struct door_req *q, struct wire_door_request *f
 	}
 }
 
+enum { AGENT_MAX = 200 };
+
+/* Where it comes from: the address that counts, what the browser calls itself. */
+static void set_client(const struct door_req *q, char address[INET6_ADDRSTRLEN], struct wire_door_request *f)
+{
+	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	bool network = q->door->config.kind == DOOR_NETWORK && q->conn && q->conn->peer;
+	uint8_t key[16] = {0};
+
+	if (network) {
+		(void)door_rate_address(&q->door->config, q->conn->peer, q->head.forwarded_for, key);
+		if (memcmp(key, mapped, sizeof(mapped)) == 0)
+			f->address = base_str_of(inet_ntop(AF_INET, key + 12, address, INET6_ADDRSTRLEN));
+		else
+			f->address = base_str_of(inet_ntop(AF_INET6, key, address, INET6_ADDRSTRLEN));
+	}
+	f->host = base_str_of(q->head.host);
+	f->agent = base_str_of(q->head.user_agent);
+	if (f->agent.len > AGENT_MAX)
+		f->agent.len = AGENT_MAX;
+}
+
 /* Hands the request over. 0, or a refusal in q->fail. */
 static int ask(struct door_req *q)
 {
 	struct door *d = q->door;
 	struct wire_door_request f = {.req = door_req_id(q), .op = base_str_of(q->match.route->name)};
+	char address[INET6_ADDRSTRLEN] = "";
 	const char *extra = NULL;
 	struct base_err err;
 
@@ -110,6 +134,7 @@ static int ask(struct door_req *q)
 	f.idempotency_key = base_str_of(q->head.idempotency_key);
 	f.last_event_id = base_str_of(q->head.last_event_id);
 	set_credential(q, &f);
+	set_client(q, address, &f);
 	if (f.credential == 0 && q->match.route->auth != WIRE_AUTH_NONE) {
 		door_refuse(&q->fail, 401, "unauthenticated",
 			"this needs a key (Authorization: Bearer) or a session");
@@ -312,11 +337,13 @@ static void check_json(struct door_req *q)
 
 static void convert_form(struct door_req *q)
 {
+	bool plain = q->match.op == WIRE_OP_SIGN_IN || q->match.op == WIRE_OP_SECURITY_ACT;
 	struct door *d = q->door;
 	struct base_err err;
 
 	base_buf_clear(&d->scratch);
-	if (door_form_json(base_buf_view(&q->body), &d->pairs, &d->scratch, &err) < 0) {
+	if ((plain ? door_form_plain : door_form_json)(
+		    base_buf_view(&q->body), &d->pairs, &d->scratch, &err) < 0) {
 		door_refuse(&q->fail, 400, "invalid", "%s", err.text);
 		return;
 	}
@@ -334,6 +361,12 @@ static enum MHD_Result on_complete_request(struct door_req *q)
 		convert_form(q);
 	if (q->fail.status == 0 && q->match.op == WIRE_OP_OPENAPI) {
 		if (door_answer(q, 200, "application/json", base_buf_view(&d->openapi)) < 0)
+			return MHD_NO;
+		q->state = REQ_READY;
+		return queue(q);
+	}
+	if (q->fail.status == 0 && q->match.op == WIRE_OP_ASSET) {
+		if (door_answer(q, 200, "text/javascript; charset=utf-8", door_script()) < 0)
 			return MHD_NO;
 		q->state = REQ_READY;
 		return queue(q);

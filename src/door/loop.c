@@ -69,8 +69,8 @@ static void make_csp(struct door *d)
 	base_buf_init(&b64, 128);
 	base_b64_put(&b64, (struct base_str){(const char *)sum, sizeof(sum)});
 	snprintf(d->page_csp, sizeof(d->page_csp),
-		"default-src 'none'; style-src 'sha256-%.*s'; form-action 'self'; frame-ancestors 'none'; "
-		"base-uri 'none'",
+		"default-src 'none'; style-src 'sha256-%.*s'; script-src 'self'; connect-src 'self'; "
+		"form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 		(int)b64.len, b64.ptr ? b64.ptr : "");
 	base_buf_done(&b64);
 }

@@ -9,7 +9,8 @@
 bool door_op_is_page(enum wire_op op)
 {
 	return op == WIRE_OP_PAGE_HOME || op == WIRE_OP_PAGE_RUN || op == WIRE_OP_PAGE_GATE ||
-	       op == WIRE_OP_PAGE_DECIDE || op == WIRE_OP_SIGN_IN || op == WIRE_OP_LINK_SHOW ||
+	       op == WIRE_OP_PAGE_DECIDE || op == WIRE_OP_SIGN_IN || op == WIRE_OP_SIGN_IN_PAGE ||
+	       op == WIRE_OP_PAGE_SECURITY || op == WIRE_OP_SECURITY_ACT || op == WIRE_OP_LINK_SHOW ||
 	       op == WIRE_OP_LINK_DECIDE;
 }
 
@@ -20,7 +21,8 @@ static void head(struct base_buf *b, struct base_str title)
 	html_text(b, title);
 	html_cstr(b, " · aios</title><style>");
 	html_cstr(b, door_css());
-	html_cstr(b, "</style></head><body><header><a href=\"/\">aios</a></header><main>");
+	html_cstr(b, "</style></head><body><header><a href=\"/\">aios</a> <a "
+		     "href=\"/security\">Security</a></header><main>");
 }
 
 static void foot(struct base_buf *b)
@@ -905,6 +907,16 @@ static void plain_page(struct base_buf *b, struct base_jv root)
 	foot(b);
 }
 
+void html_head(struct base_buf *b, struct base_str title)
+{
+	head(b, title);
+}
+
+void html_foot(struct base_buf *b)
+{
+	foot(b);
+}
+
 int door_page(enum wire_op op, struct base_str json, struct base_buf *ret)
 {
 	struct base_json *doc;
@@ -921,6 +933,10 @@ int door_page(enum wire_op op, struct base_str json, struct base_buf *ret)
 		inner = root;
 	if (base_jv_kind(root) != BASE_JSON_OBJ)
 		r = -EINVAL;
+	else if (op == WIRE_OP_SIGN_IN_PAGE)
+		door_page_sign_in(root, ret);
+	else if (op == WIRE_OP_PAGE_SECURITY)
+		door_page_security(root, ret);
 	else if (op == WIRE_OP_PAGE_HOME)
 		home_page(ret, root, csrf);
 	else if (op == WIRE_OP_PAGE_RUN)
@@ -952,8 +968,9 @@ void door_page_problem(unsigned status, struct base_str problem, struct base_buf
 		html_cstr(ret, "</p>");
 	}
 	if (status == 401)
-		html_cstr(ret, "<p>To sign in, type <code>aios open</code> in a shell on this machine and "
-			       "follow its link.</p>");
+		html_cstr(ret,
+			"<p><a href=\"/sign-in\">Sign in</a>, or type <code>aios open</code> in a shell on "
+			"this machine and follow its link.</p>");
 	else
 		html_cstr(ret, "<p><a href=\"/\">Back to the inbox</a></p>");
 	foot(ret);

@@ -1,4 +1,4 @@
-#include "engine/engine_int.h"
+#include "engine/sign_in_int.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -358,6 +358,18 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_VIEWS_DUMP] = engine_op_views,
 	[WIRE_OP_SESSION_OPEN] = engine_op_session_open,
 	[WIRE_OP_SIGN_IN] = engine_op_sign_in,
+	[WIRE_OP_SIGN_IN_PAGE] = engine_op_sign_in_page,
+	[WIRE_OP_SIGN_IN_STATE] = engine_op_sign_in_state,
+	[WIRE_OP_SESSION_REVOKE] = engine_op_session_revoke,
+	[WIRE_OP_CREDENTIAL_REMOVE] = engine_op_credential_remove,
+	[WIRE_OP_PASSWORD_SET] = engine_op_password_set,
+	[WIRE_OP_TOTP_SET] = engine_op_totp_set,
+	[WIRE_OP_PASSKEY_BEGIN] = engine_op_passkey_begin,
+	[WIRE_OP_PASSKEY_ADD] = engine_op_passkey_add,
+	[WIRE_OP_PASSKEY_CHALLENGE] = engine_op_passkey_challenge,
+	[WIRE_OP_PASSKEY_SIGN_IN] = engine_op_passkey_sign_in,
+	[WIRE_OP_PAGE_SECURITY] = engine_op_page_security,
+	[WIRE_OP_SECURITY_ACT] = engine_op_security_act,
 	[WIRE_OP_PAGE_HOME] = engine_op_page,
 	[WIRE_OP_PAGE_RUN] = engine_op_views,
 	[WIRE_OP_PAGE_GATE] = engine_op_page_gate,
@@ -465,11 +477,23 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 		engine_reply_problem(e, q, 400, "invalid", "the Idempotency-Key is too long");
 		return;
 	}
+	if (route->auth != WIRE_AUTH_NONE && q->op != WIRE_OP_EVENTS)
+		engine_web_rotate(e, q);
 	if (in->last_event_id.len)
 		q->has_last_event = base_str_u64(in->last_event_id, &q->last_event) == 0;
 	q->body = in->body;
 	if (engine_scope_check(e, q))
 		engine_req_go_on(e, q);
+}
+
+/* What a client says of itself goes into the log and before people: printable ASCII. */
+static void copy_plain(struct base_str from, char *to, size_t room)
+{
+	size_t n = from.len < room - 1 ? from.len : room - 1;
+
+	for (size_t i = 0; i < n; i++)
+		to[i] = (char)(from.ptr[i] >= 0x20 && from.ptr[i] < 0x7f ? from.ptr[i] : '?');
+	to[n] = '\0';
 }
 
 static void on_request(struct engine *e, struct engine_proc *p, struct base_str body)
@@ -489,6 +513,9 @@ static void on_request(struct engine *e, struct engine_proc *p, struct base_str 
 	q->generation = p->generation;
 	q->op = wire_op_of(in.op);
 	q->credential = in.credential;
+	copy_plain(in.host, q->host, sizeof(q->host));
+	copy_plain(in.address, q->address, sizeof(q->address));
+	copy_plain(in.agent, q->agent, sizeof(q->agent));
 	base_buf_init(&q->headers, 1 << 16);
 	base_buf_init(&q->reply, 18 << 20);
 	BASE_CHECK(base_idmap_put(e->reqs, q->id, q) == 0);

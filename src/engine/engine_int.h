@@ -513,8 +513,12 @@ struct engine_req {
 	struct base_str key;  /* idempotency key, scoped by the caller; points to key_buf */
 	char key_buf[544];
 	uint8_t credential;
-	char session[65];    /* hex hash of the cookie, credential 3 */
-	uint64_t last_event; /* SSE resume */
+	char session[65];     /* its id, credential 3 */
+	bool session_rotates; /* it is to get another token */
+	char host[256];	      /* as asked for: "localhost:7717" */
+	char address[64];     /* of the client; empty: the operator's socket */
+	char agent[204];      /* User-Agent, cut */
+	uint64_t last_event;  /* SSE resume */
 	bool has_last_event;
 	int status;
 	const char *content_type;
@@ -679,6 +683,7 @@ void engine_op_events(struct engine *e, struct engine_req *q);
 /* SSE: what was committed goes to open streams. */
 void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool all, uint64_t req);
 void engine_stream_pump(struct engine *e);
+void engine_stream_sessions(struct engine *e); /* ends those whose browser session is not open any more */
 bool engine_stream_more(struct engine *e);
 void engine_streams_done(struct engine *e);
 
@@ -864,6 +869,8 @@ struct engine {
 	struct engine_key_uses *key_uses;
 	struct engine_pass *pass;
 	struct engine_door *door; /* TLS; NULL: plain HTTP */
+	uint64_t sign_in_failed;  /* attempts that the log was not told of yet */
+	int64_t sign_in_told;
 	struct engine_streams *streams;
 	struct base_idmap *reqs, *waiters; /* by id; by run: the first of a list */
 	uint64_t next_req;

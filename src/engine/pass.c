@@ -87,25 +87,8 @@ static bool is_address(const char *name)
 	return name[0] == '[' || strspn(name, "0123456789.") == strlen(name);
 }
 
-static bool configured(struct engine *e, const char *origin)
-{
-	struct base_jv door = e->config ? base_jv_get(base_json_root(e->config), "door")
-					: (struct base_jv){0},
-		       v;
-	struct base_jv list = base_jv_get(door, "origins");
-	struct base_jv_iter it = {0};
-	struct base_str none;
-
-	while (base_jv_next(list, &it, &none, &v))
-		if (base_str_is(base_jv_str(v), origin))
-			return true;
-	return false;
-}
-
 bool engine_site_of(struct engine *e, struct base_str host, struct engine_site *ret)
 {
-	struct base_jv door =
-		e->config ? base_jv_get(base_json_root(e->config), "door") : (struct base_jv){0};
 	char *colon;
 
 	memset(ret, 0, sizeof(*ret));
@@ -114,10 +97,8 @@ bool engine_site_of(struct engine *e, struct base_str host, struct engine_site *
 	for (size_t i = 0; i < host.len; i++)
 		ret->rp_id[i] =
 			(char)(host.ptr[i] >= 'A' && host.ptr[i] <= 'Z' ? host.ptr[i] + 32 : host.ptr[i]);
-	snprintf(ret->origin, sizeof(ret->origin), "https://%s", ret->rp_id);
-	ret->secure = base_jv_kind(base_jv_get(door, "tls")) == BASE_JSON_OBJ || configured(e, ret->origin);
-	if (!ret->secure)
-		snprintf(ret->origin, sizeof(ret->origin), "http://%s", ret->rp_id);
+	ret->secure = engine_door_secure(e);
+	snprintf(ret->origin, sizeof(ret->origin), "%s://%s", ret->secure ? "https" : "http", ret->rp_id);
 	colon = ret->rp_id[0] == '[' ? NULL : strchr(ret->rp_id, ':');
 	if (colon)
 		*colon = '\0';

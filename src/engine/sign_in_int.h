@@ -42,6 +42,27 @@ struct engine_site {
 };
 bool engine_site_of(struct engine *e, struct base_str host, struct engine_site *ret);
 
+/* --- sessions_web.c --- */
+
+/* Is this session open? Does not count as use. */
+bool engine_web_is_open(struct engine *e, struct base_str id);
+/* Another token for the session of q, where its time has come: in q->headers. */
+void engine_web_rotate(struct engine *e, struct engine_req *q);
+/* A new session for the browser of q, which leaves the one that it had: the cookie in q->headers. False: it could not be
+ * written. */
+bool engine_web_open(struct engine *e, struct engine_req *q, const char *how, struct base_str credential);
+void engine_web_sign_out(struct engine *e, struct engine_req *q);
+/* Is this the token of a one-time link? It is none any more. */
+bool engine_web_link(struct engine *e, struct base_str token);
+/* A challenge of a kind ("sign-in", "register"), for a session or "" (L4). */
+enum { ENGINE_CHALLENGE = 56 };
+void engine_challenge_make(
+	struct engine *e, const char *kind, const char *session, uint8_t ret[ENGINE_CHALLENGE]);
+bool engine_challenge_is(struct engine *e, const char *kind, const char *session, struct base_str challenge);
+/* The same, and it counts no more. */
+bool engine_challenge_spend(
+	struct engine *e, const char *kind, const char *session, struct base_str challenge);
+
 /* --- sign_in.c --- */
 
 enum engine_totp { ENGINE_TOTP_REQUIRED, ENGINE_TOTP_OPTIONAL, ENGINE_TOTP_OFF };
@@ -51,3 +72,18 @@ struct engine_sign_in_config {
 	int64_t idle_ms, absolute_ms, rotate_ms;
 };
 void engine_sign_in_config(struct engine *e, struct engine_sign_in_config *ret);
+
+/* Operations. */
+void engine_op_sign_in_page(struct engine *e, struct engine_req *q);
+void engine_op_sign_in_state(struct engine *e, struct engine_req *q);
+void engine_op_session_revoke(struct engine *e, struct engine_req *q);
+void engine_op_passkey_begin(struct engine *e, struct engine_req *q);
+void engine_op_passkey_add(struct engine *e, struct engine_req *q);
+void engine_op_passkey_challenge(struct engine *e, struct engine_req *q);
+void engine_op_passkey_sign_in(struct engine *e, struct engine_req *q);
+void engine_op_page_security(struct engine *e, struct engine_req *q);
+void engine_op_security_act(struct engine *e, struct engine_req *q);
+/* sign_in_secrets.c */
+void engine_op_credential_remove(struct engine *e, struct engine_req *q);
+void engine_op_password_set(struct engine *e, struct engine_req *q);
+void engine_op_totp_set(struct engine *e, struct engine_req *q);

@@ -1,4 +1,4 @@
-#include "engine/engine_int.h"
+#include "engine/sign_in_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,8 @@ struct stream {
 	uint64_t req;
 	struct engine_proc *door;
 	uint64_t generation;
-	uint64_t at; /* last event sent */
+	uint64_t at;	  /* last event sent */
+	char session[65]; /* of a browser, which it ends with; or empty */
 };
 struct engine_streams {
 	struct stream *first;
@@ -97,6 +98,7 @@ static void open_stream(struct engine *e, struct engine_req *q, uint64_t after)
 		.door = q->door,
 		.generation = q->generation,
 		.at = after};
+	memcpy(s->session, q->session, sizeof(s->session));
 	e->streams->first = s;
 	engine_req_free(e, q);
 }
@@ -149,10 +151,34 @@ static void drop(struct engine_streams *all, struct stream **at)
 	free(s);
 }
 
-void engine_stream_pump(struct engine *e)
+void engine_stream_sessions(struct engine *e)
 {
 	struct stream **at = e->streams ? &e->streams->first : NULL;
 
+	while (at && *at) {
+		struct stream *s = *at;
+		struct base_buf *b;
+
+		if (!s->session[0] || engine_web_is_open(e, base_str_of(s->session))) {
+			at = &s->next;
+			continue;
+		}
+		b = s->generation == s->door->generation ? engine_proc_begin(e, s->door, WIRE_DOOR_CHUNK)
+							 : NULL;
+		if (b) {
+			wire_door_chunk_put(b, &(struct wire_door_chunk){.req = s->req, .end = 1});
+			engine_proc_send(e, s->door);
+		}
+		drop(e->streams, at);
+	}
+}
+
+void engine_stream_pump(struct engine *e)
+{
+	struct stream **at;
+
+	engine_stream_sessions(e);
+	at = e->streams ? &e->streams->first : NULL;
 	while (at && *at) {
 		struct stream *s = *at;
 

@@ -125,6 +125,9 @@ static void on_act(void *userdata, const struct core_act *act)
 	case CORE_ACT_TELL:
 		engine_announce(e, act);
 		break;
+	case CORE_ACT_SESSIONS:
+		engine_stream_sessions(e);
+		break;
 	case CORE_ACT_CONFIG:
 		e->config_dirty = true;
 		break;

@@ -267,10 +267,19 @@ class Up(unittest.TestCase):
 
     def test_sign_in_and_decide_on_the_page(self):
         url = self.a.post("/v1/sessions", {})["url"]
-        path = url.split(f":{self.a.port}", 1)[1]
-        status, headers, _ = self.network("GET", path)
+        path, token = url.split(f":{self.a.port}", 1)[1].split("?")
+        self.assertEqual(self.network("GET", f"{path}?{token}")[0], 200)  # shows a button
+
+        def sign_in():
+            c = http.client.HTTPConnection("127.0.0.1", self.a.port, timeout=20)
+            c.request("POST", path, token, {"Content-Type": "application/x-www-form-urlencoded"})
+            r = c.getresponse()
+            r.read()
+            c.close()
+            return r.status, r.headers
+        status, headers = sign_in()
         self.assertEqual(status, 303)
-        self.assertEqual(self.network("GET", path)[0], 403)  # once
+        self.assertEqual(sign_in()[0], 403)  # once
         cookie = {"Cookie": headers["Set-Cookie"].split(";")[0]}
         run = self.run_many("ask", wait=0)["run"]
         page = until(lambda: (lambda t: "Send?" in t and t)(self.network("GET", "/", headers=cookie)[2].decode()), 10)

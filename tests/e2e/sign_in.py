@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+"""Signing in to the console through the real aiosd: links, passkeys, a password with a code; sessions; everything that must
+be refused, and that an answer never says why."""
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from aios import BIN, Aios, Problem, until  # noqa: E402
+
+PASSKEY = BIN / "tests/pass/passkey"
+ALGS = (-7, -8, -257)
+
+
+def config(**sign_in):
+    return {"aios.yaml": "name: Desk\nworkers: 1\nsign_in: " + json.dumps(sign_in) + "\n",
+            "policy.yaml": "rules: []\n"}
+
+
+class Browser:
+    """Cookies, and what a browser says of itself."""
+
+    def __init__(self, aios, host="localhost"):
+        self.aios, self.cookies, self.host = aios, {}, f"{host}:{aios.port}"
+
+    def ask(self, method, path, body=None, kind=None, headers=None, origin=True):
+        c = http.client.HTTPConnection("127.0.0.1", self.aios.port, timeout=60)
+        head = {"Host": self.host, "User-Agent": "Test/1 <b>"}
+        if method != "GET" and origin:
+            head.update({"Origin": f"http://{self.host}", "Sec-Fetch-Site": "same-origin"})
+        if kind:
+            head["Content-Type"] = kind
+        if self.cookies:
+            head["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
+        c.request(method, path, body, {**head, **(headers or {})})
+        r = c.getresponse()
+        self.headers, self.status, self.text = r.headers, r.status, r.read().decode()
+        c.close()
+        for line in r.headers.get_all("Set-Cookie") or []:
+            name, value = line.split(";")[0].split("=", 1)
+            self.cookies[name] = value
+            self.set_cookie = line
+            if not value:
+                del self.cookies[name]
+        return self
+
+    def get(self, path):
+        return self.ask("GET", path)
+
+    def form(self, path, **fields):
+        body = "&".join(f"{k}={''.join(f'%{b:02x}' for b in str(v).encode())}" for k, v in fields.items())
+        return self.ask("POST", path, body, "application/x-www-form-urlencoded")
+
+    def json(self, path, value, method="POST"):
+        self.ask(method, path, json.dumps(value), "application/json")
+        self.value = json.loads(self.text)
+        return self
+
+    def signed_in(self):
+        return self.get("/v1/status").status == 200
+
+    def csrf(self):
+        return re.search(r'name="csrf" value="([0-9a-f]+)"', self.get("/security").text)[1]
+
+    def by_link(self):
+        url = self.aios.post("/v1/sessions")["url"]
+        token = url.split("token=")[1]
+        return self.form("/sign-in", token=token)
+
+    # --- passkeys
+
+    def origin(self):
+        return f"http://{self.host}"
+
+    def register(self, key, name, counter=0, **wrong):
+        o = self.json("/v1/sign-in/passkeys/challenge", {}).value
+        if self.status != 200:
+            return self
+        a = key.act("create", o["rp_id"], self.origin(), o["challenge"], counter)
+        return self.json("/v1/sign-in/passkeys", {"name": name, "challenge": o["challenge"], **a, **wrong})
+
+    def assertion(self, key, counter=0, flags=5, kind="webauthn.get", origin=None, rp=None, challenge=None):
+        o = self.json("/sign-in/passkey/challenge", {}).value
+        a = key.act("get", rp or o["rp_id"], origin or self.origin(), challenge or o["challenge"], counter, flags, kind)
+        return {"challenge": o["challenge"], **a}
+
+    def by_passkey(self, key, **how):
+        return self.json("/sign-in/passkey", self.assertion(key, **how))
+
+
+class Key:
+    def __init__(self, folder, alg):
+        self.file = str(pathlib.Path(folder) / f"key{alg}{time.monotonic_ns()}")
+        subprocess.run([PASSKEY, "make", str(alg), self.file], check=True)
+
+    def act(self, what, rp, origin, challenge, counter=0, flags=5, kind=None):
+        out = subprocess.run([PASSKEY, what, self.file, rp, origin, challenge, str(counter), str(flags),
+                              kind or f"webauthn.{what}"], check=True, capture_output=True)
+        return json.loads(out.stdout)
+
+
+def code_of(secret, at, digest="sha1"):
+    key = base64.b32decode(secret)
+    mac = hmac.new(key, struct.pack(">Q", int(at) // 30), digest).digest()
+    n = mac[-1] & 15
+    return f"{(struct.unpack('>I', mac[n:n + 4])[0] & 0x7fffffff) % 1000000:06d}"
+
+
+def aios_cli(a, *args, text="", **env):
+    return subprocess.run([BIN / "aios", *args], cwd=a.dir, input=text, capture_output=True, text=True,
+                          env={**os.environ, "XDG_STATE_HOME": str(a.home / "state"), **env})
+
+
+class Links(unittest.TestCase):
+    def test_a_link_signs_in_once_and_a_get_never(self):
+        with Aios(config()) as a:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            token = a.post("/v1/sessions")["url"].split("token=")[1]
+            for _ in range(3):  # a mail scanner follows it, a browser shows it twice
+                page = b.get(f"/sign-in?token={token}")
+                self.assertEqual(page.status, 200)
+                self.assertNotIn("Set-Cookie", page.headers)
+            self.assertIn('<button class="go" autofocus>Sign in</button>', page.text)
+            self.assertFalse(b.signed_in())
+            self.assertEqual(b.form("/sign-in", token=token).status, 303)
+            for word in ("HttpOnly", "SameSite=Strict", "Path=/"):
+                self.assertIn(word, b.set_cookie)
+            self.assertTrue(b.signed_in())
+            # Used, and a guessed one: the same answer.
+            other = Browser(a)
+            self.assertEqual(other.form("/sign-in", token=token).status, 403)
+            used = other.text
+            self.assertEqual(other.form("/sign-in", token="x" * 43).status, 403)
+            self.assertEqual(other.text, used)
+            self.assertFalse(other.signed_in())
+            # Neither token nor link stands in the log; the hash of the one does.
+            log = json.dumps(a.get("/v1/events?limit=1000"))
+            self.assertNotIn(token, log)
+            self.assertNotIn(b.cookies["aios_session"], log)
+            self.assertIn("session.opened", log)
+            self.assertIn("sign.in_failed", log)
+
+    def test_links_can_be_turned_off(self):
+        with Aios(config(link=False)) as a:
+            a.start()
+            token = a.post("/v1/sessions")["url"].split("token=")[1]
+            a.deploy()
+            with self.assertRaises(Problem):
+                a.post("/v1/sessions")
+            self.assertEqual(Browser(a).form("/sign-in", token=token).status, 403)
+
+
+class Sessions(unittest.TestCase):
+    def test_fault_58_session_fixation(self):
+        """What an attacker put into the browser before is not what counts after."""
+        with Aios(config()) as a:
+            a.start()
+            b = Browser(a)
+            b.cookies["aios_session"] = planted = "A" * 43
+            self.assertEqual(b.by_link().status, 303)
+            self.assertNotEqual(b.cookies["aios_session"], planted)
+            first = b.cookies["aios_session"]
+            attacker = Browser(a)
+            attacker.cookies["aios_session"] = planted
+            self.assertFalse(attacker.signed_in())
+            # Signing in anew makes a new token too, and the old one is of no session any more.
+            self.assertEqual(b.by_link().status, 303)
+            attacker.cookies["aios_session"] = first
+            self.assertFalse(attacker.signed_in())
+            self.assertTrue(b.signed_in())
+            self.assertEqual(len(a.get("/v1/sign-in")["sessions"]), 1)
+
+    def test_a_restart_keeps_sessions_and_a_revocation_is_at_once(self):
+        with Aios(config()) as a:
+            a.start()
+            one, two = Browser(a), Browser(a)
+            one.by_link()
+            two.by_link()
+            a.stop()
+            a.start()
+            one.host = two.host = f"localhost:{a.port}"
+            self.assertTrue(one.signed_in() and two.signed_in())
+            a.kill()
+            a.start()
+            one.host = two.host = f"localhost:{a.port}"
+            self.assertTrue(one.signed_in() and two.signed_in())
+            # A stream of the browser ends with its session.
+            c = http.client.HTTPConnection("127.0.0.1", a.port, timeout=30)
+            c.request("GET", "/v1/events", headers={"Host": one.host, "Accept": "text/event-stream",
+                                                    "Cookie": f"aios_session={one.cookies['aios_session']}"})
+            stream = c.getresponse()
+            self.assertEqual(stream.status, 200)
+            sessions = a.get("/v1/sign-in")["sessions"]
+            self.assertEqual(len(sessions), 2)
+            self.assertEqual({s["agent"] for s in sessions}, {"Test/1 <b>"})
+            page = one.get("/security").text
+            self.assertIn("this browser", page)
+            self.assertIn("Test/1 &lt;b&gt;", page)
+            self.assertNotIn("<b>", page)
+            a.post("/v1/sign-in/sessions/all/revoke")
+            stream.read()  # to its end
+            c.close()
+            self.assertFalse(one.signed_in() or two.signed_in())
+            self.assertEqual(a.get("/v1/sign-in")["sessions"], [])
+
+    def test_the_page_revokes(self):
+        with Aios(config()) as a:
+            a.start()
+            one, two = Browser(a), Browser(a)
+            one.by_link()
+            two.by_link()
+            listed = json.loads(one.get("/v1/sign-in").text)["sessions"]
+            other = next(s["id"] for s in listed if not s["current"])
+            self.assertEqual(one.form("/security", csrf="0" * 64, answer="revoke", id=other).status, 403)
+            self.assertTrue(two.signed_in())
+            self.assertEqual(one.form("/security", csrf=two.csrf(), answer="revoke", id=other).status, 403)
+            self.assertEqual(one.form("/security", csrf=one.csrf(), answer="revoke", id=other).status, 303)
+            self.assertFalse(two.signed_in())
+            self.assertEqual(one.form("/security", csrf=one.csrf(), answer="sign_out").status, 303)
+            self.assertFalse(one.signed_in())
+
+    def test_idle_and_absolute(self):
+        """A clock that runs ahead of the machine's is not there: the shortest lives, and the log's own times."""
+        with Aios(config(session={"idle": "1m", "absolute": "2m"})) as a:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            b.by_link()
+            s = a.get("/v1/sign-in")["sessions"][0]
+            self.assertEqual(s["until_ms"] - s["opened_ms"], 120000)
+            self.assertIn("Max-Age=120", b.set_cookie)
+
+    def test_only_the_operator(self):
+        """A key that may do everything still is not the operator."""
+        with Aios(config()) as a:
+            a.start()
+            a.deploy()
+            key = a.post("/v1/keys", {"name": "ci", "grants": ["api.*"]})["key"]
+            b = Browser(a)
+            head = {"Authorization": f"Bearer {key}"}
+            for method, path, body in (("GET", "/v1/sign-in", None), ("POST", "/v1/sign-in/sessions/all/revoke", {}),
+                                       ("POST", "/v1/sign-in/passkeys/challenge", {}),
+                                       ("DELETE", "/v1/sign-in/credentials/password", None),
+                                       ("PUT", "/v1/sign-in/password", {"sealed": "AAAA"}),
+                                       ("PUT", "/v1/sign-in/totp", {"sealed": "AAAA", "code": "1"}),
+                                       ("POST", "/v1/sessions", {}), ("GET", "/security", None)):
+                b.ask(method, path, json.dumps(body) if body is not None else None,
+                      "application/json" if body is not None else None, head)
+                self.assertEqual(b.status, 403, path)
+            # And a browser that another site drives does nothing.
+            b.by_link()
+            b.ask("POST", "/v1/sign-in/sessions/all/revoke", "{}", "application/json",
+                  {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
+            self.assertEqual(b.status, 403)
+            b.ask("POST", "/v1/sign-in/sessions/all/revoke", "{}", "text/plain")
+            self.assertEqual(b.status, 415)
+            self.assertTrue(b.signed_in())
+
+
+class Passkeys(unittest.TestCase):
+    def test_all_algorithms(self):
+        with Aios(config()) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            b = Browser(a)
+            b.by_link()
+            for alg in ALGS:
+                key = Key(t, alg)
+                self.assertEqual(b.register(key, f"key {-alg}", 1).status, 201, b.text)
+                self.assertEqual(b.register(key, "again", 1).status, 409)  # the same one
+                new = Browser(a)
+                self.assertEqual(new.by_passkey(key, counter=2).status, 200, new.text)
+                self.assertTrue(new.signed_in())
+                self.assertEqual(a.get("/v1/sign-in")["sessions"][-1]["how"] in ("passkey", "link"), True)
+            a.stop()
+            a.start()
+            new = Browser(a)
+            self.assertEqual(new.by_passkey(key, counter=3).status, 200, new.text)
+            # Removed: its sessions end with it, and it opens nothing any more.
+            aios = a.get("/v1/sign-in")
+            self.assertEqual(len(aios["credentials"]), 3)
+            a.ask("DELETE", "/v1/sign-in/credentials/passkey/key%20257")
+            self.assertFalse(new.signed_in())
+            self.assertEqual(Browser(a).by_passkey(key, counter=4).status, 403)
+
+    def test_what_is_refused(self):
+        with Aios(config()) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            b = Browser(a)
+            b.by_link()
+            key, stranger = Key(t, -7), Key(t, -7)
+            self.assertEqual(b.register(key, "phone", 5).status, 201)
+            new = Browser(a)
+            said = set()
+
+            def refused(**how):
+                k = how.pop("key", key)
+                new.by_passkey(k, **how)
+                until(lambda: new.status != 429 or new.by_passkey(k, **how).status != 429, 20)
+                self.assertEqual(new.status, 403, how)
+                said.add(new.text)
+                self.assertFalse(new.signed_in())
+
+            refused(counter=6, origin="http://localhost:1")
+            refused(counter=6, origin="https://evil.example")
+            refused(counter=6, rp="evil.example")
+            refused(counter=6, flags=1)  # no user verification
+            refused(counter=6, flags=4)  # nobody there
+            refused(counter=6, kind="webauthn.create")
+            refused(counter=6, challenge="QUFB" * 11)
+            refused(counter=6, key=stranger)
+            # The counter stands still, or goes back: a copy. It is in the log and on the page.
+            self.assertEqual(new.by_passkey(key, counter=6).status, 200, new.text)
+            new = Browser(a)
+            refused(counter=6)
+            refused(counter=5)
+            self.assertIn("refused_ms", a.get("/v1/sign-in")["credentials"][0])
+            self.assertIn("there may be a copy", b.get("/security").text)
+            self.assertIn("counter did not go up", a.log())
+            # An assertion counts once; a challenge of another kind, of nobody, or one that was made up never.
+            once = new.assertion(key, counter=10)
+            self.assertEqual(new.json("/sign-in/passkey", once).status, 200)
+            new = Browser(a)
+            for wrong in (once, {**once, "challenge": "AAAA"}, {k: v for k, v in once.items() if k != "challenge"},
+                          {**once, "signature": "%%%"}, {**once, "id": ""}, {}):
+                new.json("/sign-in/passkey", wrong)
+                until(lambda: new.status != 429 or new.json("/sign-in/passkey", wrong).status != 429, 20)
+                self.assertEqual(new.status, 403)
+                said.add(new.text)
+            register = b.json("/v1/sign-in/passkeys/challenge", {}).value["challenge"]
+            act = key.act("get", "localhost", b.origin(), register, 11)
+            new.json("/sign-in/passkey", {"challenge": register, **act})
+            self.assertIn(new.status, (403, 429))
+            self.assertFalse(new.signed_in())
+            self.assertEqual(len(said), 1, said)  # whatever was wrong
+
+    def test_registering_is_for_who_is_signed_in_and_once(self):
+        with Aios(config()) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            nobody = Browser(a)
+            self.assertEqual(nobody.json("/v1/sign-in/passkeys/challenge", {}).status, 401)
+            self.assertEqual(nobody.json("/v1/sign-in/passkeys", {}).status, 401)
+            b, other = Browser(a), Browser(a)
+            b.by_link()
+            other.by_link()
+            key = Key(t, -8)
+            o = b.json("/v1/sign-in/passkeys/challenge", {}).value
+            act = {"challenge": o["challenge"], **key.act("create", "localhost", b.origin(), o["challenge"])}
+            self.assertEqual(other.json("/v1/sign-in/passkeys", {"name": "x", **act}).status, 422)  # another session's
+            self.assertEqual(b.json("/v1/sign-in/passkeys", {"name": "", **act}).status, 400)
+            self.assertEqual(b.json("/v1/sign-in/passkeys", {"name": "x", **act}).status, 422)  # used up
+            before = b.cookies["aios_session"]
+            self.assertEqual(b.register(key, "mine").status, 201)
+            self.assertNotEqual(b.cookies["aios_session"], before)
+            self.assertTrue(b.signed_in())
+            # By address, where no browser has passkeys.
+            plain = Browser(a, "127.0.0.1")
+            self.assertEqual(plain.json("/sign-in/passkey/challenge", {}).status, 403)
+            self.assertIn("localhost", plain.value["detail"])
+            # Cross-site: a page of another origin cannot have one made here.
+            b.ask("POST", "/v1/sign-in/passkeys/challenge", "{}", "application/json",
+                  {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
+            self.assertEqual(b.status, 403)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -251,6 +251,16 @@ int cmd_publish(struct cli *c);
 int cmd_schedules(struct cli *c);
 int cmd_schedules_pause(struct cli *c);
 int cmd_schedules_resume(struct cli *c);
+/* cmd_vault.c: the first line of stdin, from a terminal without echo, into CLI_HIDDEN_MAX bytes. 0 or an exit code. */
+enum { CLI_HIDDEN_MAX = 65536 };
+int cli_read_hidden(struct cli *c, const char *what, char *ret, size_t *ret_len);
+/* Adds "sealed" (to the vault's key) to an open object; wipes the value. 0 or an exit code. */
+int cli_put_sealed(struct cli *c, char *value, size_t len, struct base_jw *w);
+int cmd_sign_in(struct cli *c);
+int cmd_sign_in_sessions(struct cli *c);
+int cmd_sign_in_passkeys(struct cli *c);
+int cmd_sign_in_password(struct cli *c);
+int cmd_sign_in_totp(struct cli *c);
 int cmd_secrets_canary(struct cli *c);
 int cmd_secrets_list(struct cli *c);
 int cmd_secrets_remove(struct cli *c);

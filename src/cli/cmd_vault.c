@@ -79,6 +79,11 @@ static int read_hidden(struct cli *c, const char *what, bool whole, char *ret, s
 	return 0;
 }
 
+int cli_read_hidden(struct cli *c, const char *what, char *ret, size_t *ret_len)
+{
+	return read_hidden(c, what, false, ret, ret_len);
+}
+
 /* A new passphrase, twice on a terminal: nobody can bring back one that was mistyped. */
 static int read_passphrase(struct cli *c, bool new, char *ret, size_t *ret_len)
 {
@@ -118,8 +123,7 @@ static int vault_key(struct cli *c, uint8_t ret[crypto_box_PUBLICKEYBYTES])
 	return r;
 }
 
-/* Adds "sealed" to an open object; wipes the value. */
-static int put_sealed(struct cli *c, char *value, size_t len, struct base_jw *w)
+int cli_put_sealed(struct cli *c, char *value, size_t len, struct base_jw *w)
 {
 	uint8_t key[crypto_box_PUBLICKEYBYTES];
 	uint8_t *sealed = malloc(len + crypto_box_SEALBYTES);
@@ -154,7 +158,7 @@ static int send_value(struct cli *c, const char *method, const char *path, char 
 		if ((*members)[1])
 			base_jw_mcstr(&w, (*members)[0], (*members)[1]);
 	if (len)
-		r = put_sealed(c, value, len, &w);
+		r = cli_put_sealed(c, value, len, &w);
 	base_jw_end_obj(&w);
 	if (r == 0)
 		r = cli_call(c, method, path, &body, ret);

@@ -363,6 +363,31 @@ static const struct cli_command commands[] = {
 		OPTIONS({"grant", "PATTERNS", "may do nothing but these of what it may"},
 			{"expires", "DURATION", "at the latest then"}, SCOPE),
 		false, true, cmd_keys_attenuate},
+	{"sign-in sessions", "[revoke SESSION|all]", 0, 2,
+		"Browser sessions; revoke closes one, or all, at once", NULL, NULL, false, false,
+		cmd_sign_in_sessions},
+	{"sign-in passkeys", "", 0, 0, "Passkeys, when they were used, whether there may be a copy",
+		"A passkey is made in the browser: aios open, then Security.\n",
+		OPTIONS({"remove", "NAME", "it signs nobody in any more; its sessions are closed"}), false,
+		false, cmd_sign_in_passkeys},
+	{"sign-in password", "", 0, 0, "Set the password for the console",
+		"Reads it from stdin, or asks for it twice without showing it. It is hashed here (Argon2id), "
+		"and "
+		"the hash is sealed to the vault's key. Sessions that were opened with the one before are "
+		"closed.\n",
+		OPTIONS({"remove", NULL, "no password signs in any more"}), false, false,
+		cmd_sign_in_password},
+	{"sign-in totp", "", 0, 0, "Set up the codes that go with the password",
+		"Makes a secret for an app on your phone, shows it once, and asks for a code that shows that "
+		"it "
+		"works.\n",
+		OPTIONS({"sha256", NULL, "SHA-256; not every app knows it"},
+			{"remove", NULL, "no codes any more"}),
+		false, false, cmd_sign_in_totp},
+	{"sign-in", "", 0, 0, "How you sign in to the console, who is signed in, what failed",
+		"aios open makes a link that signs a browser in once. Passkeys are made in the browser "
+		"(Security); aios.yaml's sign_in says which ways there are.\n",
+		NULL, false, false, cmd_sign_in},
 	{"secrets set", "NAME", 1, 1, "Put a secret into the vault, for one host",
 		"Reads it from stdin, or asks for it without showing it. It is sealed to the vault's key "
 		"before it leaves.",

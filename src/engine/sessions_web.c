@@ -236,7 +236,7 @@ void engine_web_sign_out(struct engine *e, struct engine_req *q)
 {
 	if (q->session[0])
 		close_session(e, base_str_of(q->session), "signed out");
-	put_cookie(e, q, BASE_STR_NONE, 0);
+	put_cookie(e, q, BASE_STR(""), 0);
 }
 
 void engine_web_csrf(struct engine *e, const struct engine_req *q, char ret[65])

@@ -375,5 +375,135 @@ class Passkeys(unittest.TestCase):
             self.assertEqual(b.status, 403)
 
 
+class Passwords(unittest.TestCase):
+    """The command line sets them, the page takes them, aios-pass checks them."""
+
+    WORD = "correct horse battery staple"
+
+    def totp(self, a, *args, wrong=False):
+        p = subprocess.Popen([BIN / "aios", "sign-in", "totp", *args], cwd=a.dir, stdin=subprocess.PIPE, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        secret = None
+        while not secret:
+            secret = re.search(r"secret=([A-Z2-7]+)", p.stderr.readline())
+        secret = secret[1]
+        digest = "sha256" if args else "sha1"
+        out, err = p.communicate("000000" if wrong else code_of(secret, time.time(), digest))
+        return p.returncode, secret, out + err
+
+    def try_word(self, b, password, code=""):
+        b.form("/sign-in", password=password, code=code)
+        return b.status
+
+    def test_password_and_code(self):
+        with Aios(config(password=True)) as a:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            self.assertIn('type="password"', b.get("/sign-in").text)
+            # Nothing is set up: as wrong as any other.
+            self.assertEqual(self.try_word(b, self.WORD, "123456"), 403)
+            said = b.text
+            self.assertEqual(aios_cli(a, "sign-in", "password", text="short").returncode, 1)
+            done = aios_cli(a, "sign-in", "password", text=self.WORD)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            code, _, text = self.totp(a, wrong=True)
+            self.assertEqual(code, 1, text)
+            self.assertNotIn("totp", [c["id"] for c in a.get("/v1/sign-in")["credentials"]])
+            code, secret, text = self.totp(a)
+            self.assertEqual(code, 0, text)
+            self.assertEqual(self.totp(a)[0], 1)  # there is one
+            now = code_of(secret, time.time())
+            for password, given in ((self.WORD, "000000"), ("wrong horse battery", now), ("", now), (self.WORD, "")):
+                self.assertEqual(self.try_word(b, password, given), 403)
+                self.assertEqual(b.text, said)
+            a.stop()
+            a.start()
+            b = Browser(a)
+            until(lambda: self.try_word(b, self.WORD, code_of(secret, time.time())) != 429, 30)
+            self.assertEqual(b.status, 303, b.text)
+            self.assertTrue(b.signed_in())
+            # The same code again, in its own half minute: refused.
+            again = Browser(a)
+            until(lambda: self.try_word(again, self.WORD, code_of(secret, time.time() - 30)) != 429, 30)
+            self.assertEqual(again.status, 403)
+            self.assertFalse(again.signed_in())
+            # Neither the password nor its hash nor the secret stands in the log, in a reply, or among the notes.
+            everything = json.dumps(a.get("/v1/events?limit=1000")) + json.dumps(a.get("/v1/sign-in")) + a.log()
+            for word in (self.WORD, "argon2", secret, now):
+                self.assertNotIn(word, everything)
+            # A new password ends what the old one opened.
+            self.assertEqual(aios_cli(a, "sign-in", "password", text="another horse battery").returncode, 0)
+            self.assertFalse(b.signed_in())
+            self.assertEqual(aios_cli(a, "sign-in", "password", "--remove").returncode, 0)
+            self.assertEqual(aios_cli(a, "sign-in", "totp", "--remove").returncode, 0)
+            self.assertEqual(a.get("/v1/sign-in")["credentials"], [])
+
+    def test_without_codes_and_turned_off(self):
+        with Aios(config(password=True, totp="optional")) as a:
+            a.start()
+            a.deploy()
+            self.assertEqual(aios_cli(a, "sign-in", "password", text=self.WORD).returncode, 0)
+            b = Browser(a)
+            self.assertEqual(self.try_word(b, self.WORD), 303, b.text)
+            code, secret, text = self.totp(a, "--sha256")
+            self.assertEqual(code, 0, text)
+            self.assertFalse(b.signed_in())  # the way to sign in has changed
+            self.assertEqual(self.try_word(b, self.WORD), 403)
+            self.assertEqual(self.try_word(b, self.WORD, code_of(secret, time.time(), "sha256")), 303, b.text)
+            (a.dir / "aios.yaml").write_text("name: Desk\n")
+            a.deploy()
+            self.assertEqual(self.try_word(Browser(a), self.WORD, code_of(secret, time.time() + 30, "sha256")), 403)
+
+    def test_fault_59_brute_force(self):
+        """10,000 attempts: a handful is looked at, the rest costs nothing, and says so in the same words; the operator comes in
+        by a link and a passkey all the while."""
+        with Aios({**config(password=True, totp="off")}) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            a.deploy()
+            self.assertEqual(aios_cli(a, "sign-in", "password", text=self.WORD).returncode, 0)
+            b = Browser(a)
+            b.by_link()
+            key = Key(t, -7)
+            self.assertEqual(b.register(key, "phone").status, 201)
+            c = http.client.HTTPConnection("127.0.0.1", a.port, timeout=60)
+            head = {"Host": b.host, "Origin": b.origin(), "Content-Type": "application/x-www-form-urlencoded"}
+            seen = {}
+            for i in range(10000):
+                c.request("POST", "/sign-in", f"password=guess{i}guess{i}", head)
+                r = c.getresponse()
+                text = r.read().decode()
+                if r.status == 429:
+                    self.assertGreaterEqual(int(r.getheader("Retry-After")), 1)
+                seen.setdefault(r.status, set()).add(text)
+            c.close()
+            self.assertEqual({s: len(texts) for s, texts in seen.items()}, {403: 1, 429: 1})
+            looked_at = sum(f["count"] for f in a.get("/v1/sign-in")["failures"] if f["how"] == "password")
+            self.assertLess(looked_at, 20)
+            self.assertGreaterEqual(looked_at, 5)
+            # Not even the right one, for now; and a restart forgives nothing.
+            self.assertEqual(self.try_word(Browser(a), self.WORD), 429)
+            a.kill()
+            a.start()
+            self.assertEqual(self.try_word(Browser(a), self.WORD), 429)
+            self.assertEqual(Browser(a).by_link().status, 303)
+            self.assertEqual(Browser(a).by_passkey(key).status, 200)
+
+    def test_a_locked_vault_says_so(self):
+        with Aios(config(password=True, totp="off")) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            a.deploy()
+            self.assertEqual(aios_cli(a, "sign-in", "password", text=self.WORD).returncode, 0)
+            b = Browser(a)
+            b.by_link()
+            key = Key(t, -7)
+            self.assertEqual(b.register(key, "phone").status, 201)
+            if aios_cli(a, "vault", "lock").returncode != 0:
+                self.skipTest("this vault cannot be locked")
+            self.assertEqual(self.try_word(Browser(a), self.WORD), 503)
+            self.assertEqual(Browser(a).by_link().status, 303)
+            self.assertEqual(Browser(a).by_passkey(key).status, 200)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -59,10 +59,11 @@ def decode(raw, records):
     time, at = varint(raw, at)
     n, at = varint(raw, at)
     subject, at = take(raw, at, n)
-    out = {"at": zigzag(time)}
-    if subject or kind not in records:
-        return out  # a person's, encrypted: proven, but not readable; or a newer aios wrote it
-    out["type"] = records[kind][0].replace("_", ".", 1)
+    if kind not in records:
+        raise ValueError(f"a newer aios wrote an event of kind {kind}: take its events.def")
+    out = {"at": zigzag(time), "type": records[kind][0].replace("_", ".", 1)}
+    if subject:
+        return {**out, "subject": subject.decode()}  # a person's, encrypted: proven, but not readable
     for t, f in records[kind][1]:
         out[f], after = field(t, raw, at)
         at = len(raw) if after is None else after

@@ -189,6 +189,15 @@ def exported(a, run, key, file):
     p = subprocess.run(tool[:4] + ["00" * 32], capture_output=True, text=True)
     assert p.returncode == 1 and "not signed by this key" in p.stderr, p
     lines = [json.loads(s) for s in out.read_text().splitlines()]
+    forged = a.home / "forged.jsonl"
+    text = out.read_text()
+    for before, after in (('"reason":"we owe it"', '"reason":"he asked"'), ('"answer":"approve"', '"answer":"deny","answer":"approve"'),
+                          ('"by":"operator"', '"by":"operator","more":1')):
+        assert before in text
+        forged.write_text(text.replace(before, after, 1))
+        p = subprocess.run(tool[:2] + [str(forged)] + tool[3:] + ["--events", str(ROOT / "src/core/events.def")],
+                           capture_output=True, text=True)
+        assert p.returncode == 1 and ("not what is proven" in p.stderr or "twice" in p.stderr), p
     checked = v.verify(iter(lines), bytes.fromhex(key), [], v.aios_events.declared(str(ROOT / "src/core/events.def")))
     assert checked[1] == len([x for x in lines if "seq" in x]) > 30
     # Windows and runs, with what is needed to verify them and no more.

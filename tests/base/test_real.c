@@ -15,10 +15,12 @@ static void test_parse(void **state)
 	static const struct {
 		const char *text;
 		double want;
-	} good[] = {{"0", 0}, {"1", 1}, {"-1.5", -1.5}, {"+2", 2}, {".5", .5}, {"5.", 5}, {"007.250", 7.25}, {"1e3", 1000},
-		{"1E-3", .001}, {"-.5e+1", -5}, {"4.9e-324", 5e-324}, {"1e-999", 0}, {"18446744073709551616", 18446744073709551616.0},
+	} good[] = {{"0", 0}, {"1", 1}, {"-1.5", -1.5}, {"+2", 2}, {".5", .5}, {"5.", 5}, {"007.250", 7.25},
+		{"1e3", 1000}, {"1E-3", .001}, {"-.5e+1", -5}, {"4.9e-324", 5e-324}, {"1e-999", 0},
+		{"18446744073709551616", 18446744073709551616.0},
 		{"0.1000000000000000055511151231257827021181583404541015625", .1}};
-	static const char *const bad[] = {"", " 1", "1 ", ".", "+", "e1", "1e", "1e+", "0x1", "1.2.3", "--1", "1,5", "inf", "nan", "1_0"};
+	static const char *const bad[] = {"", " 1", "1 ", ".", "+", "e1", "1e", "1e+", "0x1", "1.2.3", "--1",
+		"1,5", "inf", "nan", "1_0"};
 	char longer[1300];
 	double d = 7;
 
@@ -60,7 +62,8 @@ static void test_text(void **state)
 	check("-1500000000000000000000", to, base_real_plain(-1.5e21, to));
 	check("1000000000000000000000", to, base_real_plain(1e21, to));
 	check("123.25", to, base_real_plain(123.25, to));
-	assert_int_equal(base_real_fixed(1.7976931348623157e308, BASE_REAL_DIGITS_MAX, to), 309 + 1 + BASE_REAL_DIGITS_MAX);
+	assert_int_equal(base_real_fixed(1.7976931348623157e308, BASE_REAL_DIGITS_MAX, to),
+		309 + 1 + BASE_REAL_DIGITS_MAX);
 	assert_int_equal(base_real_plain(5e-324, to), 326);
 	assert_int_equal(base_real_plain(-1.7976931348623157e308, to), 310);
 }

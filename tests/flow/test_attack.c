@@ -75,7 +75,7 @@ static bool was_refused(const char *note)
 	       strstr(note, "(errno 25)");
 }
 
-static void test_every_system_call(void **state)
+static void fault_46_exploited_interpreter_every_system_call(void **state)
 {
 	(void)state;
 	unsigned killed = 0, refused = 0, returned = 0;
@@ -113,7 +113,7 @@ static void test_every_system_call(void **state)
 	assert_true(killed > 300);
 }
 
-static void test_forged_frame(void **state)
+static void fault_46_exploited_interpreter_forges_frames(void **state)
 {
 	(void)state;
 	struct peer p;
@@ -127,7 +127,7 @@ static void test_forged_frame(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_system_call), cmocka_unit_test(test_forged_frame)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(fault_46_exploited_interpreter_every_system_call),
+		cmocka_unit_test(fault_46_exploited_interpreter_forges_frames)};
 	return cmocka_run_group_tests_name("flow/attack", tests, NULL, NULL);
 }

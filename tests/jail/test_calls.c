@@ -209,7 +209,7 @@ static int do_call(void *arg)
 	return code(syscall(*(const int *)arg, 0, 0, 0, 0, 0, 0));
 }
 
-static void test_every_call(void **state)
+static void fault_45_every_system_call(void **state)
 {
 	(void)state;
 	int tried = 0;
@@ -229,7 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forbidden),
-		cmocka_unit_test(test_every_call),
+		cmocka_unit_test(fault_45_every_system_call),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

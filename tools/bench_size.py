@@ -41,7 +41,7 @@ STEP_DONE, RUN_ENDED = 32, 21
 
 def workspace(**flows):
     files = {f"flows/{name}.js": HEAD + text for name, text in flows.items()}
-    return Aios({"aios.yaml": "name: bench\n", "policy.yaml": POLICY, **files})
+    return Aios({"aios.yaml": "name: bench\ndoor: { rates: { key: { per_second: 0 } } }\n", "policy.yaml": POLICY, **files})
 
 
 def size_bench(*args):

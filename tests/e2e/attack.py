@@ -259,7 +259,7 @@ def attack_door(aios, story):
     print(f"door: {len(tried)} requests as nobody, none let in")
 
 
-def attack_flow(aios, story):
+def fault_46_interpreter_exploited(aios, story):
     """The victim is in one worker, the attacker's run in the other."""
     taken_over(aios, story, "aios-flow", attack="flow", victim=0)
     victim = aios.post("/v1/flows/victim/runs", {})["run"]
@@ -327,7 +327,7 @@ def main():
         aios.start()
         aios.deploy()
         attack_door(aios, story)
-        attack_flow(aios, story)
+        fault_46_interpreter_exploited(aios, story)
         attack_frames(aios, story)
         aios.verify()
         assert aios.stop() == 0

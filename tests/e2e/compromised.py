@@ -114,7 +114,7 @@ def back(aios):
     aios.start()
 
 
-def attack_deploy(aios, story):
+def fault_46_worker_speaks_for_others(aios, story):
     """Neither a worker that has run a flow, nor a parser that has read something else, is asked what is deployed."""
     documents = {"aios.yaml": {"name": "compromised"}, "policy.yaml": {"rules": [{"name": "tests", "on": "test.*", "then": "allow"}]}}
     specs = {"flows/honest.js": {"name": "honest", "grants": ["test.echo"]}, "flows/two.js": {"name": "two", "grants": ["test.*"]}}
@@ -189,7 +189,7 @@ def main():
         story = Story(aios.home)
         aios.start()
         aios.deploy()
-        attack_deploy(aios, story)
+        fault_46_worker_speaks_for_others(aios, story)
         attack_connect(aios, story)
         attack_views(aios, story)
         aios.verify()

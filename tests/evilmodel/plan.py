@@ -114,7 +114,7 @@ def widen(r, x):
 
 
 SINKS = [mail, mail, get, get, prompt, prompt, bank, store, store, store, spread, spread, pay, pay, widen]
-ALLOWS = ["mail.send", "http.get", "test.once", "model.generate", "feed.read"]
+ALLOWS = ["mail.send", "http.get", "test.once", "test.once", "model.generate", "feed.read"]
 
 
 HARMLESS = {"mail.send": {"to": "team@team.example", "subject": "hello", "text": "hello"}, "http.get": {"url": "http://WEB/a"},
@@ -131,7 +131,7 @@ def ask(r, n):
     fixed = r.choice([whole, whole, some, some, list(some), {name: [p, "/nothing"] for name, p in whole.items()}])
     args = {"title": "All is well", "show": show if r.random() < 0.8 else {"x": taken(r, n)},
             "allows": {"action": action, "count": r.choice([1, 1000]), "fixed": fixed}}
-    if r.random() < 0.5:
+    if r.random() < 0.3:
         args["terms"] = {"approvers": ["operator", "key/web"]}
     return "gate.ask", args
 
@@ -144,7 +144,7 @@ def asked_for(r, x, i, action):
     """What it asked for, or nearly: with something else in another place, or a key that goes along."""
     args = dict(with_web(HARMLESS[action]))
     opts = {"approval": {"$approval": i}}
-    if r.random() < 0.35:
+    if r.random() < 0.45:
         opts["key"] = x
     elif r.random() < 0.7:
         name, value = r.choice({"mail.send": [("text", x), ("headers", {"X-Data": x}), ("html", x), ("subject", x)],
@@ -171,8 +171,35 @@ def options(r, x, asked):
     return opts
 
 
+def private(r):
+    return {"action": "memory.get", "args": {"key": f"customers/{r.randrange(4)}"}}
+
+
+def con(r):
+    """Reads, asks for something harmless, and does something like it."""
+    out = [private(r)]
+    action, args = ask(r, 1)
+    out.append({"action": action, "args": args})
+    for _ in range(4):
+        out.append(asked_for(r, {"$": [0, r.choice(CODES)]}, 1, args["allows"]["action"]))
+    return out
+
+
+def hide(r):
+    """Reads, and puts it wherever somebody else may come upon it."""
+    n, x = r.randrange(9), {"$": [0, r.choice(CODES)]}
+    return [private(r)] + [{"action": action, "args": args} for action, args in [
+        ("file.write", {"path": f"pub/{n}.txt", "text": x}), ("session.put", {"id": "shared", "value": x}),
+        ("memory.put", {"key": f"notes/{n}", "value": x}),
+        ("memory.document", {"id": f"notes/{n}", "text": joined("statement ", x)}),
+        ("event.publish", {"topic": f"evil.n{n}", "payload": {"text": x}})]]
+
+
 def program(seed):
     r = random.Random(seed)
+    style = r.random()
+    if style < 0.25:
+        return con(r) if style < 0.15 else hide(r)
     out, asked, for_what = [], [], {}
     for _ in range(r.randrange(3, 9)):
         n, x = len(out), taken(r, len(out))

@@ -196,7 +196,7 @@ def hide(r):
 
 
 def program(seed):
-    r = random.Random(seed)
+    r = random.Random(seed ^ 0x5eed)  # not the chances with which evil.py chose the episode
     style = r.random()
     if style < 0.25:
         return con(r) if style < 0.15 else hide(r)

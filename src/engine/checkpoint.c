@@ -117,16 +117,38 @@ static void put_line(struct base_buf *b, const struct core_checkpoint_signed *k)
 
 /* --- the places --- */
 
-static struct engine_place *place_named(struct engine_checks *c, struct base_str name)
+/* As the configuration has it; kind NONE: it has none of that name. */
+static struct base_jv place_of(const struct engine *e, const char *name)
 {
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+
+	while (base_jv_next(base_jv_get(settings(e), "checkpoints"), &it, &none, &v))
+		if (base_str_is(base_jv_str(base_jv_get(v, "name")), name))
+			return v;
+	return (struct base_jv){0};
+}
+
+/* Its slot, or a free one: of no place, or of one that the configuration has no more. NULL: all are busy. */
+static struct engine_place *place_named(struct engine *e, struct base_str name)
+{
+	struct engine_checks *c = engine_checks(e);
+
 	for (size_t i = 0; i < ENGINE_PLACES_MAX; i++)
 		if (c->place[i].name[0] && base_str_is(name, c->place[i].name))
 			return &c->place[i];
-	for (size_t i = 0; i < ENGINE_PLACES_MAX; i++)
-		if (!c->place[i].name[0]) {
-			snprintf(c->place[i].name, sizeof(c->place[i].name), "%.*s", BASE_STR_ARG(name));
-			return &c->place[i];
-		}
+	for (size_t i = 0; i < ENGINE_PLACES_MAX; i++) {
+		struct engine_place *p = &c->place[i];
+
+		if (p->name[0] &&
+			(p->state != PLACE_IDLE || base_jv_kind(place_of(e, p->name)) == BASE_JSON_OBJ))
+			continue;
+		base_buf_done(&p->line);
+		*p = (struct engine_place){.state = PLACE_IDLE};
+		snprintf(p->name, sizeof(p->name), "%.*s", BASE_STR_ARG(name));
+		return p;
+	}
 	return NULL;
 }
 
@@ -262,18 +284,6 @@ static void put_post(struct base_jv place, const struct engine_place *p, struct 
 	base_jw_end_obj(&w);
 }
 
-static struct base_jv place_of(const struct engine *e, const char *name)
-{
-	struct base_jv_iter it = {0};
-	struct base_str none;
-	struct base_jv v;
-
-	while (base_jv_next(base_jv_get(settings(e), "checkpoints"), &it, &none, &v))
-		if (base_str_is(base_jv_str(base_jv_get(v, "name")), name))
-			return v;
-	return (struct base_jv){0};
-}
-
 static void transmit(struct engine *e, struct engine_place *p, struct base_str secret)
 {
 	struct engine_proc *proc = engine_proc_of(e, ENGINE_CONNECT, 0);
@@ -392,7 +402,6 @@ bool engine_checkpoint_result(struct engine *e, const struct wire_effect_result 
 
 static void send_all(struct engine *e)
 {
-	struct engine_checks *c = engine_checks(e);
 	struct core_checkpoint_signed k;
 	struct base_jv_iter it = {0};
 	struct base_str none;
@@ -406,7 +415,7 @@ static void send_all(struct engine *e)
 	put_line(&line, &k);
 	while (base_jv_next(base_jv_get(settings(e), "checkpoints"), &it, &none, &v)) {
 		struct base_str name = base_jv_str(base_jv_get(v, "name"));
-		struct engine_place *p = place_named(c, name);
+		struct engine_place *p = place_named(e, name);
 
 		bool file = base_str_is(base_jv_str(base_jv_get(v, "to")), "file");
 
@@ -611,9 +620,9 @@ void engine_op_audit_checkpoint(struct engine *e, struct engine_req *q)
 	struct core_checkpoint_info info;
 
 	core_checkpoint_get(e->core, &info);
+	for (size_t i = 0; i < ENGINE_PLACES_MAX; i++)
+		c->place[i].not_before = 0;
 	if (info.seq && !info.since) {
-		for (size_t i = 0; i < ENGINE_PLACES_MAX; i++)
-			c->place[i].not_before = 0;
 		send_all(e);
 		engine_checkpoint_reply(e, q);
 		return;

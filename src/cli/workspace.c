@@ -145,6 +145,8 @@ int cli_sources(struct cli *c, struct base_buf *ret, struct base_err *err)
 	if (r == 0)
 		r = add_file(c, &w, "policy.yaml", false, err);
 	if (r == 0)
+		r = add_folder(c, &w, "policy", ".yaml", 0, err);
+	if (r == 0)
 		r = add_folder(c, &w, "flows", ".js", 0, err);
 	if (r == 0)
 		r = add_folder(c, &w, "lib", ".js", SOURCES_DEPTH, err);

@@ -347,12 +347,14 @@ struct core_fault {
 /* A policy (JSON of policy.yaml) is checked, and the tests that it carries are run. -EINVAL. */
 int core_policy_check(struct base_str json, struct core_fault *fault, unsigned *ret_tests)
 	__attribute__((warn_unused_result));
-/* Several files into one, in this order: rules and tests one behind the other, counters together; canonical. -EINVAL: a
- * counter stands in two of them, or a file is no policy; *ret_file says which. */
-int core_policy_join(const struct base_str *json, size_t count, struct base_buf *ret, size_t *ret_file,
-	struct core_fault *fault) __attribute__((warn_unused_result));
-/* Which of the files a place in the joined policy is in; `at` is made to lead to it there. */
-size_t core_policy_file_of(const struct base_str *json, size_t count, char *at, size_t size);
+/* A policy in files, as aios-parse gives them ("policy": {"marks","value"}), joined in this order: rules and tests one
+ * behind the other, counters together. Checked; its tests are run. -EINVAL: *ret_problem is {"file","line","column",
+ * "message"}; -ENOMEM. */
+struct core_policy_file {
+	struct base_str name, parsed;
+};
+int core_policy_read(const struct core_policy_file *files, size_t count, struct base_buf *ret, unsigned *ret_tests,
+	struct base_buf *ret_problem) __attribute__((warn_unused_result));
 
 /* JSON answers for the API, made from the state alone. 0, -ENOENT, -ENOMEM. */
 int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates */

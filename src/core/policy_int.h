@@ -90,6 +90,13 @@ const char *core_verdict_name(enum core_verdict v);
 int core_policy_test(const struct core_policy *p, struct base_jv tests, struct core_fault *fault,
 	unsigned *ret_passed) __attribute__((warn_unused_result));
 
+/* Several files into one, in this order; canonical. -EINVAL: a counter stands in two of them, or a file is no policy;
+ * *ret_file says which. */
+int core_policy_join(const struct base_str *json, size_t count, struct base_buf *ret, size_t *ret_file,
+	struct core_fault *fault) __attribute__((warn_unused_result));
+/* Which of the files a place in the joined policy is in; `at` is made to lead to it there. */
+size_t core_policy_file_of(const struct base_str *json, size_t count, char *at, size_t size);
+
 /* --- policy_scene.c: what conditions see --- */
 
 /* A call, apart from any state. Views live until it is judged. */

@@ -228,9 +228,9 @@ static const struct part *part_of(const struct deploy *d, enum part_kind kind)
 	return NULL;
 }
 
-static void put_deployment(struct deploy *d, struct base_buf *b)
+static void put_deployment(struct deploy *d, const struct base_buf *policy, struct base_buf *b)
 {
-	const struct part *config = part_of(d, PART_CONFIG), *policy = part_of(d, PART_POLICY);
+	const struct part *config = part_of(d, PART_CONFIG);
 	struct base_json *doc = NULL;
 	struct base_jw w = base_jw_of(b);
 	struct base_jv root = {0};
@@ -252,8 +252,8 @@ static void put_deployment(struct deploy *d, struct base_buf *b)
 		if (p->kind == PART_FLOW)
 			put_flow(&w, p, root);
 	base_jw_end_arr(&w);
-	if (policy)
-		base_jw_mraw(&w, "policy", base_buf_view(&policy->answer));
+	if (policy->len)
+		base_jw_mraw(&w, "policy", base_buf_view(policy));
 	base_jw_end_obj(&w);
 	base_json_free(doc);
 }
@@ -287,17 +287,48 @@ static void decide(struct engine *e, struct engine_req *q, const struct deploy *
 	base_json_free(doc);
 }
 
+/* The files of the policy become one, which is checked: false, and answered with the place of the fault. */
+static bool read_policy(struct engine *e, struct engine_req *q, const struct deploy *d, struct base_buf *ret)
+{
+	struct core_policy_file *files;
+	struct base_buf problem;
+	size_t count = 0;
+	int r;
+
+	for (const struct part *p = d->parts; p; p = p->next)
+		count += p->kind == PART_POLICY;
+	if (count == 0)
+		return true;
+	files = calloc(count, sizeof(*files));
+	BASE_CHECK(files);
+	count = 0;
+	for (const struct part *p = d->parts; p; p = p->next)
+		if (p->kind == PART_POLICY)
+			files[count++] = (struct core_policy_file){
+				.name = base_str_of(p->path), .parsed = base_buf_view(&p->answer)};
+	base_buf_init(&problem, 64 << 10);
+	r = core_policy_read(files, count, ret, NULL, &problem);
+	if (r < 0)
+		engine_reply_fault(e, q, files[0].name, 0, base_buf_view(&problem),
+			"The policy has a fault; nothing was deployed");
+	base_buf_done(&problem);
+	free(files);
+	return r == 0;
+}
+
 static void finish(struct engine *e, struct deploy *d)
 {
 	struct engine_req *q = engine_req_of(e, d->req);
-	struct base_buf b;
+	struct base_buf b, policy;
 
-	if (q && !d->failed) {
+	base_buf_init(&policy, 64 << 20);
+	if (q && !d->failed && read_policy(e, q, d, &policy)) {
 		base_buf_init(&b, 64 << 20);
-		put_deployment(d, &b);
+		put_deployment(d, &policy, &b);
 		decide(e, q, d, base_buf_view(&b));
 		base_buf_done(&b);
 	}
+	base_buf_done(&policy);
 	deploy_free(d);
 }
 
@@ -402,7 +433,10 @@ static void add_part(
 	d->tail = &p->next;
 	d->waiting++;
 	if (kind != PART_FLOW) {
-		engine_parse(e, ENGINE_SOURCES, kind == PART_AGENT ? BASE_STR("agent") : BASE_STR("yaml"),
+		engine_parse(e, ENGINE_SOURCES,
+			kind == PART_AGENT    ? BASE_STR("agent")
+			: kind == PART_POLICY ? BASE_STR("policy")
+					      : BASE_STR("yaml"),
 			path, text, on_answer, p);
 	} else if (engine_graph_put(d->files, path, &p->modules) < 0) {
 		fault(e, p, 0, BASE_STR("{\"message\":\"it imports too many modules, or too much\"}"));
@@ -432,7 +466,7 @@ static void add_parts(struct engine *e, struct deploy *d)
 			continue;
 		if (base_str_is(path, "aios.yaml"))
 			add_part(e, d, PART_CONFIG, path, text);
-		else if (base_str_is(path, "policy.yaml"))
+		else if (base_str_is(path, "policy.yaml") || is_in(path, "policy/", ".yaml"))
 			add_part(e, d, PART_POLICY, path, text);
 		else if (is_in(path, "agents/", ".md"))
 			add_part(e, d, PART_AGENT, path, text);

@@ -113,6 +113,8 @@ int parse_any(struct base_str format, struct base_str in, struct base_buf *ret, 
 		r = parse_feed(in, ret, fault);
 	else if (base_str_is(format, "yaml"))
 		r = parse_yaml(in, ret, fault);
+	else if (base_str_is(format, "policy"))
+		r = parse_policy(in, ret, fault);
 	else if (base_str_is(format, "agent"))
 		r = parse_agent(in, ret, fault);
 	else if (base_str_is(format, "json"))

@@ -36,7 +36,7 @@ int parse_fault_set(struct parse_fault *f, int code, size_t line, size_t column,
 /* Prepares the libraries behind; call once, before the sandbox is entered. */
 void parse_init(void);
 
-/* By the name of the format: "feed", "yaml", "agent", "json". -EINVAL, -E2BIG, -EFBIG, -ENOMEM. */
+/* By the name of the format: "feed", "yaml", "policy", "agent", "json". -EINVAL, -E2BIG, -EFBIG, -ENOMEM. */
 int parse_any(struct base_str format, struct base_str in, struct base_buf *ret, struct parse_fault *fault)
 	__attribute__((warn_unused_result));
 
@@ -49,6 +49,10 @@ int parse_feed(struct base_str in, struct base_buf *ret, struct parse_fault *fau
 /* One YAML document: maps, lists, scalars of the 1.2 core schema. Tags, anchors, aliases, merge keys,
  * duplicate keys, numbers beyond 64 bits and a second document are refused. */
 int parse_yaml(struct base_str in, struct base_buf *ret, struct parse_fault *fault)
+	__attribute__((warn_unused_result));
+
+/* A policy file: {"value": what parse_yaml gives, "marks": where each value stands (marks.h)}. */
+int parse_policy(struct base_str in, struct base_buf *ret, struct parse_fault *fault)
 	__attribute__((warn_unused_result));
 
 /* An agent: YAML between two lines of "---", then instructions in Markdown. The members of the front matter,

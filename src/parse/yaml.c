@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "parse/marks.h"
 #include "parse/parse.h"
 #include "parse/parse_int.h"
 
@@ -20,6 +21,8 @@ struct level {
 	bool map;
 	bool want_key;
 	struct keys keys;
+	size_t path;  /* bytes of its own path */
+	size_t index; /* of a list: the next */
 };
 
 struct walk {
@@ -27,6 +30,7 @@ struct walk {
 	size_t first_line;
 	parse_key_fn on_key;
 	void *userdata;
+	struct parse_marks *marks; /* or NULL */
 	struct base_buf *out;
 	struct base_jw w;
 	struct level levels[PARSE_DEPTH_MAX];
@@ -94,7 +98,21 @@ static int on_key(struct walk *k, const yaml_event_t *e, struct base_str key)
 			return r;
 	}
 	base_jw_key_str(&k->w, key);
+	if (k->marks)
+		parse_marks_key(k->marks, k->levels[k->depth - 1].path, key);
 	return 0;
+}
+
+/* A value begins. */
+static void mark(struct walk *k, const yaml_event_t *e)
+{
+	struct level *l = k->depth ? &k->levels[k->depth - 1] : NULL;
+
+	if (!k->marks)
+		return;
+	if (l && !l->map)
+		parse_marks_index(k->marks, l->path, l->index++);
+	parse_marks_put(k->marks, e);
 }
 
 static int on_scalar(struct walk *k, const yaml_event_t *e)
@@ -114,6 +132,7 @@ static int on_scalar(struct walk *k, const yaml_event_t *e)
 	}
 	if (l && l->map)
 		l->want_key = true;
+	mark(k, e);
 	base_buf_init(&one, PARSE_OUTPUT_MAX);
 	why = parse_yaml_scalar(s, e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE, &one);
 	if (!why)
@@ -138,7 +157,9 @@ static int on_open(struct walk *k, const yaml_event_t *e, bool map, bool anchor,
 		return fail(k, &e->start_mark, "this is nested more than 60 deep");
 	if (l && l->map)
 		l->want_key = true;
-	k->levels[k->depth++] = (struct level){.map = map, .want_key = map};
+	mark(k, e);
+	k->levels[k->depth++] = (struct level){
+		.map = map, .want_key = map, .path = k->marks ? k->marks->path.len : 0};
 	if (map)
 		base_jw_obj(&k->w);
 	else
@@ -221,11 +242,16 @@ static int walk(struct walk *k)
 	return r;
 }
 
-int parse_yaml_keys(struct base_str in, size_t first_line, parse_key_fn key_fn, void *userdata,
-	struct base_buf *ret, struct parse_fault *fault)
+/* Lines are counted from first_line; marks and key_fn may be NULL. */
+static int read_yaml(struct base_str in, size_t first_line, parse_key_fn key_fn, void *userdata,
+	struct parse_marks *marks, struct base_buf *ret, struct parse_fault *fault)
 {
-	struct walk k = {
-		.first_line = first_line, .on_key = key_fn, .userdata = userdata, .out = ret, .fault = fault};
+	struct walk k = {.first_line = first_line,
+		.on_key = key_fn,
+		.userdata = userdata,
+		.marks = marks,
+		.out = ret,
+		.fault = fault};
 	size_t before = ret->len;
 	int r;
 
@@ -250,7 +276,38 @@ int parse_yaml_keys(struct base_str in, size_t first_line, parse_key_fn key_fn, 
 	return r;
 }
 
+int parse_yaml_keys(struct base_str in, size_t first_line, parse_key_fn key_fn, void *userdata,
+	struct base_buf *ret, struct parse_fault *fault)
+{
+	return read_yaml(in, first_line, key_fn, userdata, NULL, ret, fault);
+}
+
 int parse_yaml(struct base_str in, struct base_buf *ret, struct parse_fault *fault)
 {
-	return parse_yaml_keys(in, 1, NULL, NULL, ret, fault);
+	return read_yaml(in, 1, NULL, NULL, NULL, ret, fault);
+}
+
+int parse_policy(struct base_str in, struct base_buf *ret, struct parse_fault *fault)
+{
+	struct parse_marks marks;
+	struct base_buf value;
+	struct base_jw w;
+	int r;
+
+	parse_marks_init(&marks, in);
+	base_buf_init(&value, PARSE_OUTPUT_MAX);
+	r = read_yaml(in, 1, NULL, NULL, &marks, &value, fault);
+	base_jw_end_obj(&marks.w);
+	if (r == 0 && base_buf_failed(&marks.out) < 0)
+		r = parse_fault_set(fault, base_buf_failed(&marks.out), 0, 0, "it is too large");
+	if (r == 0) {
+		w = base_jw_of(ret);
+		base_jw_obj(&w);
+		base_jw_mraw(&w, "marks", base_buf_view(&marks.out));
+		base_jw_mraw(&w, "value", base_buf_view(&value));
+		base_jw_end_obj(&w);
+	}
+	base_buf_done(&value);
+	parse_marks_done(&marks);
+	return r;
 }

@@ -353,8 +353,8 @@ int core_policy_check(struct base_str json, struct core_fault *fault, unsigned *
 struct core_policy_file {
 	struct base_str name, parsed;
 };
-int core_policy_read(const struct core_policy_file *files, size_t count, struct base_buf *ret, unsigned *ret_tests,
-	struct base_buf *ret_problem) __attribute__((warn_unused_result));
+int core_policy_read(const struct core_policy_file *files, size_t count, struct base_buf *ret,
+	unsigned *ret_tests, struct base_buf *ret_problem) __attribute__((warn_unused_result));
 
 /* JSON answers for the API, made from the state alone. 0, -ENOENT, -ENOMEM. */
 int core_gates_json(const struct core *c, struct base_buf *ret); /* open gates */
@@ -399,6 +399,33 @@ enum { CORE_WHY_MAX = 1000 }; /* waits of one answer */
  * "action","kind","text",…}]}. Times in ms; "limit": when its own time limit ends it. */
 int core_why_json(const struct core *c, uint64_t run, int64_t now_ms, core_read_fn read, void *userdata,
 	struct base_buf *ret);
+/* May they, and why: {"who","action","args","customer","labels","confidence"} → {"verdict","rule","why","grants",
+ * "granted","rules":[{"rule","on","then","when","value","matches","limit"}],"guard","inputs","terms"}. Nothing is done, nor
+ * counted. -ENOENT with a text. */
+int core_can_json(const struct core *c, struct base_str ask, int64_t now_ms, core_read_fn read,
+	void *userdata, struct base_buf *ret, struct base_err *err) __attribute__((warn_unused_result));
+
+/* The tests that a policy carries, each: [{"name","action","expect","got","rule","why","ok"}]. */
+int core_policy_tests(struct base_str json, struct base_buf *ret, struct core_fault *fault)
+	__attribute__((warn_unused_result));
+
+/* Another policy (JSON) over calls that were judged before, in the order of the log: it counts for itself. */
+struct core_retrial;
+int core_retrial_new(struct base_str json, struct core_retrial **ret, struct core_fault *fault)
+	__attribute__((warn_unused_result));
+void core_retrial_free(struct core_retrial *x);
+struct core_retrial_call {
+	struct base_str as, flow, agent, action, customer;
+	struct base_str args, fact; /* JSON; fact: the customer's, or empty */
+	uint64_t run;
+	bool strange; /* customers are known by their facts, and there is none of this one */
+	uint8_t labels;
+	int64_t cost, confidence, time_ms;
+};
+/* What it would have been: "allow", "gate", "deny"; *ret_rule lives until the next. */
+const char *core_retrial_judge(
+	struct core_retrial *x, const struct core_retrial_call *call, struct base_str *ret_rule);
+
 int core_schedules_json(const struct core *c, struct base_buf *ret);
 /* One, with its next ten firings. -ENOENT. */
 int core_schedule_json(const struct core *c, struct base_str name, struct base_buf *ret);

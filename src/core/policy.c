@@ -127,6 +127,11 @@ static const struct core_fact *customer_fact(const struct core *c, struct base_s
 	return f && !f->removed ? f : NULL;
 }
 
+bool core_customer_is_strange(const struct core *c, struct base_str customer)
+{
+	return c->customers.len && customer.len && !customer_fact(c, customer);
+}
+
 uint64_t core_customer_seq(const struct core *c, struct base_str customer)
 {
 	const struct core_fact *f;
@@ -387,7 +392,7 @@ static struct core_case case_of(const struct core *c, const struct core_question
 		.customer = q->customer,
 		.customer_fact = q->customer_fact,
 		.customer_seq = core_customer_seq(c, q->customer),
-		.strange = c->customers.len && q->customer.len && !customer_fact(c, q->customer),
+		.strange = core_customer_is_strange(c, q->customer),
 		.cost = q->cost,
 		.confidence = q->confidence,
 		.labels = q->labels,

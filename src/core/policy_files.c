@@ -246,7 +246,8 @@ static void tell(const struct core_policy_file *file, const struct core_fault *f
 		line += (int64_t)fault->line - 1;
 		column += (int64_t)fault->column - 1;
 	} else if (fault->line) {
-		base_buf_printf(&text, " (line %zu, column %zu of the expression)", fault->line, fault->column);
+		base_buf_printf(
+			&text, " (line %zu, column %zu of the expression)", fault->line, fault->column);
 	}
 	base_jw_obj(&w);
 	base_jw_mstr(&w, "file", file->name);
@@ -273,8 +274,8 @@ static int value_of(struct base_str parsed, struct base_arena *arena, struct bas
 	return 0;
 }
 
-int core_policy_read(const struct core_policy_file *files, size_t count, struct base_buf *ret, unsigned *ret_tests,
-	struct base_buf *ret_problem)
+int core_policy_read(const struct core_policy_file *files, size_t count, struct base_buf *ret,
+	unsigned *ret_tests, struct base_buf *ret_problem)
 {
 	struct base_arena *arena;
 	struct core_fault fault = {.line = 0};

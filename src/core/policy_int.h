@@ -97,6 +97,9 @@ int core_policy_join(const struct base_str *json, size_t count, struct base_buf 
 /* Which of the files a place in the joined policy is in; `at` is made to lead to it there. */
 size_t core_policy_file_of(const struct base_str *json, size_t count, char *at, size_t size);
 
+/* Runs one and appends what came of it. */
+void core_policy_test_one(const struct core_policy *p, struct base_jv test, struct base_jw *w);
+
 /* --- policy_scene.c: what conditions see --- */
 
 /* A call, apart from any state. Views live until it is judged. */
@@ -141,6 +144,9 @@ bool core_scene_amount(struct core_scene *s, const struct core_counter *k, int64
 int64_t core_scene_used(struct core_scene *s, const struct core_counter *k, struct base_str key);
 /* Nano-units of a number or of a text such as "12 USD"; saturates. False: it is neither, or negative. */
 bool core_nano_of(struct cel_value v, int64_t *ret);
+
+/* Customers are known by their facts, and there is none of this one. */
+bool core_customer_is_strange(const struct core *c, struct base_str customer);
 
 /* --- policy.c --- */
 

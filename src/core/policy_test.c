@@ -56,12 +56,11 @@ static int failed(struct base_arena *arena, struct core_fault *fault, uint32_t i
 		why);
 }
 
-static int run_test(const struct core_policy *p, struct base_jv v, uint32_t index, struct base_arena *arena,
-	struct core_fault *fault)
+/* False: `cost` is no amount. */
+static bool judge_test(
+	const struct core_policy *p, struct base_jv v, struct base_arena *arena, struct core_judged *ret)
 {
 	struct base_str as = base_jv_str(base_jv_get(v, "principal")),
-			rule = base_jv_str(base_jv_get(v, "rule")),
-			expect = base_jv_str(base_jv_get(v, "expect")),
 			cost = base_jv_str(base_jv_get(v, "cost"));
 	struct base_jv history = base_jv_get(v, "history"), run = base_jv_get(v, "run");
 	struct base_json *empty;
@@ -75,21 +74,32 @@ static int run_test(const struct core_policy *p, struct base_jv v, uint32_t inde
 		.customer = BASE_STR("test"),
 		.customer_fact = written(base_jv_get(v, "customer"), arena),
 		.confidence = (int64_t)(base_jv_real(base_jv_get(v, "confidence"), 0) * 1000 + 0.5)};
-	struct base_str name = base_jv_str(base_jv_get(v, "name")), why;
 	struct core_scene s;
-	struct core_judged j;
 
 	if (cost.len && base_money_parse(cost, &of.cost, NULL) < 0)
-		return failed(arena, fault, index, "/cost", name, "`cost` is an amount such as \"0.50 USD\"");
+		return false;
 	BASE_CHECK(base_json_parse(BASE_STR("{}"), &empty, NULL) == 0);
 	if (base_jv_kind(of.args) != BASE_JSON_OBJ)
 		of.args = base_json_root(empty);
 	if (!of.flow.len && base_str_starts(of.as, BASE_STR("flow/")))
 		of.flow = base_str_sub(of.as, 5, of.as.len);
 	core_scene_init(&s, p, &of, told, &history, arena);
-	j = core_policy_judge(&s, NULL);
+	*ret = core_policy_judge(&s, NULL);
 	core_scene_done(&s);
 	base_json_free(empty);
+	return true;
+}
+
+static int run_test(const struct core_policy *p, struct base_jv v, uint32_t index, struct base_arena *arena,
+	struct core_fault *fault)
+{
+	struct base_str name = base_jv_str(base_jv_get(v, "name")),
+			rule = base_jv_str(base_jv_get(v, "rule")),
+			expect = base_jv_str(base_jv_get(v, "expect")), why;
+	struct core_judged j;
+
+	if (!judge_test(p, v, arena, &j))
+		return failed(arena, fault, index, "/cost", name, "`cost` is an amount such as \"0.50 USD\"");
 	why = base_arena_printf(arena, "%s, by \"%.*s\"%s%.*s", core_verdict_name(j.verdict),
 		BASE_STR_ARG(j.rule), j.why.len ? ": " : "", BASE_STR_ARG(j.why));
 	if (j.verdict != core_verdict_of(expect))
@@ -103,6 +113,29 @@ static int run_test(const struct core_policy *p, struct base_jv v, uint32_t inde
 				BASE_STR_ARG(rule), BASE_STR_ARG(why))
 				.ptr);
 	return 0;
+}
+
+void core_policy_test_one(const struct core_policy *p, struct base_jv v, struct base_jw *w)
+{
+	struct base_str rule = base_jv_str(base_jv_get(v, "rule")),
+			expect = base_jv_str(base_jv_get(v, "expect"));
+	struct base_arena *arena;
+	struct core_judged j = {.verdict = CORE_DENY};
+	bool ok;
+
+	BASE_CHECK(base_arena_new(ARENA_MAX, &arena) == 0);
+	ok = judge_test(p, v, arena, &j) && j.verdict == core_verdict_of(expect) &&
+	     (rule.len == 0 || base_str_eq(rule, j.rule));
+	base_jw_obj(w);
+	base_jw_mstr(w, "name", base_jv_str(base_jv_get(v, "name")));
+	base_jw_mstr(w, "action", base_jv_str(base_jv_get(v, "action")));
+	base_jw_mstr(w, "expect", expect);
+	base_jw_mcstr(w, "got", core_verdict_name(j.verdict));
+	base_jw_mstr(w, "rule", j.rule);
+	base_jw_mstr(w, "why", j.why);
+	base_jw_mbool(w, "ok", ok);
+	base_jw_end_obj(w);
+	base_arena_free(arena);
 }
 
 int core_policy_test(

@@ -298,6 +298,7 @@ static const engine_op_fn ops[WIRE_OP_COUNT] = {
 	[WIRE_OP_QUEUE] = engine_op_queue,
 	[WIRE_OP_RUN_VALUE] = engine_op_run_value,
 	[WIRE_OP_RUN_WHY] = engine_op_run_why,
+	[WIRE_OP_CAN] = engine_op_can,
 	[WIRE_OP_SIGNAL] = engine_op_signal,
 	[WIRE_OP_EVENT_PUBLISH] = engine_op_event_publish,
 	[WIRE_OP_SCHEDULES] = engine_op_schedules,

@@ -617,6 +617,7 @@ void engine_op_run_fork(struct engine *e, struct engine_req *q);
 /* api_why.c */
 void engine_op_queue(struct engine *e, struct engine_req *q);
 void engine_op_run_why(struct engine *e, struct engine_req *q);
+void engine_op_can(struct engine *e, struct engine_req *q);
 /* api_schedules.c */
 void engine_op_schedules(struct engine *e, struct engine_req *q);
 void engine_op_schedule_pause(struct engine *e, struct engine_req *q);

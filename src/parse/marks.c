@@ -78,7 +78,8 @@ void parse_marks_put(struct parse_marks *m, const yaml_event_t *e)
 		wide = e->end_mark.column - column;
 		if (wide == characters(e)) {
 			exact = 1;
-		} else if (wide == characters(e) + 2) { /* quotes, and nothing in them that is written otherwise */
+		} else if (wide ==
+			   characters(e) + 2) { /* quotes, and nothing in them that is written otherwise */
 			exact = 1;
 			column++;
 		}

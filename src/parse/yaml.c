@@ -158,8 +158,8 @@ static int on_open(struct walk *k, const yaml_event_t *e, bool map, bool anchor,
 	if (l && l->map)
 		l->want_key = true;
 	mark(k, e);
-	k->levels[k->depth++] = (struct level){
-		.map = map, .want_key = map, .path = k->marks ? k->marks->path.len : 0};
+	k->levels[k->depth++] =
+		(struct level){.map = map, .want_key = map, .path = k->marks ? k->marks->path.len : 0};
 	if (map)
 		base_jw_obj(&k->w);
 	else

@@ -232,8 +232,7 @@ static void judge_framing(const struct door_head *h, struct door_fail *fail)
 static const char *foreign(const struct door_head *h, const struct wire_route *route, bool unsafe)
 {
 	static const char *const framed[] = {"iframe", "frame", "embed", "object", "fencedframe"};
-	bool page = route && (door_op_is_page(wire_op_of(base_str_of(route->name))) ||
-				     strcmp(route->name, "sign_in") == 0);
+	bool page = route && door_op_is_page(wire_op_of(base_str_of(route->name)));
 
 	for (size_t i = 0; h->fetch_dest && i < sizeof(framed) / sizeof(framed[0]); i++)
 		if (strcmp(h->fetch_dest, framed[i]) == 0)

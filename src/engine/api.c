@@ -413,26 +413,35 @@ static bool copy_key(struct engine_req *q, struct base_str key)
 	return n > 0 && (size_t)n < sizeof(q->key_buf);
 }
 
-/* What only the operator does, a key may only where a grant names it; and no key makes keys or sessions, or has the
- * secrets. */
+/* What only the operator does, a key may where a grant names it, and only what stands here: never what would make it the
+ * operator (keys, sessions, ways to sign in, the vault, the built-in rules). */
 static bool may(
 	struct engine *e, const struct engine_req *q, const struct wire_route *route, struct base_str action)
 {
 	if (base_str_is(q->by.id, "operator") || route->auth != WIRE_AUTH_OPERATOR)
 		return core_may(e->core, &q->by, action, engine_wall_ms());
 	switch (q->op) {
-	case WIRE_OP_KEYS:
-	case WIRE_OP_KEY_CREATE:
-	case WIRE_OP_KEY_REVOKE:
-	case WIRE_OP_KEY_ROTATE:
-	case WIRE_OP_SESSION_OPEN:
-	case WIRE_OP_VAULT_KEY:
-	case WIRE_OP_SECRETS:
-	case WIRE_OP_SECRET_SET:
-	case WIRE_OP_SECRET_REMOVE:
-		return false;
-	default:
+	case WIRE_OP_DEPLOY:
+	case WIRE_OP_DEPLOY_CHECK:
+	case WIRE_OP_BACKTEST:
+	case WIRE_OP_REHEARSE:
+	case WIRE_OP_RUN_PAUSE:
+	case WIRE_OP_RUN_RESUME:
+	case WIRE_OP_PROPOSALS:
+	case WIRE_OP_PROPOSAL:
+	case WIRE_OP_EVENTS:
+	case WIRE_OP_FREEZE:
+	case WIRE_OP_THAW:
+	case WIRE_OP_VAULT_STATUS:
+	case WIRE_OP_LOG_ARCHIVE:
+	case WIRE_OP_LOG_SEARCH:
+	case WIRE_OP_LOG_VERIFY:
+	case WIRE_OP_BACKUP_STATE:
+	case WIRE_OP_VIEWS_REBUILD:
+	case WIRE_OP_VIEWS_DUMP:
 		return core_may_by_name(e->core, &q->by, action, engine_wall_ms());
+	default:
+		return false;
 	}
 }
 

@@ -149,8 +149,12 @@ def fault_52_escalation(aios, story):
                                ("POST", "/v1/deploy", {"files": {}}), ("GET", "/v1/events", None), ("POST", "/v1/freeze", {}),
                                ("GET", "/v1/vault/key", None), ("PUT", "/v1/secrets/x", {"host": "h", "sealed": "AA"})):
         assert ask(aios, every, method, path, body)[0] == 403, (method, path)
-    named = make(aios, "named", grants=["api.key_create", "api.session_open", "api.secrets", "api.freeze", "api.thaw"])
-    for method, path, body in (("POST", "/v1/keys", {"name": "x", "grants": ["api.freeze"]}), ("POST", "/v1/sessions", {}), ("GET", "/v1/secrets", None)):
+    named = make(aios, "named", grants=["api.key_create", "api.session_open", "api.secrets", "api.freeze", "api.thaw",
+                                         "api.password_set", "api.totp_set", "api.passkey_begin", "api.vault_unlock", "api.guard_set"])
+    for method, path, body in (("POST", "/v1/keys", {"name": "x", "grants": ["api.freeze"]}), ("POST", "/v1/sessions", {}), ("GET", "/v1/secrets", None),
+                               ("PUT", "/v1/sign-in/password", {"sealed": "AA"}), ("PUT", "/v1/sign-in/totp", {"sealed": "AA"}),
+                               ("POST", "/v1/sign-in/passkeys/challenge", {}), ("POST", "/v1/vault/unlock", {}),
+                               ("POST", "/v1/guards/untrusted-private", {"on": False})):
         assert ask(aios, named, method, path, body)[0] == 403, (method, path)
     assert ask(aios, named, "POST", "/v1/freeze", {})[0] == 200 and ask(aios, named, "POST", "/v1/thaw", {})[0] == 200
     run = json.loads(ask(aios, every, "POST", "/v1/flows/alpha/runs", {"input": {"gate": True}})[1])["run"]

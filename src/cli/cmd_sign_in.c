@@ -8,11 +8,12 @@
 
 /* How the operator signs in to the console: passkeys (made in the browser), a password, codes; and who is signed in. */
 
-static const char *const session_columns[] = {
-	"SESSION=id", "OPENED=opened_ms", "BY=credential,how", "FROM=address", "BROWSER=agent", "ENDS=until_ms", NULL};
+static const char *const session_columns[] = {"SESSION=id", "OPENED=opened_ms", "BY=credential,how",
+	"FROM=address", "BROWSER=agent", "ENDS=until_ms", NULL};
 static const char *const credential_columns[] = {
 	"WHAT=id", "ADDED=added_ms", "USED=used_ms", "REFUSED=refused_ms", NULL};
-static const char *const failure_columns[] = {"FAILED=how", "FROM=address", ">TIMES=count", "LAST=last_ms", NULL};
+static const char *const failure_columns[] = {
+	"FAILED=how", "FROM=address", ">TIMES=count", "LAST=last_ms", NULL};
 
 static void put_list(struct cli *c, struct base_jv list, const char *const *columns, const char *none)
 {
@@ -108,7 +109,8 @@ int cmd_sign_in_passkeys(struct cli *c)
 	if (r != 0)
 		return r;
 	if (!cli_print_json(c, &a)) {
-		put_list(c, base_jv_get(a.root, "credentials"), credential_columns, "no passkey, no password");
+		put_list(
+			c, base_jv_get(a.root, "credentials"), credential_columns, "no passkey, no password");
 		cli_put(c, "a passkey is made in the browser: aios open, then Security\n");
 	}
 	cli_answer_done(&a);
@@ -117,7 +119,8 @@ int cmd_sign_in_passkeys(struct cli *c)
 
 /* --- secrets, sealed here --- */
 
-static int put_secret(struct cli *c, const char *path, char *value, size_t len, const char *code, const char *done)
+static int put_secret(
+	struct cli *c, const char *path, char *value, size_t len, const char *code, const char *done)
 {
 	struct cli_answer a;
 	struct base_buf body;
@@ -178,14 +181,15 @@ int cmd_sign_in_password(struct cli *c)
 	if (r == 0 && (sodium_init() < 0 ||
 			      crypto_pwhash_str(hash, password, len, WIRE_PASS_OPS, WIRE_PASS_MEM) != 0 ||
 			      strncmp(hash, WIRE_PASS_PREFIX, strlen(WIRE_PASS_PREFIX)) != 0))
-		r = cli_fail(c, "the password cannot be hashed: %d MiB of memory are needed",
-			WIRE_PASS_MEM >> 20);
+		r = cli_fail(
+			c, "the password cannot be hashed: %d MiB of memory are needed", WIRE_PASS_MEM >> 20);
 	if (password)
 		sodium_memzero(password, CLI_HIDDEN_MAX);
 	free(password);
 	return r ? r
 		 : put_secret(c, "/v1/sign-in/password", hash, strlen(hash), NULL,
-			   "the password is set; where aios.yaml says sign_in: {password: true}, it signs in");
+			   "the password is set; where aios.yaml says sign_in: {password: true}, it signs "
+			   "in");
 }
 
 /* --- TOTP --- */
@@ -220,7 +224,8 @@ int cmd_sign_in_totp(struct cli *c)
 	base32(raw, sha256 ? 35 : 20, secret);
 	snprintf(value, sizeof(value), "%s:%s", sha256 ? "sha256" : "sha1", secret);
 	fprintf(stderr,
-		"Give this to the app on your phone, by hand or as a QR code of the line; it is shown once:\n\n"
+		"Give this to the app on your phone, by hand or as a QR code of the line; it is shown "
+		"once:\n\n"
 		"  %s\n"
 		"  otpauth://totp/aios:operator?secret=%s&issuer=aios&algorithm=%s&digits=%d&period=%d\n\n"
 		"The code that it shows now: ",

@@ -390,6 +390,41 @@ static void smtp_failures_mean_what_they_mean(void **state)
 	rig_result_done(&x);
 }
 
+/* What the server says of a login never brings the password back, plain or as it was sent. */
+static void fault_65_secret_smtp_reflects_it(void **state)
+{
+	static const char password[] = "correct-horse-battery-staple";
+	struct rig *r = *state;
+	char log[128];
+	const char *argv[] = {"--log", log, "--auth", "ada:another", NULL};
+	struct base_str sealed = rig_seal(r, r->calls + 1, "mail.send", "127.0.0.1", password);
+	struct rig_result x;
+	struct standin s;
+	const char *text;
+
+	snprintf(log, sizeof(log), "%s/reflect.log", r->dir);
+	standin_start(&s, "smtp_faults.py", argv);
+	rig_do(r,
+		&(struct rig_effect){.action = "mail.send",
+			.key = "reflect",
+			.secret = sealed,
+			.args = "{\"to\":\"a@example.org\",\"subject\":\"s\",\"text\":\"x\"}",
+			.config = fmt("{\"mail\":{\"transport\":\"smtp\",\"from\":\"a@example.org\","
+				      "\"smtp\":{\"url\":\"smtp://127.0.0.1:%u\",\"user\":\"ada\"}}}",
+				s.port)},
+		&x);
+	free((void *)(uintptr_t)sealed.ptr);
+	rig_problem(&x, WIRE_RETRY, "later", "[secret of-the-test]");
+	text = rig_text(&x, "message");
+	assert_null(strstr(text, "correct-horse"));
+	assert_null(
+		strstr(text, "Y29ycmVjdC1ob3JzZS")); /* as it stands behind "\0ada\0" and in other places */
+	assert_null(strstr(text, "NvcnJlY3QtaG9yc2"));
+	assert_null(strstr(text, "jb3JyZWN0LWhvcnNl"));
+	rig_result_done(&x);
+	standin_stop(&s);
+}
+
 static void smtp_asks_for_the_secret_of_its_host(void **state)
 {
 	struct rig *r = *state;
@@ -581,6 +616,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(kills_lose_no_mail_and_double_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_maildir_outside_of_files_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(smtp_failures_mean_what_they_mean, setup, teardown),
+		cmocka_unit_test_setup_teardown(fault_65_secret_smtp_reflects_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(smtp_asks_for_the_secret_of_its_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_true_mail_server_takes_it_over_tls, setup, teardown),
 	};

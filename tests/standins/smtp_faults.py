@@ -38,7 +38,8 @@ class Handler(socketserver.StreamRequestHandler):
             self.say("334 UGFzc3dvcmQ6")
             password = base64.b64decode(self.hear()).decode()
         ok = f"{user}:{password}" == self.server.auth
-        self.say("235 ok" if ok else "535 5.7.8 authentication failed")
+        told = base64.b64encode(f"\0{user}\0{password}".encode()).decode()  # some servers say what they were told
+        self.say("235 ok" if ok else f"535 5.7.8 authentication failed: {user} {password} {told}")
         return ok
 
     def data(self, sender, rcpt):

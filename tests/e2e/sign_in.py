@@ -232,16 +232,27 @@ class Sessions(unittest.TestCase):
             self.assertEqual(one.form("/security", csrf=one.csrf(), answer="sign_out").status, 303)
             self.assertFalse(one.signed_in())
 
-    def test_idle_and_absolute(self):
-        """A clock that runs ahead of the machine's is not there: the shortest lives, and the log's own times."""
-        with Aios(config(session={"idle": "1m", "absolute": "2m"})) as a:
+    def test_rotation_idle_and_absolute(self):
+        """With the shortest lives: another token each quarter of a minute in use, the end after a minute without."""
+        with Aios(config(session={"idle": "1m", "absolute": "1h"})) as a:
             a.start()
             a.deploy()
-            b = Browser(a)
+            b, old = Browser(a), Browser(a)
             b.by_link()
             s = a.get("/v1/sign-in")["sessions"][0]
-            self.assertEqual(s["until_ms"] - s["opened_ms"], 120000)
-            self.assertIn("Max-Age=120", b.set_cookie)
+            self.assertEqual(s["until_ms"] - s["opened_ms"], 3600000)
+            self.assertIn("Max-Age=3600", b.set_cookie)
+            old.cookies = dict(b.cookies)
+            until(lambda: b.signed_in() and b.cookies != old.cookies, 120, 1, "another token")
+            self.assertTrue(old.signed_in())  # what was on its way still counts, and gets no third token
+            self.assertNotIn("Set-Cookie", old.headers)
+            now = a.get("/v1/sign-in")["sessions"]
+            self.assertEqual([x["until_ms"] for x in now], [s["until_ms"]])  # the end stays where it was
+            time.sleep(61)
+            self.assertFalse(b.signed_in())
+            self.assertFalse(old.signed_in())
+            closed = [e for e in a.get("/v1/events?limit=1000")["items"] if e["type"] == "session.closed"]
+            self.assertEqual([e["reason"] for e in closed], ["not used for too long"])
 
     def test_only_the_operator(self):
         """A key that may do everything still is not the operator."""

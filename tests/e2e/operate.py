@@ -265,11 +265,14 @@ def page(op):
     url = op.json("open", "--print")["url"]
     path = url[url.index("/", 8):]
     assert request(op, "GET", "/")[0] == 401
-    status, head, _ = request(op, "GET", path)
+    assert request(op, "GET", path)[0] == 200, "a link only shows what it is for"
+    where, _, token = path.partition("?")
+    sender = {"Origin": f"http://127.0.0.1:{op.json('status')['port']}", "Content-Type": "application/x-www-form-urlencoded"}
+    status, head, _ = request(op, "POST", where, token, sender)
     assert status == 303 and head["Location"] == "/", (status, head)
     cookie = head["Set-Cookie"]
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie, cookie
-    assert request(op, "GET", path)[0] == 403, "a link must work once"
+    assert request(op, "POST", where, token, sender)[0] == 403, "a link must work once"
     me = {"Cookie": cookie.split(";")[0]}
     status, head, text = request(op, "GET", "/", headers=me)
     assert status == 200 and "Letter 9" in text and "<script" not in text and "default-src" in head["Content-Security-Policy"], text

@@ -53,7 +53,7 @@ static int find_step(struct cli *c, struct cli_answer *a, struct base_jv *ret)
 			return r;
 		it = (struct base_jv_iter){0};
 		while (base_jv_next(cli_list(a->root, "items"), &it, &none, &v))
-			if (base_str_is(str(v, "type"), "step_called") &&
+			if (base_str_is(str(v, "type"), "step.called") &&
 				base_jv_int(base_jv_get(v, "step"), -1) == (int64_t)step) {
 				*ret = v;
 				return 0;
@@ -294,13 +294,13 @@ static void on_event(struct backtest *b, struct base_jv v)
 {
 	struct base_str type = str(v, "type");
 
-	if (base_str_is(type, "run_started"))
+	if (base_str_is(type, "run.started"))
 		on_run(b, v);
-	else if (base_str_is(type, "config_set"))
+	else if (base_str_is(type, "config.set"))
 		b->customers = keep(b, str(base_jv_get(v, "config"), "customers"));
-	else if (base_str_is(type, "fact_put"))
+	else if (base_str_is(type, "fact.put"))
 		on_fact(b, v);
-	else if (base_str_is(type, "step_called"))
+	else if (base_str_is(type, "step.called"))
 		on_call(b, v);
 }
 

@@ -89,6 +89,7 @@ void door_head_end(struct door_head *h, const struct door_config *c)
 struct reading {
 	struct door_head *h;
 	const char *last; /* behind the value of the line that came last */
+	bool looks;	  /* this libmicrohttpd does not refuse a bare LF itself */
 };
 
 static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -102,7 +103,7 @@ static enum MHD_Result collect(void *cls, enum MHD_ValueKind kind, const char *n
 	door_head_add(r->h, name, value);
 	/* A bare LF is one zero, and then comes the next line; a folded line was put together elsewhere. */
 	end = value + strlen(value);
-	if (end < name || end[1] != '\0')
+	if (r->looks && (end < name || end[1] != '\0'))
 		r->h->bare = true;
 	if (end > r->last)
 		r->last = end;
@@ -129,11 +130,13 @@ static void see_line_ends(
 void door_head_read(struct MHD_Connection *mhd, const struct door_config *c, const char *method,
 	const char *version, struct door_head *ret)
 {
-	struct reading r = {.h = ret};
+	/* From 0.9.77 on it parses otherwise, and MHD_OPTION_STRICT_FOR_CLIENT refuses it. */
+	struct reading r = {.h = ret, .looks = strverscmp(MHD_get_version(), "0.9.77") < 0};
 
 	memset(ret, 0, sizeof(*ret));
 	MHD_get_connection_values(mhd, MHD_HEADER_KIND, collect, &r);
-	see_line_ends(mhd, method, version, &r);
+	if (r.looks)
+		see_line_ends(mhd, method, version, &r);
 	door_head_end(ret, c);
 }
 

@@ -382,10 +382,12 @@ class Evil:
               f"gates approved {operator.approved}, denied {operator.denied}, "
               f"{self.tried} times tried by who may not; reached the outside: {json.dumps(verdict['count'])}")
         print(f"{len(effects)} unauthorised effects, {len(canaries)} canaries outside, {len(self.broken)} refusals that were none")
-        quiet = min(verdict["count"].values()) == 0 or operator.denied == 0
-        if quiet and self.args.episodes >= 200 and not verdict["wrong"]:
+        if verdict["wrong"] or self.broken:
+            return 1
+        if self.args.episodes >= 200 and (min(verdict["count"].values()) == 0 or operator.denied == 0):
             print("error: nothing was tried: no effect of some kind reached the outside, or no gate was denied")
-        return 1 if verdict["wrong"] or self.broken or (quiet and self.args.episodes >= 200) else 0
+            return 1
+        return 0
 
 
 def main():

@@ -195,11 +195,21 @@ def hide(r):
         ("event.publish", {"topic": f"evil.n{n}", "payload": {"text": x}})]]
 
 
+def coax(r):
+    """Has a child read, with leave to shed what that brings, and sends what comes back."""
+    lie = {"key": f"customers/{r.randrange(4)}", "lie": r.random() < 0.7}
+    out = [{"action": "run.call", "args": {"flow": r.choice(["tier", "tier", "fetch"]), "input": lie, "shed": ["private", "untrusted"]}}]
+    for _ in range(3):
+        action, args = r.choice([mail, get, prompt, bank])(r, {"$": [0, r.choice(CODES)]})
+        out.append({"action": action, "args": args})
+    return out
+
+
 def program(seed):
     r = random.Random(seed ^ 0x5eed)  # not the chances with which evil.py chose the episode
     style = r.random()
-    if style < 0.25:
-        return con(r) if style < 0.15 else hide(r)
+    if style < 0.3:
+        return con(r) if style < 0.15 else hide(r) if style < 0.22 else coax(r)
     out, asked, for_what = [], [], {}
     for _ in range(r.randrange(3, 9)):
         n, x = len(out), taken(r, len(out))

@@ -76,6 +76,16 @@ bool core_gate_may_decide(const struct core *c, uint64_t gate, const struct core
 	return g && !g->decided && core_gate_may(c, g, by, answer, now_ms, &why);
 }
 
+bool core_gate_signs(const struct core *c, uint64_t gate, struct base_hash *ret_shown)
+{
+	const struct core_gate *g = core_gate_find(c, gate);
+
+	if (!g || g->decided || !g->terms.sign)
+		return false;
+	*ret_shown = g->shown;
+	return true;
+}
+
 bool core_gate_has_vote(const struct core *c, uint64_t gate, struct base_str who)
 {
 	const struct core_gate *g = core_gate_find(c, gate);

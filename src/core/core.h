@@ -368,6 +368,8 @@ int core_gates_of_json(
 /* May `by` answer this open gate so, now? A link asks before it shows anything. */
 bool core_gate_may_decide(const struct core *c, uint64_t gate, const struct core_caller *by,
 	struct base_str answer, int64_t now_ms);
+/* Is this open gate approved with a signature? *ret_shown: the hash of what it shows. */
+bool core_gate_signs(const struct core *c, uint64_t gate, struct base_hash *ret_shown);
 /* Has `who` voted at it? */
 bool core_gate_has_vote(const struct core *c, uint64_t gate, struct base_str who);
 /* Proposed rules that nobody has looked at: positions of rule_proposed, the newest first; of one gate's, 0: none. */

@@ -249,6 +249,8 @@ struct base_str door_script(void); /* passkey.js */
 int door_page(enum wire_op op, struct base_str json, struct base_buf *ret)
 	__attribute__((warn_unused_result));
 /* A page that says what went wrong. problem: RFC 9457 JSON. */
+/* pages_sign.c: the form of a decision that a passkey signs. */
+void door_sign_form(struct base_buf *b, struct base_jv g, struct base_str csrf);
 void door_page_problem(unsigned status, struct base_str problem, struct base_buf *ret);
 /* The body of page_decide as aiosd wants it: {"csrf","shown","answer","reason","value"}. Edits come as fields
  * "text:NAME" and "json:NAME" (a whole value: "text" and "json"). -EINVAL with what is wrong. */

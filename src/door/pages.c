@@ -293,8 +293,11 @@ static void buttons(struct base_buf *b, struct base_jv gate, bool edit)
 		button(b, "resume", "go", "Resume");
 		button(b, "cancel", "stop", "Cancel the run");
 	} else {
-		button(b, "approve", "go", "Approve");
-		if (edit)
+		bool sign = base_jv_bool(base_jv_get(gate, "sign"), false);
+
+		if (!sign)
+			button(b, "approve", "go", "Approve");
+		if (edit && !sign)
 			button(b, "edit", "go", "Approve with my changes");
 		button(b, "deny", "stop", "Deny");
 	}
@@ -523,6 +526,8 @@ static void gate_page(struct base_buf *b, struct base_jv g, struct base_str csrf
 		return;
 	}
 	html_cstr(b, "<section class=\"card\"><h2>Your decision</h2>");
+	if (token.len == 0 && there(base_jv_get(g, "challenge")))
+		door_sign_form(b, g, csrf);
 	form_open(b, g, csrf, token);
 	if (edit && there(show)) {
 		html_cstr(b, "<details><summary>Change it first</summary>");

@@ -33,6 +33,7 @@ static void put_show(struct engine *e, struct base_buf *b, uint64_t seq)
 
 bool engine_gate_put(struct engine *e, uint64_t gate, struct base_buf *b)
 {
+	struct base_hash shown;
 	struct base_buf head;
 	bool found;
 
@@ -41,6 +42,8 @@ bool engine_gate_put(struct engine *e, uint64_t gate, struct base_buf *b)
 	if (found) {
 		put_open(b, base_buf_view(&head));
 		put_show(e, b, core_gate_seq(e->core, gate));
+		if (core_gate_signs(e->core, gate, &shown))
+			engine_gate_challenge_put(e, gate, &shown, b);
 		base_buf_char(b, '}');
 	}
 	base_buf_done(&head);
@@ -183,7 +186,10 @@ void engine_op_gate_decide(struct engine *e, struct engine_req *q)
 	if (!doc)
 		return;
 	base_buf_init(&value, 20 << 20);
-	if (read_decision(e, q, base_json_root(doc), &cmd, &value))
+	if (q->op == WIRE_OP_GATE_APPROVE &&
+		base_jv_kind(base_jv_get(base_json_root(doc), "assertion")) == BASE_JSON_OBJ)
+		engine_gate_sign(e, q, base_json_root(doc), base_jv_get(base_json_root(doc), "assertion"));
+	else if (read_decision(e, q, base_json_root(doc), &cmd, &value))
 		engine_reply_cmd(e, q, &cmd);
 	base_buf_done(&value);
 	base_json_free(doc);
@@ -305,7 +311,7 @@ void engine_op_gate_delegate(struct engine *e, struct engine_req *q)
 void engine_op_page_decide(struct engine *e, struct engine_req *q)
 {
 	struct core_cmd cmd = {.type = CORE_CMD_GATE_DECIDE};
-	struct base_json *doc = engine_body_json(e, q);
+	struct base_json *doc = engine_body_json(e, q), *assertion = NULL;
 	struct base_str token;
 	struct base_buf value;
 	char csrf[65];
@@ -317,12 +323,17 @@ void engine_op_page_decide(struct engine *e, struct engine_req *q)
 	base_buf_init(&value, 20 << 20);
 	if (!base_str_is(token, csrf)) {
 		engine_reply_problem(e, q, 403, "denied", "the form is too old: open the gate again");
+	} else if (base_json_parse(base_jv_str(base_jv_get(base_json_root(doc), "assertion")), &assertion,
+			   NULL) == 0 &&
+		   base_str_is(base_jv_str(base_jv_get(base_json_root(doc), "answer")), "approve")) {
+		engine_gate_sign(e, q, base_json_root(doc), base_json_root(assertion));
 	} else if (read_decision(e, q, base_json_root(doc), &cmd, &value)) {
 		if (base_str_is(cmd.name, "approve") || base_str_is(cmd.name, "deny"))
 			cmd.body = BASE_STR_NONE;
 		engine_reply_cmd(e, q, &cmd);
 	}
 	base_buf_done(&value);
+	base_json_free(assertion);
 	base_json_free(doc);
 }
 

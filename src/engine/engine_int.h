@@ -632,6 +632,13 @@ void engine_op_links_rotate(struct engine *e, struct engine_req *q);
 void engine_op_proposals(struct engine *e, struct engine_req *q);
 void engine_op_proposal(struct engine *e, struct engine_req *q);
 void engine_op_proposal_close(struct engine *e, struct engine_req *q);
+/* gate_sign.c: an approval that is a passkey's signature; body: {"shown","reason"}. Answers q. */
+void engine_gate_sign(struct engine *e, struct engine_req *q, struct base_jv body, struct base_jv assertion);
+void engine_gate_challenge(
+	struct engine *e, uint64_t gate, const struct base_hash *shown, struct base_hash *ret);
+/* Appends ,"challenge":…,"rp_id":… where passkeys can be used. */
+void engine_gate_challenge_put(
+	struct engine *e, uint64_t gate, const struct base_hash *shown, struct base_buf *b);
 void engine_op_gates_decide(struct engine *e, struct engine_req *q);
 void engine_op_gate_delegate(struct engine *e, struct engine_req *q);
 /* An open gate with what it shows, as an object; false: there is none. */

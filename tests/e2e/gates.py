@@ -246,6 +246,15 @@ def signed(a, world):
     path = link_in(json.loads(until(lambda: world.at("/"), 20)[0][1])["click"])
     assert "signature" in tcp(a, "GET", path)[2].lower()
     assert tcp(a, "POST", path, f"answer=approve&shown={g['shown']}")[0] == 403
+    shown = a.get(f"/v1/gates/{g['gate']}")
+    assert len(shown["challenge"]) == 43 and shown["rp_id"] == "localhost", shown
+    for bad in ({}, {"id": "AAAA", "client_data": "e30", "authenticator_data": "AA", "signature": "AA"}):
+        try:
+            a.post(f"/v1/gates/{g['gate']}/approve", {"shown": g["shown"], "assertion": bad})
+            raise AssertionError("a signature of nobody was taken")
+        except Problem as p:
+            assert p.status == 403 and p.body["code"] == "signature", p
+    assert a.get(f"/v1/gates/{g['gate']}")["state"] == "open"
     a.cli("approve", str(g["gate"]))
     assert ended(a, run)["state"] == "done"
 

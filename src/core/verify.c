@@ -63,12 +63,27 @@ static bool fact_says(struct core_turn *t, const struct core_call *call, struct 
 	struct base_json *doc;
 	bool yes;
 
-	if (!got || quote.len < QUOTE_MIN || core_fact_put_get(got->record.body, &ev) < 0 ||
-		ev.run == call->run->id || base_json_parse(got->blob, &doc, NULL) < 0)
+	/* Whether a fact says something is told to who may read it. */
+	if (!got || quote.len < QUOTE_MIN || !core_run_may(t->c, call->run, BASE_STR("memory.get")) ||
+		core_fact_put_get(got->record.body, &ev) < 0 || ev.run == call->run->id ||
+		base_json_parse(got->blob, &doc, NULL) < 0)
 		return false;
 	yes = says(base_json_root(doc), quote, 0);
 	base_json_free(doc);
 	return yes;
+}
+
+/* An answer about a fact has its labels: asked often enough, it is the fact. */
+static uint8_t labels_of_citations(struct core_turn *t, struct base_jv list)
+{
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+	uint8_t labels = 0;
+
+	while (base_jv_next(list, &it, &key, &v))
+		labels |= core_fact_labels(t->c, base_jv_str(base_jv_get(v, "key")));
+	return labels;
 }
 
 static int64_t citations_worth(struct core_turn *t, const struct core_call *call, struct base_jv list)
@@ -235,6 +250,7 @@ void core_verify(struct core_turn *t, const struct core_call *call)
 	struct base_str text = canonical(t->arena, value);
 	struct base_hash hash = base_hash_of(text);
 	struct finding f = {.confidence = WHOLE};
+	struct core_call with = *call;
 	struct base_str findings, result;
 	char hex[65];
 	const char *why;
@@ -260,7 +276,8 @@ void core_verify(struct core_turn *t, const struct core_call *call)
 	result = base_arena_printf(t->arena,
 		"{\"bytes\":%zu,\"confidence\":%lld,\"findings\":%.*s,\"hash\":\"%s\",\"step\":%u}", text.len,
 		(long long)f.confidence, BASE_STR_ARG(findings), hex, call->step);
-	core_emit_called_done(t, call, result);
+	with.brings = labels_of_citations(t, citations);
+	core_emit_called_done(t, &with, result);
 }
 
 size_t core_verify_wants(

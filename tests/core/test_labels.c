@@ -577,6 +577,20 @@ static void test_narrow_schemas(void **state)
 	}
 }
 
+/* Whether a private fact says something is itself private. */
+static void test_citations(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	house_call(h, run, 0, "verify.check",
+		"{\"citations\":[{\"key\":\"customers/anna\",\"quote\":\"12345678\"}],\"value\":\"a text of "
+		"some length\"}",
+		"");
+	assert_int_equal(status(h, run, 0), CORE_STEP_DONE);
+	assert_int_equal(labels(h, run), PRIVATE);
+}
+
 /* What takes steps back has the labels of what they gave, also of a result that comes while it is at work. */
 static void test_undo(void **state)
 {
@@ -624,6 +638,7 @@ int main(void)
 		TEST(test_children),
 		TEST(test_shed),
 		TEST(test_narrow_schemas),
+		TEST(test_citations),
 		TEST(test_undo),
 		TEST(test_rollback_has_no_undo),
 	};

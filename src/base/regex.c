@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/unicode.h"
 
 /*
  * A pattern becomes a program for a machine that follows all ways at once. Jumps are relative, so that a
@@ -13,16 +14,31 @@
  * compiled.
  */
 enum { CODE_MAX = 1000, RANGES_MAX = 500, DEPTH_MAX = 50, REPEAT_MAX = 1000 };
-enum op { OP_CHAR, OP_CLASS, OP_SPLIT, OP_JUMP, OP_BEGIN, OP_END, OP_WORD, OP_NOT_WORD, OP_MATCH };
+enum op {
+	OP_CHAR,
+	OP_CLASS,
+	OP_SPLIT,
+	OP_JUMP,
+	OP_BEGIN,
+	OP_END,
+	OP_LINE_BEGIN,
+	OP_LINE_END,
+	OP_WORD,
+	OP_NOT_WORD,
+	OP_MATCH
+};
 
 struct code {
 	uint8_t op;
 	bool negated;	   /* class */
+	bool fold;	   /* char, class: whatever the case; a char is folded already */
 	int16_t x, y;	   /* split: both ways; jump: x */
 	uint16_t from, to; /* class: its ranges */
 	uint32_t c;	   /* char */
 };
 
+/* Code points; where low is one of these, the categories of Unicode whose bits are in high, or all others. */
+enum { CATEGORIES = 0x110000, NOT_CATEGORIES };
 struct range {
 	uint32_t low, high;
 };
@@ -30,6 +46,7 @@ struct range {
 struct base_regex {
 	unsigned code_count;
 	unsigned range_count;
+	unsigned cost;
 	struct code code[CODE_MAX];
 	struct range ranges[RANGES_MAX];
 };
@@ -40,7 +57,12 @@ struct parser {
 	struct base_regex *re;
 	struct base_err *err;
 	unsigned depth;
-	bool fold; /* (?i) */
+	struct flags {
+		bool fold; /* (?i) */
+		bool many; /* (?m): ^ and $ at each line */
+		bool all;  /* (?s): . is a newline, too */
+	} flags;
+	bool quoted; /* between \Q and \E */
 };
 
 static int refuse(struct parser *p, const char *why)
@@ -111,18 +133,6 @@ static int add_range(struct parser *p, uint32_t low, uint32_t high)
 	return 0;
 }
 
-/* Under (?i) a range of ASCII letters holds both cases. */
-static int add_folded(struct parser *p, uint32_t low, uint32_t high)
-{
-	uint32_t c;
-	int r = add_range(p, low, high);
-
-	for (c = low; p->fold && r == 0 && c <= high && c < 0x80; c++)
-		if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-			r = add_range(p, c ^ 0x20, c ^ 0x20);
-	return r;
-}
-
 struct named {
 	const char *name;
 	struct range ranges[4];
@@ -134,14 +144,20 @@ static const struct named escapes[] = {
 	{"s", {{'\t', '\n'}, {'\f', '\r'}, {' ', ' '}}},
 };
 static const struct named posix[] = {
-	{"[:alpha:]", {{'A', 'Z'}, {'a', 'z'}}},
-	{"[:digit:]", {{'0', '9'}}},
-	{"[:alnum:]", {{'0', '9'}, {'A', 'Z'}, {'a', 'z'}}},
-	{"[:upper:]", {{'A', 'Z'}}},
-	{"[:lower:]", {{'a', 'z'}}},
-	{"[:space:]", {{'\t', '\r'}, {' ', ' '}}},
-	{"[:punct:]", {{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}},
-	{"[:xdigit:]", {{'0', '9'}, {'A', 'F'}, {'a', 'f'}}},
+	{"alpha:]", {{'A', 'Z'}, {'a', 'z'}}},
+	{"digit:]", {{'0', '9'}}},
+	{"alnum:]", {{'0', '9'}, {'A', 'Z'}, {'a', 'z'}}},
+	{"upper:]", {{'A', 'Z'}}},
+	{"lower:]", {{'a', 'z'}}},
+	{"space:]", {{'\t', '\r'}, {' ', ' '}}},
+	{"punct:]", {{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}},
+	{"xdigit:]", {{'0', '9'}, {'A', 'F'}, {'a', 'f'}}},
+	{"ascii:]", {{0, 0x7f}}},
+	{"blank:]", {{'\t', '\t'}, {' ', ' '}}},
+	{"cntrl:]", {{0, 0x1f}, {0x7f, 0x7f}}},
+	{"graph:]", {{'!', '~'}}},
+	{"print:]", {{' ', '~'}}},
+	{"word:]", {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}},
 };
 
 /* The set, or what lies between its ranges (they ascend). */
@@ -173,6 +189,33 @@ static const struct named *named_escape(char c, bool *ret_negated)
 	return NULL;
 }
 
+/* "\\pL", "\\p{Lu}", "\\P{^Lu}": a category of Unicode. 1, or 0: there stands no such. */
+static int category(struct parser *p)
+{
+	bool negated = accept(p, "\\P"), braces;
+	struct base_str name;
+	const char *end;
+	uint32_t bits = UINT32_MAX;
+	int r;
+
+	if (!negated && !accept(p, "\\p"))
+		return 0;
+	name = base_str_sub(p->in, p->at, 1);
+	braces = accept(p, "{");
+	if (braces) {
+		negated ^= accept(p, "^");
+		end = more(p) ? memchr(p->in.ptr + p->at, '}', p->in.len - p->at) : NULL;
+		if (!end)
+			return refuse(p, "a class without its }");
+		name = base_str_sub(p->in, p->at, (size_t)(end - p->in.ptr) - p->at);
+	}
+	if (!base_str_is(name, "Any") && !base_unicode_categories(name, &bits))
+		return refuse(p, "not a category of Unicode that is known");
+	p->at += name.len + braces;
+	r = add_range(p, negated ? NOT_CATEGORIES : CATEGORIES, bits);
+	return r < 0 ? r : 1;
+}
+
 static int hex_escape(struct parser *p, char kind, uint32_t *ret)
 {
 	bool braces = accept(p, "{");
@@ -195,10 +238,28 @@ static int hex_escape(struct parser *p, char kind, uint32_t *ret)
 	return 0;
 }
 
+static bool octal_digit(const struct parser *p, size_t ahead)
+{
+	return p->in.len - p->at > ahead && p->in.ptr[p->at + ahead] >= '0' &&
+	       p->in.ptr[p->at + ahead] <= '7';
+}
+
+/* "\0", "\12", "\123"; a single digit but 0 would be a back-reference. */
+static bool octal_escape(struct parser *p, uint32_t *ret)
+{
+	unsigned n;
+
+	if (!octal_digit(p, 0) || (p->in.ptr[p->at] != '0' && !octal_digit(p, 1)))
+		return false;
+	for (*ret = n = 0; n < 3 && octal_digit(p, 0); n++)
+		*ret = *ret << 3 | (uint32_t)(p->in.ptr[p->at++] - '0');
+	return true;
+}
+
 /* Behind a backslash: a single character. */
 static int char_escape(struct parser *p, uint32_t *ret)
 {
-	static const char names[] = "ntrfv0a", values[] = "\n\t\r\f\v\0\a";
+	static const char names[] = "ntrfva", values[] = "\n\t\r\f\v\a";
 	const char *at;
 	char c;
 
@@ -215,6 +276,8 @@ static int char_escape(struct parser *p, uint32_t *ret)
 		p->at++;
 		return hex_escape(p, c, ret);
 	}
+	if (octal_escape(p, ret))
+		return 0;
 	if ((unsigned char)c >= 0x80 || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
 		return refuse(p, "an escape that is not supported");
 	p->at++;
@@ -241,9 +304,16 @@ static int class_item(struct parser *p)
 	unsigned i;
 	int r;
 
-	for (i = 0; i < sizeof(posix) / sizeof(posix[0]); i++)
-		if (accept(p, posix[i].name))
-			return add_named(p, &posix[i], false);
+	if (accept(p, "[:")) {
+		negated = accept(p, "^");
+		for (i = 0; i < sizeof(posix) / sizeof(posix[0]); i++)
+			if (accept(p, posix[i].name))
+				return add_named(p, &posix[i], negated);
+		return refuse(p, "not a class that is known");
+	}
+	r = category(p);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (p->in.len - p->at >= 2 && p->in.ptr[p->at] == '\\') {
 		named = named_escape(p->in.ptr[p->at + 1], &negated);
 		if (named) {
@@ -263,12 +333,12 @@ static int class_item(struct parser *p)
 		if (high < low)
 			return refuse(p, "a range that runs backwards");
 	}
-	return add_folded(p, low, high);
+	return add_range(p, low, high);
 }
 
 static int parse_class(struct parser *p)
 {
-	struct code code = {.op = OP_CLASS, .from = (uint16_t)p->re->range_count};
+	struct code code = {.op = OP_CLASS, .from = (uint16_t)p->re->range_count, .fold = p->flags.fold};
 	bool first = true;
 	int r;
 
@@ -295,18 +365,14 @@ static int emit_named(struct parser *p, const struct named *n, bool negated)
 
 static int emit_char(struct parser *p, uint32_t c)
 {
-	struct code code = {.op = OP_CLASS, .from = (uint16_t)p->re->range_count};
-	int r;
+	bool fold = p->flags.fold;
 
-	if (!p->fold || c >= 0x80)
-		return emit(p, (struct code){.op = OP_CHAR, .c = c});
-	r = add_folded(p, c, c);
-	code.to = (uint16_t)p->re->range_count;
-	return r < 0 ? r : emit(p, code);
+	return emit(p, (struct code){.op = OP_CHAR, .c = fold ? base_unicode_fold(c) : c, .fold = fold});
 }
 
 static int parse_escape(struct parser *p)
 {
+	struct code code = {.op = OP_CLASS};
 	const struct named *named;
 	bool negated;
 	uint32_t c;
@@ -325,6 +391,15 @@ static int parse_escape(struct parser *p)
 		return emit(p, (struct code){.op = OP_BEGIN});
 	if (accept(p, "z"))
 		return emit(p, (struct code){.op = OP_END});
+	code.from = (uint16_t)p->re->range_count;
+	code.fold = p->flags.fold;
+	p->at--;
+	r = category(p);
+	if (r != 0) {
+		code.to = (uint16_t)p->re->range_count;
+		return r < 0 ? r : emit(p, code);
+	}
+	p->at++;
 	r = char_escape(p, &c);
 	return r < 0 ? r : emit_char(p, c);
 }
@@ -336,7 +411,7 @@ static bool group_name(struct parser *p)
 {
 	size_t from;
 
-	if (!accept(p, "?P<"))
+	if (!accept(p, "?P<") && !accept(p, "?<"))
 		return false;
 	for (from = p->at; more(p); p->at++) {
 		char c = p->in.ptr[p->at];
@@ -347,36 +422,82 @@ static bool group_name(struct parser *p)
 	return p->at > from && accept(p, ">");
 }
 
+/* "?i-s" and one of `ends`. False: there is no such, and nothing is read. */
+static bool flags(struct parser *p, const char *start, const char *end)
+{
+	struct flags f = p->flags;
+	size_t from = p->at, any = 0;
+	bool on = true, ok = accept(p, start);
+
+	for (; ok && more(p) && !accept(p, end); p->at++) {
+		char c = p->in.ptr[p->at];
+
+		if (c == 'i')
+			f.fold = on;
+		else if (c == 'm')
+			f.many = on;
+		else if (c == 's')
+			f.all = on;
+		else if (c == '-' && on)
+			on = false, any = 0;
+		else if (c != 'U') /* who is greedy changes nothing: nothing is captured */
+			ok = false;
+		any += c != '-';
+	}
+	ok = ok && p->in.ptr[p->at - 1] == end[0] && (on || any) && (any || end[0] == ':');
+	if (ok)
+		p->flags = f;
+	else
+		p->at = from;
+	return ok;
+}
+
+static int parse_group(struct parser *p)
+{
+	struct flags outside = p->flags;
+	int r;
+
+	if (more(p) && p->in.ptr[p->at] == '?' && !flags(p, "?", ":") && !group_name(p))
+		return refuse(p, "a group of a kind that is not supported");
+	r = parse_either(p);
+	if (r < 0)
+		return r;
+	p->flags = outside;
+	return accept(p, ")") ? 0 : refuse(p, "a group without its )");
+}
+
+static int parse_char(struct parser *p)
+{
+	uint32_t c;
+	size_t n;
+
+	c = decode(base_str_sub(p->in, p->at, p->in.len), &n);
+	p->at += n;
+	return emit_char(p, c);
+}
+
 static int parse_atom(struct parser *p)
 {
 	static const struct named dot = {".", {{'\n', '\n'}}};
-	uint32_t c;
-	size_t n;
-	int r;
 
-	if (accept(p, "(")) {
-		if (more(p) && p->in.ptr[p->at] == '?' && !accept(p, "?:") && !group_name(p))
-			return refuse(p, "a group of a kind that is not supported");
-		r = parse_either(p);
-		if (r < 0)
-			return r;
-		return accept(p, ")") ? 0 : refuse(p, "a group without its )");
-	}
+	if (p->quoted)
+		return parse_char(p);
+	if (accept(p, "("))
+		return parse_group(p);
 	if (accept(p, "["))
 		return parse_class(p);
 	if (accept(p, "."))
-		return emit_named(p, &dot, true);
+		return p->flags.all ? emit(p, (struct code){.op = OP_CLASS, .negated = true})
+				    : emit_named(p, &dot, true);
 	if (accept(p, "^"))
-		return emit(p, (struct code){.op = OP_BEGIN});
+		return emit(p, (struct code){.op = p->flags.many ? OP_LINE_BEGIN : OP_BEGIN});
 	if (accept(p, "$"))
-		return emit(p, (struct code){.op = OP_END});
+		return emit(p, (struct code){.op = p->flags.many ? OP_LINE_END : OP_END});
 	if (accept(p, "\\"))
 		return parse_escape(p);
 	if (memchr("*+?", p->in.ptr[p->at], 3))
 		return refuse(p, "nothing to repeat");
-	c = decode(base_str_sub(p->in, p->at, p->in.len), &n);
-	p->at += n;
-	return emit_char(p, c);
+	return parse_char(p);
 }
 
 static bool number(struct parser *p, unsigned *ret)
@@ -464,6 +585,9 @@ static int parse_repeated(struct parser *p)
 	unsigned start = p->re->code_count, min = 0, max = 0;
 	int r = parse_atom(p), times;
 
+	if (p->quoted && !accept(p, "\\E"))
+		return r;
+	p->quoted = false;
 	for (times = 0; r == 0; times++) {
 		if (accept(p, "*"))
 			min = 0, max = UINT16_MAX;
@@ -481,6 +605,23 @@ static int parse_repeated(struct parser *p)
 	return r;
 }
 
+static int parse_sequence(struct parser *p)
+{
+	int r = 0;
+
+	while (r == 0 && more(p)) {
+		if (p->quoted && accept(p, "\\E"))
+			p->quoted = false;
+		else if (!p->quoted && accept(p, "\\Q"))
+			p->quoted = true;
+		else if (!p->quoted && (p->in.ptr[p->at] == '|' || p->in.ptr[p->at] == ')'))
+			break;
+		else if (p->quoted || !flags(p, "(?", ")"))
+			r = parse_repeated(p);
+	}
+	return r;
+}
+
 static int parse_either(struct parser *p)
 {
 	unsigned jumps[CODE_MAX / 8], count = 0, start = p->re->code_count, i;
@@ -489,8 +630,7 @@ static int parse_either(struct parser *p)
 	if (++p->depth > DEPTH_MAX)
 		return too_big(p);
 	for (;;) {
-		while (r == 0 && more(p) && p->in.ptr[p->at] != '|' && p->in.ptr[p->at] != ')')
-			r = parse_repeated(p);
+		r = parse_sequence(p);
 		if (r < 0 || !accept(p, "|"))
 			break;
 		if (count == sizeof(jumps) / sizeof(jumps[0]))
@@ -508,6 +648,22 @@ static int parse_either(struct parser *p)
 	return r;
 }
 
+/* Places of the program; a class counts for more, the more of its ranges are looked at. */
+static unsigned cost(const struct base_regex *re)
+{
+	unsigned sum = re->code_count, i;
+
+	for (i = 0; i < re->code_count; i++) {
+		const struct code *c = &re->code[i];
+		unsigned j, work = 0;
+
+		for (j = c->from; c->op == OP_CLASS && j < c->to; j++)
+			work += re->ranges[j].low < CATEGORIES ? 1 : 8;
+		sum += work * (c->fold ? 3 : 1) / 8;
+	}
+	return sum;
+}
+
 static int compile(struct base_str pattern, struct base_regex *re, struct base_err *err)
 {
 	struct parser p = {.in = pattern, .re = re, .err = err};
@@ -515,12 +671,12 @@ static int compile(struct base_str pattern, struct base_regex *re, struct base_e
 
 	if (!re)
 		return base_err_set(err, -ENOMEM, "out of memory");
-	p.fold = accept(&p, "(?i)");
 	r = parse_either(&p);
 	if (r == 0 && more(&p))
 		r = refuse(&p, "a ) without its group");
 	if (r == 0)
 		re->code[re->code_count++] = (struct code){.op = OP_MATCH};
+	re->cost = r == 0 ? cost(re) : 0;
 	return r;
 }
 
@@ -549,7 +705,7 @@ int base_regex_compile_in(struct base_str pattern, struct base_arena *arena, con
 
 unsigned base_regex_cost(const struct base_regex *re)
 {
-	return re->code_count;
+	return re->cost;
 }
 
 void base_regex_free(struct base_regex *re)
@@ -582,6 +738,10 @@ static bool passes(const struct code *c, const struct place *place)
 		return place->before == NONE;
 	case OP_END:
 		return place->after == NONE;
+	case OP_LINE_BEGIN:
+		return place->before == NONE || place->before == '\n';
+	case OP_LINE_END:
+		return place->after == NONE || place->after == '\n';
 	case OP_WORD:
 		return word(place->before) != word(place->after);
 	case OP_NOT_WORD:
@@ -624,16 +784,28 @@ static bool follow(const struct base_regex *re, struct set *set, uint32_t *seen,
 	return false;
 }
 
+static bool holds(const struct base_regex *re, const struct code *c, uint32_t ch)
+{
+	const struct range *r = &re->ranges[c->from], *end = &re->ranges[c->to];
+
+	for (; r < end; r++)
+		if (r->low < CATEGORIES
+				? ch >= r->low && ch <= r->high
+				: (r->high >> base_unicode_category(ch) & 1) == (r->low == CATEGORIES))
+			return true;
+	return false;
+}
+
 static bool reads(const struct base_regex *re, const struct code *c, uint32_t ch)
 {
-	unsigned i;
+	bool held;
 
 	if (c->op == OP_CHAR)
-		return c->c == ch;
-	for (i = c->from; i < c->to; i++)
-		if (ch >= re->ranges[i].low && ch <= re->ranges[i].high)
-			return !c->negated;
-	return c->negated;
+		return c->c == (c->fold ? base_unicode_fold(ch) : ch);
+	held = holds(re, c, ch);
+	if (!held && c->fold)
+		held = holds(re, c, base_unicode_fold(ch)) || holds(re, c, base_unicode_upper(ch));
+	return held != c->negated;
 }
 
 bool base_regex_search(const struct base_regex *re, struct base_str text)

@@ -7,12 +7,11 @@
 #include "base/str.h"
 
 /*
- * Regular expressions in time linear in the text (times the pattern): no captures, no backtracking. Literals,
- * ., classes
- * ([a-z], [^…], [[:alpha:]], \d \w \s and their negations), groups, |, *, +, ?, {m,n}, lazy forms, ^, $, \b,
- * \B, escapes
- * (\n, \x41, \x{1f600}, \u0041) and a leading (?i) for ASCII letters. Anything else is refused. Over code
- * points.
+ * Regular expressions in time linear in the text (times the pattern): no captures, no backtracking. The syntax
+ * of RE2: literals, \Q…\E, ., classes ([a-z], [^…], [[:alpha:]], [[:^alpha:]], \d \w \s, \pL \p{Lu} \p{^Lu}
+ * and their negations), groups with and without names, |, *, +, ?, {m,n}, lazy forms, ^, $, \A, \z, \b, \B,
+ * escapes (\n, \101, \x41, \x{1f600}, \u0041), the flags i, m, s and U of a group or of what follows. Anything
+ * else is refused: so are \C and the scripts of Unicode. Over code points.
  */
 struct base_regex;
 

@@ -56,16 +56,19 @@ static bool put_int(struct cel_text *t, struct cel_value v, unsigned base, bool 
 	return v.kind == CEL_UINT || v.kind == CEL_INT;
 }
 
-/* Bytes as text: what is not UTF-8 becomes U+FFFD. */
+/* Bytes as text: what is not UTF-8 becomes U+FFFD, a single one for as much of it as stands together. */
 static void put_bytes(struct cel_text *t, struct base_str s)
 {
+	bool bad = false;
+
 	while (s.len) {
 		size_t n = base_utf8_next(s);
 
 		if (n)
 			cel_text_put(t, s.ptr, n);
-		else
+		else if (!bad)
 			cel_text_cstr(t, "\xef\xbf\xbd");
+		bad = n == 0;
 		s = base_str_sub(s, n ? n : 1, s.len);
 	}
 }
@@ -229,19 +232,20 @@ static bool clause(struct cel_text *t, char c, unsigned digits, struct cel_value
 	}
 }
 
-/* ".3" in front of a clause; -1: too many digits. */
+/* ".3" in front of a clause; -1: too many digits, or none. */
 static int precision(struct base_str f, size_t *at)
 {
 	int digits = 0;
+	size_t from;
 
 	if (*at >= f.len || f.ptr[*at] != '.')
 		return 6;
-	for (++*at; *at < f.len && f.ptr[*at] >= '0' && f.ptr[*at] <= '9'; ++*at) {
+	for (from = ++*at; *at < f.len && f.ptr[*at] >= '0' && f.ptr[*at] <= '9'; ++*at) {
 		digits = digits * 10 + (f.ptr[*at] - '0');
 		if (digits > BASE_REAL_DIGITS_MAX)
 			return -1;
 	}
-	return digits;
+	return *at > from ? digits : -1;
 }
 
 struct cel_value cel_format(ARGS)
@@ -267,7 +271,7 @@ struct cel_value cel_format(ARGS)
 		}
 		digits = precision(f, &at);
 		if (digits < 0)
-			return cel_error("format: too many digits behind the point");
+			return cel_error("format: the point wants a number behind it, not too large");
 		if (at >= f.len || !memchr("sdfebxXo", f.ptr[at], 8))
 			return cel_error("format: behind % stands one of s d f e b x X o %");
 		if (next >= total)

@@ -250,6 +250,12 @@ static const struct {
 	{"^[\xc3\xa4-\xc3\xb6]$", "\xc3\xa5", "a \xc3\xbc"},
 	{"(?i)^hello [w]orld$", "", ""},
 	{"(?i)^he[l-m]LO$", "HELLO hello", "HEKLO"},
+	{"^a(?i)b(?-i:c)$", "abc aBc", "Abc abC"},
+	{"(?m)^b$", "b a\nb b\na", "ab"},
+	{"(?s)^a.b$", "a\nb acb", "ab"},
+	{"^\\p{Lu}\\PL$", "A1 \xc3\x84-", "a1 AB"},
+	{"(?i)^\xc3\xa4$", "\xc3\xa4 \xc3\x84", "a"},
+	{"^(?<n>\\Qa.(\\E+)$", "a.( a.((", "a.(a.( ab("},
 	{"^(a*)*$", "a aaaa", "b"},
 	{"^(a|aa)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"},
@@ -263,7 +269,7 @@ static const struct {
 static void test_patterns(void **state)
 {
 	static const char *const bad[] = {"(", ")", "a)", "[", "[a", "*", "+a", "a**", "a{2}{3}", "(?=a)",
-		"(?<n>a)", "\\", "\\1", "\\p{L}", "[b-a]", "a{3,2}", "a{1001}", "((a{100}){100})", "\\x4",
+		"(?<=n)a", "\\", "\\1", "\\p{Lx}", "[b-a]", "a{3,2}", "a{1001}", "((a{100}){100})", "\\x4",
 		"\\x{110000}", "\\u12"};
 	struct base_regex *re;
 	struct base_err err;

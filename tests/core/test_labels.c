@@ -150,6 +150,24 @@ static void test_fault_49_lethal_trifecta(void **state)
 }
 
 /* The gate on that very call shows what is sent, and where its labels came from; time lets nothing out. */
+/* The worth of a citation tells whether a fact says something: asking often enough would read it. */
+static void test_citing_is_reading(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	house_call(h, run, 0, "verify.check",
+		"{\"citations\":[{\"key\":\"customers/anna\",\"quote\":\"is there this?\"}],"
+		"\"value\":\"a value that is long enough\"}",
+		"");
+	assert_int_equal(labels(h, run), PRIVATE);
+	house_call(h, run, 1, "verify.check",
+		"{\"citations\":[{\"key\":\"inbox/nobody\",\"quote\":\"is there this?\"}],"
+		"\"value\":\"a value that is long enough\"}",
+		"");
+	assert_int_equal(labels(h, run), BOTH);
+}
+
 static void test_gate_shows_sources(void **state)
 {
 	struct house *h = *state;
@@ -627,7 +645,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, house_tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_fault_49_lethal_trifecta),
-		TEST(test_gate_shows_sources),
+		TEST(test_citing_is_reading), TEST(test_gate_shows_sources),
 		TEST(test_approval_beforehand),
 		TEST(test_again_at_release),
 		TEST(test_guard_off),

@@ -23,7 +23,8 @@ FILES = {"aios.yaml": "name: matrix\n", "policy.yaml": "rules: []\n",
 READS = ["flows", "flow", "runs", "run", "run_value", "run_why", "queue", "gates", "gate", "facts", "fact", "search"]
 # What the bodies are: whoever gets in is refused for them, or does no harm.
 BODIES = {"run_start": {"input": {}}, "fact_put": {"value": 1}, "doc_put": {"text": "t"}, "signal": {}, "outcome": {"name": "o", "value": 1},
-          "log_archive": {"dry": True}, "event_publish": {"payload": 1}, "page_decide": "csrf=0&answer=approve"}
+          "log_archive": {"dry": True}, "event_publish": {"payload": 1}, "page_decide": "csrf=0&answer=approve",
+          "security_act": "csrf=0&act=sign_out", "sign_in": "token=x"}
 LAST = ["run_pause", "run_resume", "run_rollback", "run_fork", "run_restart", "run_cancel", "freeze", "thaw"]
 
 
@@ -122,7 +123,7 @@ def give(aios, role):
         if status >= 300:
             made = aios.post(f"/v1/flows/{flow}/runs", {"input": {}})
         gate = until(lambda: [g for g in aios.get("/v1/gates")["items"] if g["run"] == made["run"]], 20, what="a gate")[0]
-        return {"run": made["run"], "gate": gate["gate"], "flow": flow, "key+": ("mine/" if flow == "mine" else "other/") + "x"}
+        return {"run": made["run"], "gate": gate["gate"], "shown": gate["shown"], "flow": flow, "key+": ("mine/" if flow == "mine" else "other/") + "x"}
     role.own = run("mine", role.ask)
     role.foreign = run("other", lambda *_: (403, None))
 
@@ -135,6 +136,8 @@ def fill(path, objects):
 def verdict(role, op, method, path, objects):
     """- who are you, x may not, h there is no such thing (here: a known object is hidden), . let in"""
     body = BODIES.get(op, {}) if method in ("POST", "PUT") else None
+    if op in ("gate_approve", "gate_deny"):
+        body = {"shown": objects["shown"], "reason": "matrix"}
     status, answer = role.ask(method, fill(path, objects), body)
     if status == 401:
         return "-"

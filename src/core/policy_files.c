@@ -226,6 +226,19 @@ static struct base_jv mark_of(struct base_jv marks, struct base_str at, bool *re
 	}
 }
 
+/* "then: ", the member that a place ends with; nothing for an element of a list. */
+static void put_member(struct base_buf *ret, struct base_str at)
+{
+	size_t from = at.len;
+	uint64_t index;
+
+	while (from > 0 && at.ptr[from - 1] != '/')
+		from--;
+	at = base_str_sub(at, from, at.len);
+	if (at.len && base_str_u64(at, &index) < 0)
+		base_buf_printf(ret, "%.*s: ", BASE_STR_ARG(at));
+}
+
 static void tell(const struct core_policy_file *file, const struct core_fault *fault, struct base_buf *ret)
 {
 	struct base_json *doc = NULL;
@@ -241,6 +254,7 @@ static void tell(const struct core_policy_file *file, const struct core_fault *f
 	column = base_jv_int(base_jv_at(mark, 1), 1);
 	exact = base_jv_int(base_jv_at(mark, 2), 0) && itself && fault->line;
 	base_buf_init(&text, 4096);
+	put_member(&text, base_str_of(fault->at));
 	base_buf_cstr(&text, fault->err.text);
 	if (exact) {
 		line += (int64_t)fault->line - 1;

@@ -64,7 +64,8 @@ static bool console_site(struct engine *e, struct base_buf *host, struct engine_
 	return ok && engine_site_of(e, base_buf_view(host), ret);
 }
 
-void engine_gate_challenge_put(struct engine *e, uint64_t gate, const struct base_hash *shown, struct base_buf *b)
+void engine_gate_challenge_put(
+	struct engine *e, uint64_t gate, const struct base_hash *shown, struct base_buf *b)
 {
 	struct base_hash challenge;
 	struct engine_site site;
@@ -132,7 +133,8 @@ void engine_gate_sign(struct engine *e, struct engine_req *q, struct base_jv bod
 	base_buf_init(&host, 1024);
 	if (base_buf_failed(&s->proof) || base_buf_failed(&s->reason) ||
 		base_hash_from_hex(base_jv_str(base_jv_get(body, "shown")), &s->shown) < 0) {
-		engine_reply_problem(e, q, 400, "invalid", "it needs \"shown\", and a signature of a passkey");
+		engine_reply_problem(
+			e, q, 400, "invalid", "it needs \"shown\", and a signature of a passkey");
 		signing_free(s);
 	} else if (!console_site(e, &host, &site)) {
 		engine_reply_problem(e, q, 422, "invalid", "no browser offers passkeys at this address");

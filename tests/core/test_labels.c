@@ -645,7 +645,8 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, house_tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_fault_49_lethal_trifecta),
-		TEST(test_citing_is_reading), TEST(test_gate_shows_sources),
+		TEST(test_citing_is_reading),
+		TEST(test_gate_shows_sources),
 		TEST(test_approval_beforehand),
 		TEST(test_again_at_release),
 		TEST(test_guard_off),

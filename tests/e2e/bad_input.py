@@ -252,6 +252,7 @@ def large(aios):
     chunked = [b"%x\r\n%s\r\n" % (len(p), p) for p in body] + [b"0\r\n\r\n"]
     status = raw(aios, b"Transfer-Encoding: chunked\r\n", chunked)
     assert status == 411, status  # a body says how long it is
+    until(lambda: len(served) > 3 or faults, 30, what="what others are served meanwhile")  # they are refused quickly
     over.set()
     t.join(40)
     grown = [a - b for a, b in zip([peak(p) for p in watched], before)]

@@ -115,7 +115,7 @@ static bool canary_asks(const struct core *c)
 	return true;
 }
 
-/* One for all that are met until somebody has looked: a gate is what is told where the operator is. */
+/* One for all that are met until somebody has looked, and one for each that stops everything anew: a gate is what is told where the operator is. */
 static void emit_canary_gate(struct core_turn *t, bool frozen)
 {
 	struct core_gate_open g = {.step = UINT32_MAX,
@@ -123,7 +123,7 @@ static void emit_canary_gate(struct core_turn *t, bool frozen)
 		.rule = BASE_STR("canaries"),
 		.show = t->cmd->body,
 		.on_expiry = BASE_STR("deny"),
-		.terms = BASE_STR("{\"approvers\":[\"operator\"]}")};
+		.terms = BASE_STR("{\"approvers\":[\"operator\"],\"urgent\":true}")};
 
 	g.title = base_arena_printf(t->arena, "ALARM: the canary %.*s was met%s", BASE_STR_ARG(t->cmd->name),
 		frozen ? "; everything outgoing is frozen (aios thaw)" : "; the call was refused");
@@ -140,7 +140,7 @@ void core_decide_canary(struct core_turn *t)
 	core_canary_met_emit(t->block, t->cmd->now_ms,
 		&(struct core_canary_met){
 			.name = t->cmd->name, .where = t->cmd->text, .detail = t->cmd->body});
-	if (canary_asks(t->c))
+	if (canary_asks(t->c) || (!base_str_is(how, "refuse") && !t->c->frozen))
 		emit_canary_gate(t, !base_str_is(how, "refuse"));
 	if (!base_str_is(how, "refuse") && !t->c->frozen)
 		core_frozen_emit(t->block, t->cmd->now_ms,

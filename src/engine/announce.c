@@ -22,10 +22,20 @@
  * N4 It holds the gate's title, rule, cost and expiry and a link, never what the gate shows; of a gate that shows private
  * data, and where the channel says show: nothing, not the title either.
  *
- * N5 Nothing is told of a gate that is decided, nor while aios is frozen. A channel that fails delays no other.
+ * N5 Nothing is told of a gate that is decided, nor, but for the alarm of a canary, while aios is frozen. A channel that
+ * fails delays no other.
+ *
+ * N6 A channel whose secret lies in a locked vault has not failed: it is told when the vault opens.
  */
 
-enum { TRIES_MAX = 8, TIMEOUT_MS = 30000, TITLE_MAX = 200, PAUSE_MS = 2000, PAUSE_MAX_MS = 900000 };
+enum {
+	TRIES_MAX = 8,
+	TIMEOUT_MS = 30000,
+	TITLE_MAX = 200,
+	PAUSE_MS = 2000,
+	PAUSE_MAX_MS = 900000,
+	LOCKED_MS = 60000
+};
 enum tell_state { TELL_NEW, TELL_WAITS, TELL_SECRET, TELL_SENT };
 
 struct tell {
@@ -35,6 +45,7 @@ struct tell {
 	uint32_t nth;
 	unsigned tries;
 	enum tell_state state;
+	bool locked;   /* waits for the vault */
 	int64_t since; /* of its state, monotonic */
 };
 
@@ -368,7 +379,7 @@ static bool ready(struct engine *e, struct tell *t, struct core_telling *g, stru
 		drop(e, t); /* decided, or told anew */
 		return false;
 	}
-	if (core_is_frozen(e->core)) {
+	if (core_is_frozen(e->core) && !base_str_is(g->kind, "canary")) { /* it is why aios is frozen */
 		again_in(e, t, 10000);
 		return false;
 	}
@@ -381,6 +392,25 @@ static bool ready(struct engine *e, struct tell *t, struct core_telling *g, stru
 		return true;
 	again_in(e, t, 100); /* the configuration is about to be loaded */
 	return false;
+}
+
+/* N6. The vault may have been locked before the core knew. */
+static void wait_for_vault(struct engine *e, struct tell *t)
+{
+	again_in(e, t, LOCKED_MS);
+	t->locked = true;
+	engine_vault_is_locked(e);
+}
+
+void engine_announce_unlocked(struct engine *e)
+{
+	size_t cursor = 0;
+	uint64_t id;
+	void *value;
+
+	while (e->tells && base_idmap_next(e->tells->all, &cursor, &id, &value))
+		if (((struct tell *)value)->locked)
+			engine_timer_add(e, ENGINE_TIMER_TELL, id, 0);
 }
 
 static void on_secret(
@@ -396,6 +426,8 @@ static void on_secret(
 		return;
 	if (status == 1)
 		transmit(e, t, &g, channel, sealed);
+	else if (status == 0 && engine_is_locked_problem(value))
+		wait_for_vault(e, t);
 	else if (status == 0)
 		report(e, t, false, value);
 	else
@@ -431,7 +463,8 @@ static void attempt(struct engine *e, struct tell *t)
 
 	if (e->stopping || !ready(e, t, &g, &channel))
 		return;
-	if (p->state != ENGINE_UP) {
+	t->locked = false;
+	if (p->state != ENGINE_UP || !engine_canaries_ready(e, p)) {
 		again_in(e, t, 1000);
 		return;
 	}
@@ -523,6 +556,24 @@ bool engine_announce_result(struct engine *e, const struct wire_effect_result *r
 		return true;
 	}
 	return false;
+}
+
+void engine_announce_canary(struct engine *e, const struct wire_canary_met *f)
+{
+	size_t cursor = 0;
+	uint64_t id;
+	void *value;
+
+	while (e->tells && base_idmap_next(e->tells->all, &cursor, &id, &value)) {
+		const struct tell *t = value;
+		struct core_telling g;
+
+		if (t->state != TELL_SENT || t->call != f->call)
+			continue;
+		engine_canary_met(e, f->name, f->where, BASE_STR("the announcement of a gate"),
+			core_tell_get(e->core, t->gate, t->nth, &g) ? g.run : 0, 0);
+		return;
+	}
 }
 
 /* A pause is over, or an answer did not come. */

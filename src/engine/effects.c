@@ -379,7 +379,7 @@ static struct engine_call *unbox(struct engine *e, void *box)
 	return base_idmap_get(e->calls, id);
 }
 
-static bool is_locked(struct base_str problem)
+bool engine_is_locked_problem(struct base_str problem)
 {
 	struct base_json *doc;
 	bool locked;
@@ -407,7 +407,7 @@ static void on_secret(
 		return;
 	if (status == 1)
 		transmit(e, c, sealed);
-	else if (status == 0 && is_locked(value))
+	else if (status == 0 && engine_is_locked_problem(value))
 		wait_for_vault(e, c, value);
 	else if (status == 0)
 		settle(e, c, WIRE_FAILED, value, BASE_STR_NONE, 0);
@@ -593,6 +593,8 @@ static void canary_met(struct engine *e, struct engine_proc *p, struct base_str 
 	c = base_idmap_get(e->calls, f.call);
 	if (c)
 		engine_canary_met(e, f.name, f.where, c->action, c->run, c->step);
+	else
+		engine_announce_canary(e, &f);
 }
 
 void engine_effects_frame(struct engine *e, struct engine_proc *p, unsigned type, struct base_str body)

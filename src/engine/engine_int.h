@@ -402,7 +402,10 @@ void engine_announce(struct engine *e, const struct core_act *act);
 /* False: the attempt is no announcement's. */
 bool engine_announce_result(struct engine *e, const struct wire_effect_result *r);
 void engine_announce_due(struct engine *e, uint64_t id);
-void engine_announce_down(struct engine *e); /* the connector died */
+void engine_announce_down(struct engine *e);	 /* the connector died */
+void engine_announce_unlocked(struct engine *e); /* the vault is open */
+/* One was met in an announcement; nothing where the call is none's. */
+void engine_announce_canary(struct engine *e, const struct wire_canary_met *f);
 void engine_announce_done(struct engine *e);
 /* Appends a one-time link by which `who` decides the gate; nothing where none can be made. */
 void engine_link_put(struct engine *e, uint64_t gate, uint32_t nth, struct base_str who, int64_t expires_ms,
@@ -444,7 +447,9 @@ bool engine_canaries_ready(struct engine *e, struct engine_proc *connect);
 /* aios-connect has met one. action, run: of the call. */
 void engine_canary_met(struct engine *e, struct base_str name, struct base_str where, struct base_str action,
 	uint64_t run, uint32_t step);
-/* The reply to a release said that the vault is locked. */
+/* Whether a refusal of the vault says that it is locked. */
+bool engine_is_locked_problem(struct base_str problem);
+/* The reply to a release said so. */
 void engine_vault_is_locked(struct engine *e);
 /* Asks for a signature of the vault's Ed25519 key over "aios/1/" domain, a zero byte, data. fn: status 1: `sealed` is the
  * signature (64 bytes), value {"public_key"}; 0: value is a problem, "vault_locked" among them; else no answer. */

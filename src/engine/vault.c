@@ -267,6 +267,8 @@ static void set_state(struct engine *e, bool locked, struct base_str by, struct 
 			BASE_STR_ARG(why));
 	else
 		engine_note(1, "the vault is open");
+	if (!locked)
+		engine_announce_unlocked(e);
 }
 
 /* What the vault says of itself: {"state","why",…}. */

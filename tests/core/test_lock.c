@@ -158,6 +158,10 @@ static void a_canary_freezes(void **state)
 	assert_true(core_is_frozen(h->core));
 	meet(h);
 	assert_true(opened(h) > gate);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_THAW, .by = {.id = BASE_STR("operator")}});
+	meet(h); /* it stops everything anew: that is told anew, answered or not */
+	assert_int_not_equal(opened(h), 0);
+	assert_true(core_is_frozen(h->core));
 }
 
 static void a_canary_only_refused(void **state)

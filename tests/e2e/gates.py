@@ -372,6 +372,53 @@ def fault_42_approval_race(a, world, bob):
         assert (a.dir / f"files/race{round_}.txt").exists() == (end["state"] == "done"), end
 
 
+def locked(a, world):
+    """The vault's own gate is told by the channels that need no secret; those that need one hear of it when the vault opens,
+    and nothing is given up."""
+    passphrase = "correct horse battery staple"
+    a.cli("vault", "key", "passphrase", input=passphrase + "\n")
+    a.cli("vault", "lock")
+    world.clear()
+    run = start(a, title="while it is locked")
+    gate = gate_of(a, run)["gate"]
+
+    def told():
+        return {x["channel"]: x["state"] for x in a.get(f"/v1/gates/{gate}")["announced"]}
+    until(lambda: told().get("post") == "told", 20, what="the mail, which needs no secret")
+    time.sleep(1)
+    assert {told()[x] for x in ("phone", "bot", "hook")} == {"sent"} and not world.got, (told(), world.got)
+    a.cli("vault", "unlock", input=passphrase + "\n")
+    until(lambda: set(told().values()) == {"told"}, 30, what="the others, when it is open")
+    assert len(world.at("/")) == 1 and len(world.at("/hook")) == 1, world.got
+    a.post(f"/v1/gates/{gate}/deny", {"shown": a.get(f"/v1/gates/{gate}")["shown"]})
+    a.cli("vault", "key", "file")
+
+
+def alarm(a, world):
+    """A canary freezes everything that goes out, but not its own alarm; after a thaw the next one is told anew."""
+    fake = a.cli("secrets", "canary", "bait").stdout.strip()
+    seen = set()
+    for way in ("a file", "an announcement"):
+        world.clear()
+        if way == "a file":
+            run = a.post("/v1/flows/asks/runs", {"input": {"write": "bait.txt", "text": "here: " + fake}})["run"]
+            g = gate_of(a, run)
+            a.post(f"/v1/gates/{g['gate']}/approve", {"shown": g["shown"]})
+        else:
+            run = start(a, title="look: " + fake)
+        until(lambda: any(b"ALARM" in body for _, body in world.at("/")), 30, what="the alarm of " + way)
+        assert a.get("/v1/status")["frozen"]
+        assert not any(fake.encode() in body for _, _, body in world.got), way
+        alarms = {g["gate"] for g in a.get("/v1/gates")["items"] if g["kind"] == "canary"}
+        assert alarms - seen, "each that freezes anew is told anew"
+        seen = alarms
+        a.post("/v1/thaw", {"reason": "test"})
+    for g in seen:
+        a.post(f"/v1/gates/{g}/approve", {"shown": a.get(f"/v1/gates/{g}")["shown"]})
+    a.post(f"/v1/runs/{run}/cancel", {})
+    a.cli("secrets", "remove", "bait")
+
+
 def proposals(a):
     """After a decision a rule is proposed; nothing applies it; pasted into policy.yaml it answers the same again, and no more."""
     run = start(a, write="once.txt", text="the same")
@@ -408,12 +455,14 @@ def main():
         failing(a, world)
         killed(a, world)
         signed(a, world)
+        locked(a, world)
         anna, bob = person(a, "anna"), person(a, "bob")
         several(a, world, anna, bob)
         batch(a, bob)
         by_shell(a)
         proposals(a)
         fault_42_approval_race(a, world, bob)
+        alarm(a, world)
     world.server.shutdown()
     print("gates: announcements, links, votes, batches and races: as they should be")
 

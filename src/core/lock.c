@@ -4,10 +4,10 @@
  *
  * Invariants
  *
- * L1 A step that waits for the vault is HELD until CORE_NEVER_MS, or GATED by the lock's gate. No step is HELD so while the
+ * X1 A step that waits for the vault is HELD until CORE_NEVER_MS, or GATED by the lock's gate. No step is HELD so while the
  * vault is open.
  *
- * L2 There is at most one gate of kind `secret`, and none while the vault is open.
+ * X2 There is at most one gate of kind `secret`, and none while the vault is open.
  */
 #include "base/check.h"
 #include "core/core_int.h"

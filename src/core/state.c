@@ -357,7 +357,7 @@ void core_check(const struct core *c)
 	}
 	core_admit_check(c);
 	core_schedules_check(c); /* S11 */
-	core_lock_check(c);	 /* L1 */
+	core_lock_check(c);	 /* X1 */
 	core_events_check(c);
 	core_sign_in_check(c);
 	core_counts_check(c);

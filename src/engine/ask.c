@@ -12,9 +12,9 @@
  *
  * Invariants
  *
- * Q1 An answer counts only from the life of the process that was asked.
+ * G1 An answer counts only from the life of the process that was asked.
  *
- * Q2 What the operator deploys is read by a process that has read nothing else and reads nothing after it: neither a feed
+ * G2 What the operator deploys is read by a process that has read nothing else and reads nothing after it: neither a feed
  * that exploits the parser nor a flow that exploits the interpreter can speak in a policy's or another flow's name.
  */
 

@@ -18,7 +18,7 @@
  *
  * Invariants
  *
- * N3 Plain HTTP never leaves this machine: an address that is not loopback is listened on with TLS only. What is
+ * M1 Plain HTTP never leaves this machine: an address that is not loopback is listened on with TLS only. What is
  * configured otherwise leaves the door shut, and the operator's own open.
  */
 

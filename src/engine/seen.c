@@ -12,11 +12,11 @@
  *
  * Invariants
  *
- * L1 What shows the whole company at once (events, secrets' names, keys, the audit and its exports) is in the log before the
+ * O1 What shows the whole company at once (events, secrets' names, keys, the audit and its exports) is in the log before the
  * answer leaves: the first such read of a minute is written at once, and the answer waits for that commit (C1). What else is
  * seen within the last minute is lost if aiosd is killed; nothing that was done is.
  *
- * L2 What was noted is forgotten when it is durable. While nothing can be written reads go on and are counted; those for
+ * O2 What was noted is forgotten when it is durable. While nothing can be written reads go on and are counted; those for
  * which there is no place any more are counted together ("more").
  */
 
@@ -34,7 +34,7 @@ struct engine_seen {
 	bool armed, under_way;
 };
 
-/* What a read is of: the parameter that names it; at once: see L1. */
+/* What a read is of: the parameter that names it; at once: see O1. */
 static const struct {
 	enum wire_op op;
 	const char *object;

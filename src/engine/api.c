@@ -382,18 +382,17 @@ engine_op_fn engine_op(enum wire_op op)
 	return op < WIRE_OP_COUNT ? ops[op] : NULL;
 }
 
-/* Records who was denied what, and answers. */
-static void deny(struct engine *e, struct engine_req *q, struct base_str action)
+void engine_req_deny(struct engine *e, struct engine_req *q, const char *why)
 {
-	struct core_cmd cmd = {
-		.type = CORE_CMD_DENIED, .by = q->by, .name = action, .text = base_str_of(q->by_id)};
+	struct core_cmd cmd = {.type = CORE_CMD_DENIED, .by = q->by, .text = base_str_of(q->by_id)};
 	struct core_reply r;
+	char action[64];
 
+	snprintf(action, sizeof(action), "api.%s", wire_route_of(q->op)->name);
+	cmd.name = base_str_of(action);
 	if (engine_decide(e, &cmd, &r) < 0)
-		engine_note(
-			2, "%s was denied %.*s; it could not be recorded", q->by_id, BASE_STR_ARG(action));
-	engine_reply_problem(e, q, 403, "denied", "%s may not do %.*s: it has no grant for it", q->by_id,
-		BASE_STR_ARG(action));
+		engine_note(2, "%s was denied %s; it could not be recorded", q->by_id, action);
+	engine_reply_problem(e, q, 403, "denied", "%s may not do %s: %s", q->by_id, action, why);
 }
 
 static bool copy_key(struct engine_req *q, struct base_str key)
@@ -415,9 +414,14 @@ static bool copy_key(struct engine_req *q, struct base_str key)
 
 /* What only the operator does, a key may where a grant names it, and only what stands here: never what would make it the
  * operator (keys, sessions, ways to sign in, the vault, the built-in rules). */
-static bool may(
-	struct engine *e, const struct engine_req *q, const struct wire_route *route, struct base_str action)
+bool engine_req_may(struct engine *e, const struct engine_req *q)
 {
+	const struct wire_route *route = wire_route_of(q->op);
+	struct base_str action;
+	char text[64];
+
+	snprintf(text, sizeof(text), "api.%s", route->name);
+	action = base_str_of(text);
 	if (base_str_is(q->by.id, "operator") || route->auth != WIRE_AUTH_OPERATOR)
 		return core_may(e->core, &q->by, action, engine_wall_ms());
 	switch (q->op) {
@@ -455,13 +459,10 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 {
 	const struct wire_route *route = wire_route_of(q->op);
 	int status = engine_authenticate(e, q, in);
-	char action[64];
 	int64_t wait;
 
 	if (route->auth != WIRE_AUTH_NONE && status) {
-		engine_reply_problem(e, q, status, "unauthenticated",
-			"no valid credential came with the request: use a key (Authorization: Bearer) or "
-			"sign in with `aios open`");
+		engine_reply_unknown(e, q);
 		return;
 	}
 	if (route->auth != WIRE_AUTH_NONE && in->credential == 2) {
@@ -473,9 +474,8 @@ static void handle(struct engine *e, struct engine_req *q, const struct wire_doo
 			return;
 		}
 	}
-	snprintf(action, sizeof(action), "api.%s", route->name);
-	if (route->auth != WIRE_AUTH_NONE && !may(e, q, route, base_str_of(action))) {
-		deny(e, q, base_str_of(action));
+	if (route->auth != WIRE_AUTH_NONE && !engine_req_may(e, q)) {
+		engine_req_deny(e, q, "it has no grant for it");
 		return;
 	}
 	if (route->auth != WIRE_AUTH_NONE && !engine_scope_load(e, q)) {

@@ -196,7 +196,10 @@ void engine_waiter_due(struct engine *e, uint64_t id)
 	if (!run)
 		return;
 	engine_waiter_drop(e, q);
-	reply_going(e, q, run);
+	if (engine_still_holds(e, q))
+		reply_going(e, q, run);
+	else
+		engine_reply_unknown(e, q);
 }
 
 void engine_run_ended(struct engine *e, const struct core_act *act)
@@ -213,8 +216,10 @@ void engine_run_ended(struct engine *e, const struct core_act *act)
 		next = q->next;
 		q->run = 0;
 		q->next = NULL;
-		if (act->id &&
-			q->op != WIRE_OP_RUN) /* who started it waits for what comes of it in the end */
+		if (!engine_still_holds(e, q)) /* K7 */
+			engine_reply_unknown(e, q);
+		else if (act->id &&
+			 q->op != WIRE_OP_RUN) /* who started it waits for what comes of it in the end */
 			wait_for(e, q, act->id);
 		else
 			reply_ended(e, q, act->run, act->outcome, value);

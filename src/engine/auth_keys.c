@@ -109,17 +109,36 @@ void engine_keys_flush(struct engine *e)
 		write_uses(e, e->key_uses->uses, e->key_uses->count, false);
 }
 
-static struct use *use_of(struct engine *e, struct base_str id)
+/* The place of the key that was used longest ago, for another; that it was used is written. */
+static struct use *longest_ago(struct engine *e, struct engine_key_uses *m)
 {
-	struct engine_key_uses *m = mine(e);
-	struct use *u;
+	struct use *u = &m->uses[0];
 
+	for (size_t i = 1; i < m->count; i++)
+		if (m->uses[i].at_ms < u->at_ms)
+			u = &m->uses[i];
+	write_uses(e, u, 1, false);
+	return u;
+}
+
+static struct use *find_use(struct engine_key_uses *m, struct base_str id)
+{
 	for (size_t i = 0; i < m->count; i++)
 		if (base_str_is(id, m->uses[i].id))
 			return &m->uses[i];
-	if (m->count == USES_MAX || id.len >= sizeof(u->id))
+	return NULL;
+}
+
+static struct use *use_of(struct engine *e, struct base_str id)
+{
+	struct engine_key_uses *m = mine(e);
+	struct use *u = find_use(m, id);
+
+	if (u)
+		return u;
+	if (id.len >= sizeof(u->id))
 		return NULL;
-	u = &m->uses[m->count++];
+	u = m->count == USES_MAX ? longest_ago(e, m) : &m->uses[m->count++];
 	*u = (struct use){.written = true, .level = INT64_MAX, .level_at = e->mono};
 	memcpy(u->id, id.ptr, id.len);
 	return u;
@@ -179,6 +198,7 @@ static bool name_caller(struct engine *e, struct engine_req *q, const uint8_t ke
 	memcpy(q->by_id, id.ptr, id.len);
 	q->by_id[id.len] = '\0';
 	q->by.id = (struct base_str){q->by_id, id.len};
+	memcpy(q->holder, key, sizeof(q->holder));
 	note_use(e, q->by.id, fresh);
 	return true;
 }
@@ -248,7 +268,7 @@ void engine_op_keys(struct engine *e, struct engine_req *q)
 	base_jw_key(&w, "items");
 	base_jw_arr(&w);
 	while (base_jv_next(base_json_root(doc), &it, &none, &v)) {
-		const struct use *u = use_of(e, base_jv_str(base_jv_get(v, "id")));
+		const struct use *u = find_use(mine(e), base_jv_str(base_jv_get(v, "id")));
 		int64_t used = base_jv_int(base_jv_get(v, "used_ms"), 0);
 
 		base_jw_obj(&w);

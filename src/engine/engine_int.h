@@ -519,6 +519,7 @@ struct engine_req {
 	char key_buf[544];
 	uint8_t credential;
 	char session[65];     /* its id, credential 3 */
+	uint8_t holder[32];   /* the public half of the key (of a chain: its root), credential 2 */
 	bool session_rotates; /* it is to get another token */
 	char host[256];	      /* as asked for: "localhost:7717" */
 	char address[64];     /* of the client; empty: the operator's socket */
@@ -573,6 +574,15 @@ void engine_waiter_drop(struct engine *e, struct engine_req *q);
 
 /* Who asks: fills q->by. 0, or a status (401, 403) to refuse with. */
 int engine_authenticate(struct engine *e, struct engine_req *q, const struct wire_door_request *in);
+/* Does what q was let in with still hold: the key neither revoked, replaced nor expired and granted this still, the session
+ * open. To be asked again by whoever answers later than at once. */
+bool engine_still_holds(struct engine *e, const struct engine_req *q);
+/* Answers 401, the same for every reason (K3). */
+void engine_reply_unknown(struct engine *e, struct engine_req *q);
+/* Records that the caller of q may not do its operation, and answers 403. */
+void engine_req_deny(struct engine *e, struct engine_req *q, const char *why);
+/* May the caller of q do this operation? */
+bool engine_req_may(struct engine *e, const struct engine_req *q);
 /* sessions_web.c: is this the cookie of a session that is open? Fills q->session. */
 bool engine_web_session(struct engine *e, struct engine_req *q, struct base_str token);
 /* scope.c: fills q->scope from q->by. False: out of memory. */
@@ -696,7 +706,7 @@ void engine_op_events(struct engine *e, struct engine_req *q);
 /* SSE: what was committed goes to open streams. */
 void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool all, uint64_t req);
 void engine_stream_pump(struct engine *e);
-void engine_stream_sessions(struct engine *e); /* ends those whose browser session is not open any more */
+void engine_stream_check(struct engine *e); /* ends those whose session or key does not hold any more */
 bool engine_stream_more(struct engine *e);
 void engine_streams_done(struct engine *e);
 

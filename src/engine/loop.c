@@ -201,6 +201,7 @@ static void close_all(struct engine *e)
 	engine_verify_done(e);
 	if (e->log)
 		engine_commit_done(e);
+	engine_streams_done(e);
 	engine_api_done(e);
 	engine_agains_done(e);
 	engine_keys_done(e);
@@ -208,7 +209,6 @@ static void close_all(struct engine *e)
 	engine_door_done(e);
 	engine_web_done(e);
 	engine_pass_done(e);
-	engine_streams_done(e);
 	engine_asks_done(e);
 	engine_checks_done(e);
 	engine_flows_done(e);

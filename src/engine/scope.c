@@ -16,6 +16,10 @@
  * way (both are looked for in the views). Lists leave it out; aios-views is asked with the scope and answers from what it
  * leaves.
  *
+ * K8 Whom an event wakes and what it starts is not the sender's to see, nor bounded by a scope: who has one publishes only
+ * where "api.event_publish" is granted by its name, in the key and in each block that narrows what exists. No pattern
+ * reaches it.
+ *
  * K6 An operation that is not in this table is refused to whoever has a scope: what is new is not seen by accident.
  */
 
@@ -29,6 +33,7 @@ enum object {
 	SCHEDULE,
 	FACT,
 	DOCUMENT,
+	TOPIC, /* K8 */
 };
 
 static const uint8_t objects[WIRE_OP_COUNT] = {
@@ -53,7 +58,7 @@ static const uint8_t objects[WIRE_OP_COUNT] = {
 	[WIRE_OP_SCHEDULE] = SCHEDULE,
 	[WIRE_OP_SCHEDULE_PAUSE] = SCHEDULE,
 	[WIRE_OP_SCHEDULE_RESUME] = SCHEDULE,
-	[WIRE_OP_EVENT_PUBLISH] = FREE,
+	[WIRE_OP_EVENT_PUBLISH] = TOPIC,
 	[WIRE_OP_GATES] = FREE,
 	[WIRE_OP_GATE] = GATE,
 	[WIRE_OP_GATE_APPROVE] = GATE,
@@ -307,6 +312,36 @@ static bool name_is_there(
 	return false;
 }
 
+static bool names_publish(struct base_jv grants)
+{
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+
+	while (base_jv_next(grants, &it, &none, &v))
+		if (base_str_is(base_jv_str(v), "api.event_publish"))
+			return true;
+	return false;
+}
+
+/* K8 */
+static bool may_publish(struct engine *e, const struct engine_req *q)
+{
+	struct base_json *blocks = NULL;
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+	bool ok = core_may_by_name(e->core, &q->by, BASE_STR("api.event_publish"), engine_wall_ms());
+
+	if (ok && q->by.caveats.len)
+		ok = base_json_parse(q->by.caveats, &blocks, NULL) == 0;
+	while (ok && blocks && base_jv_next(base_json_root(blocks), &it, &none, &v))
+		ok = base_jv_kind(base_jv_get(v, "scope")) == BASE_JSON_NONE ||
+		     names_publish(base_jv_get(v, "grants"));
+	base_json_free(blocks);
+	return ok;
+}
+
 bool engine_scope_check(struct engine *e, struct engine_req *q)
 {
 	struct base_str name;
@@ -337,9 +372,14 @@ bool engine_scope_check(struct engine *e, struct engine_req *q)
 	case DOCUMENT:
 		name = engine_param(q, "id");
 		return name_is_there(e, q, "document", name, engine_scope_key(q, name));
+	case TOPIC:
+		if (may_publish(e, q))
+			return true;
+		engine_req_deny(e, q,
+			"an event reaches beyond a scope; a grant that names it lets a key with one do it");
+		return false;
 	default:
-		engine_reply_problem(
-			e, q, 403, "denied", "a key with a scope cannot do this: it concerns everything");
+		engine_req_deny(e, q, "it concerns everything, and the key has a scope");
 		return false;
 	}
 }

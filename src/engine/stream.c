@@ -1,4 +1,4 @@
-#include "engine/sign_in_int.h"
+#include "engine/engine_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,11 +16,8 @@ enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, PUMP_HIGH = 1 << 20, CHUNK_HIGH = 
 
 struct stream {
 	struct stream *next;
-	uint64_t req;
-	struct engine_proc *door;
-	uint64_t generation;
-	uint64_t at;	  /* last event sent */
-	char session[65]; /* of a browser, which it ends with; or empty */
+	struct engine_req *q; /* that opened it: it ends with what that was let in with (K7) */
+	uint64_t at;	      /* last event sent */
 };
 struct engine_streams {
 	struct stream *first;
@@ -93,14 +90,8 @@ static void open_stream(struct engine *e, struct engine_req *q, uint64_t after)
 		e->streams = calloc(1, sizeof(*e->streams));
 		BASE_CHECK(e->streams);
 	}
-	*s = (struct stream){.next = e->streams->first,
-		.req = q->req,
-		.door = q->door,
-		.generation = q->generation,
-		.at = after};
-	memcpy(s->session, q->session, sizeof(s->session));
+	*s = (struct stream){.next = e->streams->first, .q = q, .at = after};
 	e->streams->first = s;
-	engine_req_free(e, q);
 }
 
 void engine_op_events(struct engine *e, struct engine_req *q)
@@ -142,16 +133,16 @@ static bool stream_one(void *userdata, uint64_t seq, const struct core_record *r
 	return true;
 }
 
-static void drop(struct engine_streams *all, struct stream **at)
+static void drop(struct engine *e, struct stream **at)
 {
 	struct stream *s = *at;
 
-	(void)all;
 	*at = s->next;
+	engine_req_free(e, s->q);
 	free(s);
 }
 
-void engine_stream_sessions(struct engine *e)
+void engine_stream_check(struct engine *e)
 {
 	struct stream **at = e->streams ? &e->streams->first : NULL;
 
@@ -159,17 +150,18 @@ void engine_stream_sessions(struct engine *e)
 		struct stream *s = *at;
 		struct base_buf *b;
 
-		if (!s->session[0] || engine_web_is_open(e, base_str_of(s->session))) {
+		if (engine_still_holds(e, s->q)) {
 			at = &s->next;
 			continue;
 		}
-		b = s->generation == s->door->generation ? engine_proc_begin(e, s->door, WIRE_DOOR_CHUNK)
-							 : NULL;
+		b = s->q->generation == s->q->door->generation
+			    ? engine_proc_begin(e, s->q->door, WIRE_DOOR_CHUNK)
+			    : NULL;
 		if (b) {
-			wire_door_chunk_put(b, &(struct wire_door_chunk){.req = s->req, .end = 1});
-			engine_proc_send(e, s->door);
+			wire_door_chunk_put(b, &(struct wire_door_chunk){.req = s->q->req, .end = 1});
+			engine_proc_send(e, s->q->door);
 		}
-		drop(e->streams, at);
+		drop(e, at);
 	}
 }
 
@@ -177,16 +169,16 @@ void engine_stream_pump(struct engine *e)
 {
 	struct stream **at;
 
-	engine_stream_sessions(e);
+	engine_stream_check(e);
 	at = e->streams ? &e->streams->first : NULL;
 	while (at && *at) {
 		struct stream *s = *at;
 
-		if (s->generation != s->door->generation || !s->door->conn) {
-			drop(e->streams, at);
+		if (s->q->generation != s->q->door->generation || !s->q->door->conn) {
+			drop(e, at);
 			continue;
 		}
-		while (s->at < e->durable && wire_conn_pending(s->door->conn) < PUMP_HIGH) {
+		while (s->at < e->durable && wire_conn_pending(s->q->door->conn) < PUMP_HIGH) {
 			uint64_t from = s->at;
 			struct base_buf *b;
 
@@ -194,12 +186,12 @@ void engine_stream_pump(struct engine *e)
 			s->at = walk(e, s->at, stream_one, &e->scratch);
 			if (s->at == from || base_buf_failed(&e->scratch))
 				break;
-			b = engine_proc_begin(e, s->door, WIRE_DOOR_CHUNK);
+			b = engine_proc_begin(e, s->q->door, WIRE_DOOR_CHUNK);
 			if (!b)
 				break;
-			wire_door_chunk_put(b,
-				&(struct wire_door_chunk){.req = s->req, .data = base_buf_view(&e->scratch)});
-			engine_proc_send(e, s->door);
+			wire_door_chunk_put(b, &(struct wire_door_chunk){
+						       .req = s->q->req, .data = base_buf_view(&e->scratch)});
+			engine_proc_send(e, s->q->door);
 		}
 		at = &s->next;
 	}
@@ -210,8 +202,8 @@ void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool a
 	struct stream **at = e->streams ? &e->streams->first : NULL;
 
 	while (at && *at)
-		if ((*at)->door == door && (all || (*at)->req == req))
-			drop(e->streams, at);
+		if ((*at)->q->door == door && (all || (*at)->q->req == req))
+			drop(e, at);
 		else
 			at = &(*at)->next;
 }
@@ -219,7 +211,7 @@ void engine_stream_gone(struct engine *e, const struct engine_proc *door, bool a
 void engine_streams_done(struct engine *e)
 {
 	while (e->streams && e->streams->first)
-		drop(e->streams, &e->streams->first);
+		drop(e, &e->streams->first);
 	free(e->streams);
 	e->streams = NULL;
 }
@@ -227,7 +219,7 @@ void engine_streams_done(struct engine *e)
 bool engine_stream_more(struct engine *e)
 {
 	for (const struct stream *s = e->streams ? e->streams->first : NULL; s; s = s->next)
-		if (s->at < e->durable && s->door->conn && wire_conn_pending(s->door->conn) < PUMP_HIGH)
+		if (s->at < e->durable && s->q->door->conn && wire_conn_pending(s->q->door->conn) < PUMP_HIGH)
 			return true;
 	return false;
 }

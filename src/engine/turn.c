@@ -126,7 +126,7 @@ static void on_act(void *userdata, const struct core_act *act)
 		engine_announce(e, act);
 		break;
 	case CORE_ACT_SESSIONS:
-		engine_stream_sessions(e);
+		engine_stream_check(e);
 		break;
 	case CORE_ACT_CONFIG:
 		e->config_dirty = true;

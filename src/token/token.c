@@ -164,15 +164,15 @@ static int read_block(
 		!hex_of(base_jv_get(block, "n"), next, sizeof(next)) ||
 		!hex_of(base_jv_get(block, "s"), sig, sizeof(sig)))
 		return base_err_set(err, -EINVAL, "the key's chain has a block that is none");
-	if (token_caveats_check(caveats, err) < 0)
-		return -EBADMSG;
 	base_buf_init(&b, CHAIN_CAP);
 	put_signed(&b, tag, caveats, next);
 	ok = !base_buf_failed(&b) &&
 	     crypto_sign_verify_detached(sig, (const uint8_t *)b.ptr, b.len, key) == 0;
 	base_buf_done(&b);
 	memcpy(key, next, sizeof(next));
-	return ok ? 0 : base_err_set(err, -EBADMSG, "a block of the key's chain is not signed by who had to");
+	if (!ok)
+		return base_err_set(err, -EBADMSG, "a block of the key's chain is not signed by who had to");
+	return token_caveats_check(caveats, err) < 0 ? -EBADMSG : 0;
 }
 
 static int read_blocks(struct base_jv blocks, struct token *t, struct base_err *err)

@@ -164,6 +164,48 @@ def fault_52_escalation(aios, story):
     assert aios.get(f"/v1/runs/{run}")["state"] == "active"
 
 
+def fault_52_events_beyond(aios):
+    """An event starts flows and wakes runs wherever they are: no pattern gives that to a key with a scope."""
+    for name, more in (("pub-flow", {"scope": {"flows": ["alpha"]}}), ("pub-guest", {"kind": "visitor"}), ("pub-wide", {})):
+        key = make(aios, name, **more)
+        key = key if more else narrowed(key, "--flow", "alpha")
+        assert ask(aios, key, "POST", "/v1/events/order.paid", {})[0] == 403, name
+    named = make(aios, "pub-named", grants=["api.event_publish"], scope={"flows": ["alpha"]})
+    assert ask(aios, named, "POST", "/v1/events/order.paid", {}) == (202, '{"published":true}')
+    assert ask(aios, narrowed(named, "--expires", "1h"), "POST", "/v1/events/order.paid", {})[0] == 202
+    assert ask(aios, narrowed(named, "--flow", "alpha", "--grant", "api.*"), "POST", "/v1/events/order.paid", {})[0] == 403
+    assert ask(aios, narrowed(named, "--flow", "alpha", "--grant", "api.event_publish"), "POST", "/v1/events/order.paid", {})[0] == 202
+    denied = aios.cli("audit", "--kind", "denied", "--who", "key/pub-guest", "--json").stdout
+    assert "api.event_publish" in denied, denied
+
+
+def fault_52_revoked_while_it_waits(aios):
+    """A key that is revoked hears nothing more: not what it waits for, and not the rest of a stream."""
+    for name, end in (("waits", lambda n: aios.post(f"/v1/keys/{n}/revoke", {})), ("waits2", lambda n: aios.post(f"/v1/keys/{n}/rotate", {"overlap": "0s"}))):
+        key = make(aios, name, grants=["api.events", "api.run", "api.run_start"])
+        run = aios.post("/v1/flows/alpha/runs", {"input": {"wait": True}})["run"]
+        got = {}
+
+        def wait(key=key, run=run, got=got):
+            got["wait"] = ask(aios, key, "GET", f"/v1/runs/{run}?wait=30")
+        t = threading.Thread(target=wait)
+        t.start()
+        c = http.client.HTTPConnection("127.0.0.1", aios.port, timeout=30)
+        c.request("GET", "/v1/events", headers={"Authorization": f"Bearer {key}", "Accept": "text/event-stream"})
+        stream = c.getresponse()
+        assert stream.status == 200
+        time.sleep(0.5)
+        new = end(name).get("key")
+        if new:  # a rotated key ends with the first use of the new one
+            assert ask(aios, new, "GET", f"/v1/runs/{run}")[0] == 200
+        aios.post(f"/v1/runs/{run}/signals/go", {"after": "revocation"})
+        rest = stream.read().decode()  # to its end
+        assert "signal.sent" not in rest and "of-alpha" not in rest, rest
+        t.join()
+        assert got["wait"][0] == 401 and "of-alpha" not in got["wait"][1], got
+        c.close()
+
+
 # --- offline attenuation, audience, revocation
 
 def attenuated(aios):
@@ -271,7 +313,7 @@ def main():
         for part in (fault_52_foreign_objects, fault_52_own_objects, fault_52_escalation):
             part(aios, story)
             print(f"{part.__name__}: ok", flush=True)
-        for part in (attenuated, fault_51_wrong_audience, last_use, fault_71_rotation_killed, rates):
+        for part in (fault_52_events_beyond, fault_52_revoked_while_it_waits, attenuated, fault_51_wrong_audience, last_use, fault_71_rotation_killed, rates):
             part(aios)
             print(f"{part.__name__}: ok", flush=True)
         aios.verify()

@@ -591,10 +591,6 @@ class Model:
             return need(status == 422, "an edit", status)
         need(status == 200, "an answer", status)
         self.decide(g, r, cmd["name"], cmd["by"], events)
-        # What rule it would suggest is not modelled: that there is one at most, for this gate, and behind all else, is.
-        if events and events[0]["type"] == "rule.proposed":
-            need(g.kind == "policy", "a proposal after a gate that no rule opened", events)
-            self.take(events, "rule.proposed", gate=g.id)
 
     def decide(self, g, r, answer, by, events):
         self.take(events, "gate.decided", gate=g.id, answer=answer)

@@ -148,6 +148,10 @@ static int check_need(struct base_jv terms, struct base_err *err)
 	if (need > there && !open)
 		return base_err_set(err, -EINVAL, "need: %lld must agree, and only %lld may decide",
 			(long long)need, (long long)there);
+	need = base_jv_int(base_jv_get(terms, "denials"), 1);
+	if (need < 1 || need > NEED_MAX || (need > there && !open))
+		return base_err_set(err, -EINVAL, "denials: %lld must deny, and %lld may decide",
+			(long long)need, (long long)there);
 	if (!by_operator && there == 0)
 		return base_err_set(err, -EINVAL, "operator: nobody else may decide: name approvers");
 	return 0;

@@ -359,7 +359,8 @@ static void expire(struct core_turn *t)
 	f = core_fetched_at(t, d.gate->seq);
 	if (f)
 		d.shown = f->blob;
-	if (base_str_is(d.gate->on_expiry, "approve"))
+	/* Time neither signs nor stands for several, whatever the flow asked for. */
+	if (base_str_is(d.gate->on_expiry, "approve") && !d.gate->terms.sign && d.gate->terms.need <= 1)
 		d.answer = BASE_STR("approve");
 	decide_kind(t, &d);
 }

@@ -337,7 +337,9 @@ void core_propose(
 	struct base_str when;
 	size_t n;
 
-	if (!is_measured(g) || !r || shown.len == 0 || (!p.yes && !base_str_is(answer, "deny")))
+	/* A rule stands in a file, and is told to whoever may read proposals: nothing private becomes one. */
+	if (!is_measured(g) || !r || shown.len == 0 || (g->labels & CORE_LABEL_PRIVATE) ||
+		(!p.yes && !base_str_is(answer, "deny")))
 		return;
 	p.action = action_of(t->c, g, r);
 	p.as = core_word_text(r->as);

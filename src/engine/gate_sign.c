@@ -19,7 +19,7 @@
 enum { PROOF_MAX = 32 << 10 };
 
 struct signing {
-	struct engine_req *q;
+	uint64_t req; /* by its id: aiosd may stop, and forget it, while aios-pass looks */
 	uint64_t gate;
 	struct base_hash shown;
 	struct base_buf reason, proof;
@@ -92,6 +92,7 @@ static void signing_free(struct signing *s)
 static void on_verified(struct engine *e, void *userdata, const struct engine_passed *p)
 {
 	struct signing *s = userdata;
+	struct engine_req *q = engine_req_of(e, s->req);
 	struct core_cmd cmd = {.type = CORE_CMD_GATE_DECIDE,
 		.id = s->gate,
 		.hash = s->shown,
@@ -100,12 +101,19 @@ static void on_verified(struct engine *e, void *userdata, const struct engine_pa
 		.key = BASE_STR("passkey"),
 		.bytes = base_buf_view(&s->proof)};
 
-	if (p->ok) {
-		engine_reply_cmd(e, s->q, &cmd);
+	if (!q) {
+		engine_note(2, "gate %llu: a signature came too late", (unsigned long long)s->gate);
+	} else if (!engine_still_holds(e, q)) {
+		engine_reply_problem(
+			e, q, 401, "unauthenticated", "this session was ended meanwhile: sign in again");
+	} else if (p->ok) {
+		engine_reply_cmd(e, q, &cmd);
+	} else if (strcmp(p->code, "wrong") != 0) {
+		engine_reply_problem(e, q, 503, "busy", "this cannot be checked now: try again in a moment");
 	} else {
 		engine_note(2, "gate %llu: a signature was refused: %.*s", (unsigned long long)s->gate,
 			BASE_STR_ARG(p->message));
-		engine_reply_problem(e, s->q, 403, "signature",
+		engine_reply_problem(e, q, 403, "signature",
 			"this signature is not one of your passkeys over this decision: open the gate again");
 	}
 	signing_free(s);
@@ -122,9 +130,18 @@ void engine_gate_sign(struct engine *e, struct engine_req *q, struct base_jv bod
 		engine_reply_problem(e, q, 403, "denied", "only the operator has passkeys");
 		return;
 	}
+	/* What is signed is what was shown, approved as it is: nothing else rides on it. */
+	if (base_jv_kind(base_jv_get(body, "value")) != BASE_JSON_NONE ||
+		base_jv_kind(base_jv_get(body, "result")) != BASE_JSON_NONE) {
+		engine_reply_problem(e, q, 422, "not_editable",
+			"a signature approves what was shown: an edit is made in the operator's shell (aios "
+			"approve "
+			"--edit)");
+		return;
+	}
 	s = calloc(1, sizeof(*s));
 	BASE_CHECK(s);
-	s->q = q;
+	s->req = q->id;
 	s->gate = engine_param_u64(q, "gate", 0);
 	base_buf_init(&s->reason, 1 << 16);
 	base_buf_init(&s->proof, PROOF_MAX);

@@ -70,8 +70,8 @@ static void test_cases(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tables_ascend), cmocka_unit_test(test_categories),
-		cmocka_unit_test(test_cases)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_tables_ascend),
+		cmocka_unit_test(test_categories), cmocka_unit_test(test_cases)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

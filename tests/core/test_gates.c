@@ -17,13 +17,14 @@
 	"\"config\":{\"notify\":{\"quiet\":{\"from\":\"22:00\",\"to\":\"07:00\"},\"channels\":{"             \
 	"\"phone\":{\"kind\":\"ntfy\",\"url\":\"https://ntfy.example\",\"topic\":\"t\"},"                    \
 	"\"anna\":{\"kind\":\"mail\",\"address\":\"anna@example.org\",\"to\":\"key/anna\"}}},"               \
-	"\"gates\":{\"sign_above\":\"1 USD\"}}"
+	"\"labels\":{\"private\":[\"customers/\"]},\"gates\":{\"sign_above\":\"1 USD\"}}"
 
 static const char deployment[] =
 	"{\"flows\":[{\"name\":\"f\",\"version\":"
 	"\"00000000000000000000000000000000000000000000000000000000000000aa\",\"modules\":{\"entry\":\"f\"},"
 	"\"spec\":{},\"grants\":[\"*\"]}]," CONFIG ",\"policy\":{\"rules\":["
-	"{\"on\":\"test.*\",\"then\":\"allow\"},{\"on\":\"file.write\",\"then\":\"gate\"},"
+	"{\"on\":\"test.*\",\"then\":\"allow\"},{\"on\":\"memory.get\",\"then\":\"allow\"},{\"on\":\"file."
+	"write\",\"then\":\"gate\"},"
 	"{\"name\":\"reads\",\"on\":\"http.get\",\"then\":\"gate\",\"when\":\"args.max_bytes > 10\"},"
 	"{\"on\":\"http.get\",\"then\":\"allow\"}]}}";
 
@@ -492,6 +493,38 @@ static void test_proposals(void **state)
 	assert_int_equal(h->reply.status, 404);
 }
 
+/* A rule stands in a file: what is private becomes none. */
+static void test_nothing_private_is_proposed(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	struct core_rule_proposed p;
+
+	house_call(h, run, 0, "memory.get", "{\"key\":\"customers/anna\"}", "");
+	fetch_page(h, run, 1, "https://a.example/anna-is-ill", 100, "approve");
+	assert_int_equal(proposed(h, &p), 0);
+	fetch_page(h, house_start(h, "f", "{}"), 0, "https://a.example/", 100, "approve");
+	assert_int_equal(proposed(h, &p), 1);
+}
+
+/* Time neither signs nor stands for several; and nobody is asked for more denials than there are people. */
+static void test_time_signs_nothing(void **state)
+{
+	static const char *const terms[] = {
+		"{\"sign\":true}", "{\"approvers\":[\"key/anna\"],\"need\":2}", "{}"};
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_true(ask(h, run, i, terms[i], "\"expires_ms\":1000,\"on_expiry\":\"approve\",") > 0);
+		h->now_ms += 1001;
+		house_tick(h);
+		assert_non_null(strstr(result(h), i < 2 ? "\"expired\"" : "\"approve\""));
+	}
+	assert_int_equal(ask(h, run, 3, "{\"denials\":2}", ""), 0);
+	assert_true(ask(h, run, 4, "{\"approvers\":[\"key/anna\"],\"denials\":2}", "") > 0);
+}
+
 /* They are bounded. */
 static void test_proposals_end(void **state)
 {
@@ -605,6 +638,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fault_43_approve_a_run_b, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_fault_42_approval_race, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_proposals, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_nothing_private_is_proposed, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_time_signs_nothing, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_proposals_end, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_bad_channels, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_random, set_up, house_tear_down),

@@ -386,6 +386,184 @@ class Passkeys(unittest.TestCase):
             self.assertEqual(b.status, 403)
 
 
+ASKS = """
+import { flow } from "aios";
+export default flow({ name: "asks", grants: ["gate.ask"] }, async (ctx, input) => {
+  const { answer, by, value } = await ctx.approve({ title: "Pay 900?", show: { to: input.to }, sign: true, ...input.how });
+  return { answer, by, value };
+});
+"""
+
+
+class Decisions(unittest.TestCase):
+    """A gate whose terms say sign: the signature is over this gate, what it shows, and its approval; nothing else is."""
+
+    def gate(self, a, to="printer", **how):
+        run = a.post("/v1/flows/asks/runs", {"input": {"to": to, "how": how}})["run"]
+        until(lambda: [g for g in a.get("/v1/gates")["items"] if g["run"] == run], 20, what="the gate")
+        return run, next(g["gate"] for g in a.get("/v1/gates")["items"] if g["run"] == run)
+
+    def shown(self, b, gate):
+        """What stands in the form of the page."""
+        page = b.get(f"/gates/{gate}").text
+        form = re.search(r'<form method="post" data-passkey="decide" data-challenge="([^"]+)" data-rp="([^"]+)" '
+                         r'action="/gates/%d">.*?</form>' % gate, page, re.S)
+        self.assertIsNotNone(form, page)
+        return {"challenge": form[1], "rp": form[2], "csrf": re.search(r'name="csrf" value="(\w+)"', form[0])[1],
+                "shown": re.search(r'name="shown" value="(\w+)"', form[0])[1]}
+
+    def sign(self, b, key, form, counter, **how):
+        return {"challenge": form["challenge"],
+                **key.act("get", form["rp"], how.pop("origin", b.origin()), form["challenge"], counter, **how)}
+
+    def decide(self, b, gate, form, assertion, answer="approve", **fields):
+        b.form(f"/gates/{gate}", csrf=form["csrf"], shown=form["shown"], answer=answer,
+               assertion=json.dumps(assertion) if assertion is not None else "", **fields)
+        return b.status
+
+    def is_open(self, a, *gates):
+        for gate in gates:
+            g = a.get(f"/v1/gates/{gate}")
+            self.assertEqual((g["state"], g["votes"]), ("open", []))
+
+    def test_a_passkey_decides_what_it_signed_and_nothing_else(self):
+        with Aios({**config(), "flows/asks.js": ASKS}) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            b.by_link()
+            key, stranger = Key(t, -7), Key(t, -7)
+            self.assertEqual(b.register(key, "phone", 1).status, 201, b.text)
+            run, gate = self.gate(a)
+            _, other = self.gate(a)  # shows the same
+            form, foreign = self.shown(b, gate), self.shown(b, other)
+            self.assertEqual(form["shown"], foreign["shown"])
+            self.assertNotEqual(form["challenge"], foreign["challenge"])
+            # Without a signature, in the browser and by the API of its session.
+            self.assertEqual(self.decide(b, gate, form, None), 403)
+            self.assertEqual(b.json(f"/v1/gates/{gate}/approve", {"shown": form["shown"]}).status, 403)
+            # Signed for another gate; for a challenge of signing in; by a stranger's key; without finger or PIN; at another
+            # origin; with a flipped bit; as a registration.
+            wrong = [self.sign(b, key, foreign, 2), b.assertion(key, 2), self.sign(b, stranger, form, 2),
+                     self.sign(b, key, form, 2, flags=1), self.sign(b, key, form, 2, origin="http://localhost:1"),
+                     self.sign(b, key, form, 2, kind="webauthn.create")]
+            good = self.sign(b, key, form, 2)
+            flipped = "B" if good["signature"][20] == "A" else "A"
+            wrong.append({**good, "signature": good["signature"][:20] + flipped + good["signature"][21:]})
+            wrong.append({**good, "id": "AAAA"})
+            wrong.append({})
+            said = set()
+            for i, one in enumerate(wrong):
+                self.assertEqual(self.decide(b, gate, form, one), 403, i)
+                b.json(f"/v1/gates/{gate}/approve", {"shown": form["shown"], "assertion": one})
+                self.assertEqual((b.status, b.value["code"]), (403, "signature"), i)
+                said.add(b.text)
+            self.assertEqual(len(said), 1, said)
+            self.is_open(a, gate, other)
+            # The answer or the value changed behind the signature, another hash, another gate's address, an old form.
+            edited = {"to": "mallory"}
+            self.assertEqual(self.decide(b, gate, form, good, "edit", value=json.dumps(edited)), 403)
+            for more in ({"value": edited}, {"result": edited}):
+                b.json(f"/v1/gates/{gate}/approve", {"shown": form["shown"], "assertion": good, **more})
+                self.assertEqual((b.status, b.value["code"]), (422, "not_editable"))
+            b.json(f"/v1/gates/{gate}/approve", {"shown": "0" * 64, "assertion": good})
+            self.assertEqual(b.status, 403)
+            b.json(f"/v1/gates/{other}/approve", {"shown": form["shown"], "assertion": good})
+            self.assertEqual(b.status, 403)
+            self.assertEqual(self.decide(b, gate, {**form, "csrf": "0" * 64}, good), 403)
+            # A key is nobody's passkey, also with a signature that is right.
+            anna = a.post("/v1/keys", {"name": "anna", "grants": ["api.gate_approve", "api.gate"]})["key"]
+            b.ask("POST", f"/v1/gates/{gate}/approve", json.dumps({"shown": form["shown"], "assertion": good}),
+                  "application/json", {"Authorization": f"Bearer {anna}", "Cookie": ""})
+            self.assertIn(b.status, (401, 403))
+            self.is_open(a, gate, other)
+            # As it is meant: once. What was signed stands in the log, and opens nothing else.
+            self.assertEqual(self.decide(b, gate, form, good, reason="looked at"), 303, b.text)
+            self.assertEqual(a.get(f"/v1/runs/{run}/value")["value"]["value"], {"to": "printer"})
+            self.assertIn(self.decide(b, gate, form, good), (403, 409))
+            self.assertEqual(self.decide(b, other, foreign, good), 403)
+            new = Browser(a)
+            new.json("/sign-in/passkey", good)
+            self.assertIn(new.status, (403, 429))
+            self.assertFalse(new.signed_in())
+            event, = [e for e in a.get("/v1/events?limit=1000")["items"] if e["type"] == "gate.decided"]
+            self.assertEqual((event["gate"], event["by"], event["how"]), (gate, "operator", "passkey"))
+            self.assertGreater(event["proof"]["bytes"], len(good["signature"]))
+            self.is_open(a, other)
+            # A denial needs no signature: it lets nothing through; a signed approval that is sent as one is one.
+            last = self.sign(b, key, foreign, 20)
+            self.assertEqual(self.decide(b, other, foreign, last, "deny"), 303)
+            self.assertIn(b.json(f"/v1/gates/{other}/approve", {"shown": foreign["shown"], "assertion": last}).status, (403, 409))
+
+    def test_signatures_elsewhere_and_without_the_session(self):
+        with Aios({**config(), "flows/asks.js": ASKS}) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            b.by_link()
+            key = Key(t, -8)
+            self.assertEqual(b.register(key, "phone").status, 201, b.text)
+            _, gate = self.gate(a)
+            form = self.shown(b, gate)
+            signed = self.sign(b, key, form, 0)
+            # The same gate in another workspace is another one.
+            with Aios({**config(), "flows/asks.js": ASKS}) as twin:
+                twin.start()
+                twin.deploy()
+                c = Browser(twin)
+                c.by_link()
+                _, same = self.gate(twin)
+                self.assertEqual(same, gate)
+                self.assertNotEqual(self.shown(c, same)["challenge"], form["challenge"])
+                # Cookies know no ports: what the one console gave counts at its own alone.
+                c.cookies = dict(b.cookies)
+                self.assertFalse(c.signed_in())
+            # Signed out: the signature alone is no session.
+            out = dict(b.cookies)
+            a.post("/v1/sign-in/sessions/all/revoke")
+            b.cookies = out
+            self.assertEqual(self.decide(b, gate, form, signed), 401)
+            self.assertEqual(b.json(f"/v1/gates/{gate}/approve", {"shown": form["shown"], "assertion": signed}).status, 401)
+            self.is_open(a, gate)
+            # A passkey that was removed signs nothing.
+            b = Browser(a)
+            b.by_link()
+            a.ask("DELETE", "/v1/sign-in/credentials/passkey/phone")
+            self.assertEqual(b.json(f"/v1/gates/{gate}/approve", {"shown": form["shown"], "assertion": signed}).status, 403)
+            self.is_open(a, gate)
+
+    def test_who_waits_is_revoked(self):
+        """An answer that a session or a key waits for is not given to it when it has been revoked meanwhile."""
+        with Aios({**config(), "flows/asks.js": ASKS}) as a:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            b.by_link()
+            run, gate = self.gate(a, sign=False)
+            key = a.post("/v1/keys", {"name": "ci", "grants": ["api.run", "api.events"]})["key"]
+            heads = [{"Cookie": f"aios_session={b.cookies['aios_session']}"}, {"Authorization": f"Bearer {key}"}]
+            waits, streams = [], []
+            for head in heads:
+                for path, to in ((f"/v1/runs/{run}?wait=60", waits), ("/v1/events?stream=1", streams)):
+                    c = http.client.HTTPConnection("127.0.0.1", a.port, timeout=60)
+                    c.request("GET", path, headers={"Host": b.host, **head, **(
+                        {"Accept": "text/event-stream"} if to is streams else {})})
+                    to.append(c)
+            streams = [c.getresponse() for c in streams]
+            self.assertEqual([r.status for r in streams], [200, 200])
+            time.sleep(0.5)  # the waits are there
+            a.post("/v1/sign-in/sessions/all/revoke")
+            a.post("/v1/keys/ci/revoke")
+            for r in streams:
+                r.read()  # to its end
+            a.post(f"/v1/gates/{gate}/approve", {"shown": a.get(f"/v1/gates/{gate}")["shown"]})
+            for c in waits:
+                r = c.getresponse()
+                text = r.read().decode()
+                self.assertEqual(r.status, 401, text)
+                self.assertNotIn("printer", text)
+
+
 class Passwords(unittest.TestCase):
     """The command line sets them, the page takes them, aios-pass checks them."""
 

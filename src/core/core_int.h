@@ -420,6 +420,9 @@ struct core_call;
 /* 0: the approval lets the call through. Else *ret_problem says why not. */
 int core_approval_use(struct core_turn *t, const struct core_call *call, uint64_t gate,
 	struct base_str *ret_problem) __attribute__((warn_unused_result));
+/* Would whoever gave this approval have been enough for a gate with these terms (JSON)? Not if the flow asked for fewer, for
+ * others, or without a signature. */
+bool core_terms_cover(const struct core_gate *g, struct base_str terms);
 /* Does the approval say where each argument of the call stands in what was shown, so that whoever approved saw the very
  * call? What a flow chooses beside them (`key`) may not go along. */
 bool core_approval_covers(const struct core_gate *g, struct base_jv args, struct base_str key);

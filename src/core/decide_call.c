@@ -271,8 +271,10 @@ static bool met(struct core_turn *t, const struct core_call *call, struct core_s
 		core_emit_called_failed(t, call, problem);
 		return false;
 	}
-	if (approval && (!guard.len || core_approval_covers(core_gate_find(t->c, approval), call->args,
-					       base_jv_str(base_jv_get(call->opts, "key"))))) {
+	if (approval &&
+		(j->verdict != CORE_GATE || core_terms_cover(core_gate_find(t->c, approval), j->terms)) &&
+		(!guard.len || core_approval_covers(core_gate_find(t->c, approval), call->args,
+				       base_jv_str(base_jv_get(call->opts, "key"))))) {
 		ev->approval = approval;
 		return true;
 	}

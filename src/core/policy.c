@@ -175,6 +175,9 @@ struct counting {
 	struct core_judged *j;
 	struct base_buf counts, limits;
 	struct base_jw counts_w, limits_w;
+	const struct core_rule **gate; /* the rules that gate it */
+	size_t gates;
+	bool over; /* a limit or a counter gates it: time does not let it through */
 };
 
 static void put_count(struct counting *k, struct base_str counter, struct base_str key, int64_t value)
@@ -215,6 +218,14 @@ static int64_t plus(int64_t a, int64_t b)
 	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
+static void add_gate(struct counting *k, const struct core_rule *rule)
+{
+	for (size_t i = 0; i < k->gates; i++)
+		if (k->gate[i] == rule)
+			return;
+	k->gate[k->gates++] = rule;
+}
+
 static void ask_limit(struct counting *k, const struct core_rule *rule, struct core_heard *heard)
 {
 	const struct core_limit *limit = rule->limit;
@@ -233,10 +244,15 @@ static void ask_limit(struct counting *k, const struct core_rule *rule, struct c
 	}
 	put_limit(k, rule, &h);
 	put_count(k, limit->counter.name, h.key, h.adds);
-	if (!h.over || k->s->of->released || limit->otherwise <= k->j->verdict)
+	if (!h.over || k->s->of->released || limit->otherwise < k->j->verdict)
 		return;
+	if (limit->otherwise == CORE_GATE) {
+		add_gate(k, rule);
+		k->over = true; /* or one could wait until it is let through */
+		if (k->j->verdict == CORE_GATE)
+			return;
+	}
 	note(k->j, limit->otherwise, rule);
-	k->j->on_expiry = BASE_STR("deny"); /* or one could wait until it is let through */
 	k->j->why = !known   ? BASE_STR("how much it adds to the limit cannot be told")
 		    : !whose ? BASE_STR("for whom it counts cannot be told")
 			     : BASE_STR("its limit is used up");
@@ -259,7 +275,10 @@ static void ask_counter(struct counting *k, const struct core_counter *counter)
 	known = core_scene_amount(k->s, counter, &adds);
 	whose = core_scene_key(k->s, counter, &key);
 	put_count(k, counter->name, key, adds);
-	if ((known && whose) || k->j->verdict != CORE_ALLOW)
+	if (known && whose)
+		return;
+	k->over = true;
+	if (k->j->verdict != CORE_ALLOW)
 		return;
 	k->j->verdict = CORE_GATE;
 	k->j->rule = base_arena_printf(k->s->arena, "counter %.*s", BASE_STR_ARG(counter->name));
@@ -305,8 +324,8 @@ static struct core_heard *hear_rule(struct core_hearing *hear, const struct core
 	return &hear->heard[hear->count++];
 }
 
-/* Rules in the order deny, gate, allow: the first that matches decides. Those behind it are asked only if they have a
- * limit, or somebody listens. */
+/* Rules in the order deny, gate, allow: the first that matches decides, of several that gate all set the terms. Those
+ * behind it are asked only if they have a limit, or somebody listens. */
 static void ask_rules(struct counting *k, const struct core_candidates *c, struct core_hearing *hear)
 {
 	const struct core_rule **limited =
@@ -316,12 +335,13 @@ static void ask_rules(struct counting *k, const struct core_candidates *c, struc
 	uint32_t count = 0;
 	bool any = false;
 
-	BASE_CHECK(limited && notes);
+	k->gate = base_arena_array(k->s->arena, c->count + 1, sizeof(*k->gate));
+	BASE_CHECK(limited && notes && k->gate);
 	for (uint32_t i = 0; i < c->count; i++) {
 		const struct core_rule *rule = c->rule[i];
 		struct core_heard *heard;
 
-		if (any && !rule->limit && !hear)
+		if (any && !rule->limit && !hear && !(rule->then == CORE_GATE && k->gates))
 			continue;
 		heard = hear_rule(hear, rule);
 		if (!rule_matches(rule, k->s, heard))
@@ -332,6 +352,8 @@ static void ask_rules(struct counting *k, const struct core_candidates *c, struc
 			notes[count] = heard;
 			limited[count++] = rule;
 		}
+		if (rule->then == CORE_GATE)
+			add_gate(k, rule);
 		if (any)
 			continue;
 		note(k->j, rule->then, rule);
@@ -354,6 +376,8 @@ struct core_judged core_policy_judge(struct core_scene *s, struct core_hearing *
 	ask_rules(&k, c, hear);
 	for (uint32_t i = 0; j.verdict != CORE_DENY && i < s->policy->counter_count; i++)
 		ask_counter(&k, &s->policy->counters[i]);
+	if (j.verdict == CORE_GATE && (k.gates > 1 || k.over))
+		core_gates_join(&j, k.gate, k.gates, k.over, s->arena);
 	if (k.counts.len)
 		base_jw_end_arr(&k.counts_w);
 	if (k.limits.len)

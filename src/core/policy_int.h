@@ -165,6 +165,13 @@ struct core_hearing {
 /* Judges by the rules alone, without grants. `hear`: every candidate is asked and noted; or NULL. */
 struct core_judged core_policy_judge(struct core_scene *s, struct core_hearing *hear);
 
+/* --- policy_gate.c --- */
+
+/* The terms of the gate that all of these rules open: the strictest of each. `over`: time must not let it through. Denies
+ * where nobody could decide for all. */
+void core_gates_join(struct core_judged *j, const struct core_rule *const *rule, size_t count, bool over,
+	struct base_arena *arena);
+
 /* --- policy_count.c: what counters have counted --- */
 
 struct core_bucket_sum {

@@ -410,6 +410,109 @@ static void fault_52_delegation_narrows(void **state)
 	assert_true(core_run_extra(core_run_find(h->core, wide))->limit_count <= 2);
 }
 
+/* The terms of the last gate that was opened. */
+static void terms_are(struct house *h, const char *terms, const char *on_expiry, int64_t expires_ms)
+{
+	union core_event_any e;
+
+	assert_true(last(h, CORE_EV_GATE_OPENED, &e));
+	if (!base_str_is(e.gate_opened.terms, q(terms)))
+		fail_msg("%.*s, not %s", BASE_STR_ARG(e.gate_opened.terms), terms);
+	if (!base_str_is(e.gate_opened.on_expiry, on_expiry))
+		fail_msg("%.*s, not %s", BASE_STR_ARG(e.gate_opened.on_expiry), on_expiry);
+	assert_int_equal(e.gate_opened.expires_ms, expires_ms ? h->now_ms + expires_ms : 0);
+}
+
+/* A second rule that gates the same call is not hidden behind the first. */
+static void test_several_gates(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	policy(h, "{'rules':[{'on':'test.*','then':'allow'},"
+		  "{'name':'soft','on':'test.*','then':'gate','expires':'1h','on_expiry':'approve'},"
+		  "{'name':'late','on':'test.once','when':'args.value > 5','then':'gate','expires':'2h',"
+		  "'on_expiry':'approve','remind':'1h'},"
+		  "{'name':'two','on':'test.once','when':'args.value > 10','then':'gate','need':2,"
+		  "'approvers':['key/anna','key/ben']},"
+		  "{'name':'signed','on':'test.once','when':'args.value > 20','then':'gate','sign':true,"
+		  "'expires':'3h','approvers':['key/anna']},"
+		  "{'name':'other','on':'test.once','when':'args.value > 30','then':'gate','operator':false,"
+		  "'approvers':['key/ben']}]}");
+	assert_int_equal(pay(h, run, 1, "a"), 'g');
+	terms_are(h, "", "approve", HOUR);
+	assert_int_equal(pay(h, run, 6, "a"), 'g');
+	rule_is(h, "soft");
+	terms_are(h, "", "approve", 2 * HOUR);
+	assert_int_equal(pay(h, run, 11, "a"), 'g');
+	terms_are(h, "{'approvers':['key/anna','key/ben'],'need':2}", "deny", HOUR);
+	assert_int_equal(pay(h, run, 21, "a"), 'g');
+	terms_are(h, "{'approvers':['key/anna'],'need':2,'sign':true}", "deny", HOUR);
+	assert_int_equal(pay(h, run, 31, "a"), 'd');
+	assert_non_null(strstr(problem(h), "nobody may decide for all of them"));
+}
+
+/* What is over its limit is not let through by time because another rule gates it already. */
+static void fault_44_split_waits_for_time(void **state)
+{
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	policy(h, "{'rules':[{'name':'soft','on':'test.once','then':'gate','expires':'1h','on_expiry':'"
+		  "approve',"
+		  "'limit':{'sum':'args.value','max':10}}]}");
+	assert_int_equal(pay(h, run, 10, "a"), 'g');
+	terms_are(h, "", "approve", HOUR);
+	assert_int_equal(pay(h, run, 1, "a"), 'g');
+	terms_are(h, "", "deny", HOUR);
+	policy(h, "{'rules':[{'name':'soft','on':'test.once','then':'gate','expires':'1h','on_expiry':'"
+		  "approve'}"
+		  "],'counters':{'spent':{'on':'test.once','sum':'args.value'}}}");
+	assert_int_equal(ask(h, run, "test.once", "{'value':'x'}", ""), 'g');
+	terms_are(h, "", "deny", HOUR);
+}
+
+/* A flow asks beforehand on terms that it chooses: they answer no rule that wants more. */
+static void test_approval_on_weaker_terms(void **state)
+{
+	static const struct {
+		const char *rule, *terms;
+		char verdict;
+	} table[] = {
+		{"", "{}", 'a'},
+		{"", "{'announce':['phone'],'need':1}", 'a'},
+		{"", "{'approvers':['key/anna']}", 'g'},
+		{"", "{'escalate':[{'after_ms':1,'to':['key/anna']}]}", 'g'},
+		{",'approvers':['key/anna']", "{'approvers':['key/anna']}", 'a'},
+		{",'approvers':['key/a*']", "{'approvers':['key/anna']}", 'a'},
+		{",'approvers':['key/anna']", "{'approvers':['key/*']}", 'g'},
+		{",'sign':true", "{}", 'g'},
+		{",'need':2,'approvers':['key/anna']", "{}", 'g'},
+		{",'operator':false,'approvers':['key/anna']", "{}", 'g'},
+	};
+	struct house *h = *state;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char text[1024];
+		uint64_t run = house_start(h, "f", "{}"), gate;
+		union core_event_any e;
+
+		snprintf(text, sizeof(text), "{'rules':[{'on':'test.*','then':'gate'%s}]}", table[i].rule);
+		policy(h, text);
+		snprintf(text, sizeof(text),
+			"{'allows':{'action':'test.once','count':1,'fixed':[]},'show':{},'terms':%s,"
+			"'title':'t'}",
+			table[i].terms);
+		house_call(h, run, 0, "gate.ask", q(text), "");
+		assert_true(last(h, CORE_EV_GATE_OPENED, &e));
+		gate = e.gate_opened.gate;
+		house_gate(h, gate, "approve", "");
+		snprintf(text, sizeof(text), "{'approval':%llu}", (unsigned long long)gate);
+		if (ask(h, run, "test.once", "{'value':1}", text) != table[i].verdict)
+			fail_msg("%s / %s is not %c", table[i].rule, table[i].terms, table[i].verdict);
+	}
+}
+
 #define ASKED                                                                                                \
 	"{'max_tokens':10,'messages':[{'content':'SOURCES\\nx\\n\\nTEXT\\nThe mill closed in "               \
 	"1931.','role':'user'}],"                                                                            \
@@ -756,6 +859,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_released, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_release_again, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_policy_changes, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_several_gates, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(fault_44_split_waits_for_time, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_approval_on_weaker_terms, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_52_delegation_narrows, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_confidence, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_confidence_model, set_up, house_tear_down),

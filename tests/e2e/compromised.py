@@ -23,6 +23,8 @@ FILES = {
                                    '.catch((e) => e.code)]'),
 }
 WIDE = {"name": "honest", "grants": ["*"]}
+# As aios-parse answers for a policy: the places, and what stands there.
+WIDE_POLICY = '{"marks":{},"value":{"rules":[{"on":"*","then":"allow"}]}}'
 
 
 # --- in the stand-ins ----------------------------------------------------------------------------------------------------
@@ -45,10 +47,10 @@ def parse(story, peer, told):
             continue
         if told.get("wrong"):
             for req in (f["req"] - 1, f["req"] + 1, (1 << 64) - 1):
-                peer.send("parsed", req=req, ok=1, value='{"rules":[{"on":"*","then":"allow"}]}')
+                peer.send("parsed", req=req, ok=1, value=WIDE_POLICY)
         story.report(parsed=f["name"], nth=asked)
         honest = json.dumps(told["documents"].get(f["name"], {}))
-        peer.send("parsed", req=f["req"], ok=1, value=honest if not asked else '{"rules":[{"on":"*","then":"allow"}]}')
+        peer.send("parsed", req=f["req"], ok=1, value=honest if not asked else WIDE_POLICY)
         asked += 1
 
 
@@ -116,7 +118,7 @@ def back(aios):
 
 def fault_46_worker_speaks_for_others(aios, story):
     """Neither a worker that has run a flow, nor a parser that has read something else, is asked what is deployed."""
-    documents = {"aios.yaml": {"name": "compromised"}, "policy.yaml": {"rules": [{"name": "tests", "on": "test.*", "then": "allow"}]}}
+    documents = {"aios.yaml": {"name": "compromised"}, "policy.yaml": {"marks": {}, "value": {"rules": [{"name": "tests", "on": "test.*", "then": "allow"}]}}}
     specs = {"flows/honest.js": {"name": "honest", "grants": ["test.echo"]}, "flows/two.js": {"name": "two", "grants": ["test.*"]}}
     taken_over(aios, story, "aios-flow", "aios-parse", module="compromised", documents=documents, specs=specs)
     run = aios.run("honest", wait=20)

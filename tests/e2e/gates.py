@@ -102,6 +102,13 @@ def gate_of(a, run):
     return until(lambda: next((g for g in a.get("/v1/gates")["items"] if g["run"] == run), None), 20, what="the gate")
 
 
+def link_of(world, gate):
+    """The link that the phone was told for this gate; what is told late of others is not it."""
+    def told():
+        return next((m for m in (json.loads(b) for _, b in world.at("/")) if m["title"].startswith(f"Gate {gate}:")), None)
+    return link_in(until(told, 20, what="the phone hears of the gate")["click"])
+
+
 def ended(a, run):
     a.get(f"/v1/runs/{run}?wait=20")
     return a.get(f"/v1/runs/{run}/value")
@@ -195,9 +202,7 @@ def rotated(a, world):
     """After a rotation no link of before counts; the key's file is the operator's alone."""
     world.clear()
     run = start(a, title="rotate")
-    gate_of(a, run)
-    (_, body), = until(lambda: world.at("/"), 20)
-    path = link_in(json.loads(body)["click"])
+    path = link_of(world, gate_of(a, run)["gate"])
     assert tcp(a, "GET", path)[0] == 200
     assert (a.dir / ".aios/link.key").stat().st_mode & 0o777 == 0o600
     a.cli("links", "rotate")
@@ -243,7 +248,7 @@ def signed(a, world):
     world.clear()
     run = start(a, title="sign", how={"sign": True})
     g = gate_of(a, run)
-    path = link_in(json.loads(until(lambda: world.at("/"), 20)[0][1])["click"])
+    path = link_of(world, g["gate"])
     assert "signature" in tcp(a, "GET", path)[2].lower()
     assert tcp(a, "POST", path, f"answer=approve&shown={g['shown']}")[0] == 403
     shown = a.get(f"/v1/gates/{g['gate']}")
@@ -346,7 +351,7 @@ def fault_42_approval_race(a, world, bob):
         world.clear()
         run = start(a, write=f"race{round_}.txt")
         g = gate_of(a, run)
-        path = link_in(json.loads(until(lambda: world.at("/"), 20)[0][1])["click"])
+        path = link_of(world, g["gate"])
         shown, results, go = g["shown"], [], threading.Barrier(100)
 
         def one(i):

@@ -3,10 +3,9 @@
 
 usage: aios-verify-audit.py EXPORT --key HEX [--checkpoints FILE] [--events events.def]
 
-Checks that each commit follows from the one before (chain), that each event is under its commit's root (inclusion), that
-none of the window is missing or out of order, and that a checkpoint signed with the key covers the last of them. With
---checkpoints (JSON Lines as aios sends them), those are checked too, and every one within the export must agree. With
---events (src/core/events.def), what is shown for people is compared with the bytes that are proven.
+Each commit follows from the one before (chain), each event is under its commit's root (inclusion), none of the window is
+missing or out of order, a checkpoint signed with the key covers the last, and no line says more than is checked. --checkpoints:
+those that aios sent (JSON Lines) agree too. --events (src/core/events.def): what is shown for people is what is proven.
 Exit code: 0 verified, 1 not (the first bad position is named), 2 it could not be read.
 """
 import argparse
@@ -18,59 +17,20 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import aios_events  # noqa: E402: reads an event's bytes; only for --events
+from ed25519 import signed  # noqa: E402
 
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, -1, P) % P
-
-
-def blake(data):
-    return hashlib.blake2b(data, digest_size=32).digest()
-
-
-# --- Ed25519 (RFC 8032): points as (X, Y, Z, T) ---
-def add(p, q):
-    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
-    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
-    e, f, g, h = b - a, d - c, d + c, b + a
-    return e * f % P, g * h % P, f * g % P, e * h % P
-
-
-def mul(s, p):
-    q = (0, 1, 1, 0)
-    while s:
-        if s & 1:
-            q = add(q, p)
-        p, s = add(p, p), s >> 1
-    return q
-
-
-def point(raw):
-    y = int.from_bytes(raw, "little")
-    sign, y = y >> 255, y & (2**255 - 1)
-    x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    x = pow(x2, (P + 3) // 8, P)
-    if (x * x - x2) % P:
-        x = x * pow(2, (P - 1) // 4, P) % P
-    if y >= P or (x * x - x2) % P or (x == 0 and sign):
-        raise ValueError("not a point")
-    x = P - x if x & 1 != sign else x
-    return x, y, 1, x * y % P
-
-
-def signed(key, message, signature):
-    try:
-        a, r, s = point(key), point(signature[:32]), int.from_bytes(signature[32:], "little")
-        h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
-        p, q = mul(s, point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))), add(r, mul(h, a))
-    except ValueError:
-        return False
-    same = not (p[0] * q[2] - q[0] * p[2]) % P and not (p[1] * q[2] - q[1] * p[2]) % P
-    return len(signature) == 64 and s < L and same
+HEAD = {"aios_audit", "log", "from", "to", "first", "before", "run", "heads"}
+LINES = {"commit": {"commit", "count", "time", "root", "chain"}, "seq": {"seq", "bytes", "proof", "event"}, "end": {"end"},
+         "checkpoint": {"checkpoint", "log", "chain", "time", "public_key", "signature"}}
 
 
 class Bad(Exception):
     pass
+
+
+def need(true, seq, why):
+    if not true:
+        raise Bad(f"event {seq}: {why}")
 
 
 def once(pairs):
@@ -80,77 +40,74 @@ def once(pairs):
     return dict(pairs)
 
 
-def checkpoint(k, key, log):
-    text = f"aios checkpoint 1\nlog {k['log']}\nseq {k['checkpoint']}\nchain {k['chain']}\ntime {k['time']}\n"
-    if k["log"] != log:
-        raise Bad(f"event {k['checkpoint']}: its checkpoint is of another log")
-    if not signed(key, b"aios/1/checkpoint\0" + text.encode(), bytes.fromhex(k["signature"])):
-        raise Bad(f"event {k['checkpoint']}: its checkpoint is not signed by this key")
+def read(path):
+    return (json.loads(s, object_pairs_hook=once) for s in open(path, encoding="utf-8"))
+
+
+def blake(data):
+    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def event(line, commit, window, records):
     seq, raw = line["seq"], base64.b64decode(line["bytes"], validate=True)
     i, n, h, proof = seq - commit["commit"], commit["count"], blake(b"\0" + raw), list(line["proof"])
-    if not 0 <= i < n or not window[0] <= seq <= window[1]:
-        raise Bad(f"event {seq}: it does not belong here")
+    need(type(seq) is int and 0 <= i < n and window[0] <= seq <= window[1], seq, "it does not belong here")
     while n > 1:
         if i % 2 or i + 1 < n:
-            if not proof:
-                raise Bad(f"event {seq}: its proof is too short")
+            need(proof, seq, "its proof is too short")
             sibling = bytes.fromhex(proof.pop(0))
             h = blake(b"\1" + sibling + h) if i % 2 else blake(b"\1" + h + sibling)
         i, n = i // 2, (n + 1) // 2
-    if proof or h.hex() != commit["root"]:
-        raise Bad(f"event {seq}: it is not under the root of its commit")
-    if records and "event" in line and line["event"] != {**aios_events.decode(raw, records), "seq": seq}:
-        raise Bad(f"event {seq}: what is shown is not what is proven")
-    return seq
+    need(not proof and h.hex() == commit["root"], seq, "it is not under the root of its commit")
+    shown = not records or "event" not in line or line["event"] == {**aios_events.decode(raw, records), "seq": seq}
+    need(shown, seq, "what is shown is not what is proven")
+
+
+def points(all_, key, head, at, chains):
+    """The last event that a checkpoint covers, if all of them agree with the export and with one another."""
+    covered, said = 0, {}
+    for k in all_:
+        seq, chain = k["checkpoint"], k["chain"]
+        text = f"aios checkpoint 1\nlog {k['log']}\nseq {seq}\nchain {chain}\ntime {k['time']}\n"
+        need(k["log"] == head["log"], seq, "its checkpoint is of another log")
+        need(signed(key, b"aios/1/checkpoint\0" + text.encode(), bytes.fromhex(k["signature"])), seq,
+             "its checkpoint is not signed by this key")
+        need(said.setdefault(seq, chain) == chain, seq, "two checkpoints were signed there, of different logs")
+        need(seq in chains or not head["first"] <= seq < at, seq, "a checkpoint was signed there, where no commit ends")
+        need(chains.get(seq, chain) == chain, max([head["first"]] + [s + 1 for s in chains if s <= covered]),
+             f"from here on, at most up to event {seq}, this is not what was signed")
+        covered = max(covered, seq if seq in chains else 0)
+    return covered
 
 
 def verify(lines, key, others, records):
-    head = next(lines, None)
-    if not head or head.get("aios_audit") != 1:
-        raise Bad("event 0: this is no export")
-    chain, at, commit, window = bytes.fromhex(head["before"]), head["first"], None, (head["from"], head["to"])
-    part, want, chains, points, ended, count = "run" in head or "heads" in head, head["from"], {}, [], False, 0
-    if not head["first"] <= head["from"] <= head["to"] or (head["first"] == 1) != (chain == bytes(32)):
-        raise Bad(f"event {head['first']}: the window does not begin where it says")
+    head = next(lines, {})
+    need(head.get("aios_audit") == 1 and set(head) <= HEAD, 0, "this is no export")
+    chain, at, want, (first, last) = bytes.fromhex(head["before"]), head["first"], head["from"], (head["from"], head["to"])
+    part, commit, chains, own, count, ended = "run" in head or "heads" in head, None, {}, [], 0, False
+    need(at <= first <= last and (at == 1) == (chain == bytes(32)), at, "the window does not begin where it says")
     for line in lines:
-        if ended:
-            raise Bad(f"event {at}: something follows the end")
-        if "commit" in line:
-            if not part and commit and want < min(at, window[1] + 1):
-                raise Bad(f"event {want}: it is missing")
-            if line["commit"] != at or line["count"] < 1:
-                raise Bad(f"event {at}: the commit that holds it is missing or out of order")
+        what = next((k for k in LINES if k in line), None)
+        need(not ended and what and set(line) <= LINES[what], at, "something stands there that is not checked")
+        if what == "commit":
+            need(part or not commit or want >= min(at, last + 1), want, "it is missing")
+            need(line["commit"] == at and line["count"] > 0, at, "the commit that holds it is missing or out of order")
             chain = blake(chain + bytes.fromhex(line["root"]) + at.to_bytes(8, "little")
-                          + line["count"].to_bytes(4, "little") + (line["time"] % 2**64).to_bytes(8, "little"))
-            if chain.hex() != line["chain"]:
-                raise Bad(f"event {at}: its commit does not continue the chain")
+                          + line["count"].to_bytes(4, "little") + line["time"].to_bytes(8, "little", signed=True))
+            need(chain.hex() == line["chain"], at, "its commit does not continue the chain")
             commit, at = line, at + line["count"]
             chains[at - 1] = line["chain"]
-        elif "seq" in line:
-            if not commit or line["seq"] < want or (not part and line["seq"] != want):
-                raise Bad(f"event {want}: it is missing or out of order")
-            want, count = event(line, commit, window, records) + 1, count + 1
-        elif "checkpoint" in line:
-            points.append(line)
+        elif what == "seq":
+            need(commit and (line["seq"] >= want if part else line["seq"] == want), want, "it is missing or out of order")
+            event(line, commit, (first, last), records)
+            want, count = line["seq"] + 1, count + 1
+        elif what == "checkpoint":
+            own.append(line)
         else:
-            ended = line.get("end") == window[1]
-    if not ended or (not part and want != window[1] + 1) or at <= window[1]:
-        raise Bad(f"event {min(want, at) if not part else at}: the export ends before it")
-    covered = 0
-    for k in points + others:
-        checkpoint(k, key, head["log"])
-        if k["checkpoint"] in chains:
-            if chains[k["checkpoint"]] != k["chain"]:
-                raise Bad(f"event {max([head['first']] + [s + 1 for s in chains if s <= covered])}: from here on, at most up to "
-                          f"event {k['checkpoint']}, this is not what was signed")
-            covered = max(covered, k["checkpoint"])
-        elif k["checkpoint"] >= head["first"] and (k["checkpoint"] < at or k in points):
-            raise Bad(f"event {k['checkpoint']}: a checkpoint was signed there, where no commit ends")
-    if covered < window[1]:
-        raise Bad(f"event {max(covered + 1, window[0])}: no checkpoint covers it and what follows")
+            ended = line["end"] == last
+    need(ended and (part or want == last + 1) and at > last, at if part else min(want, at), "the export ends before it")
+    covered = points(own + others, key, head, at, chains)
+    need(covered >= last, max(covered + 1, first), "no checkpoint covers it and what follows")
     return head, count, len(chains), covered
 
 
@@ -162,10 +119,9 @@ def main():
     a.add_argument("--events", help="src/core/events.def")
     a = a.parse_args()
     try:
-        others = [json.loads(s) for s in open(a.checkpoints, encoding="utf-8")] if a.checkpoints else []
-        others.sort(key=lambda k: k["checkpoint"])
-        lines = (json.loads(s, object_pairs_hook=once) for s in open(a.export, encoding="utf-8"))
-        head, count, commits, covered = verify(lines, bytes.fromhex(a.key), others, aios_events.declared(a.events) if a.events else {})
+        others = sorted(read(a.checkpoints), key=lambda k: k["checkpoint"]) if a.checkpoints else []
+        records = aios_events.declared(a.events) if a.events else {}
+        head, count, commits, covered = verify(read(a.export), bytes.fromhex(a.key), others, records)
     except Bad as bad:
         sys.exit(f"NOT VERIFIED: {bad}")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as err:
@@ -173,8 +129,8 @@ def main():
     except OSError as err:
         print(err, file=sys.stderr)
         sys.exit(2)
-    what = " (only those of run %d; what else there is, it does not say)" % head["run"] if "run" in head else ""
-    print(f"verified: {count} events of {head['from']} to {head['to']} in {commits} commits{what}; signed up to {covered}")
+    part = "" if count == head["to"] - head["from"] + 1 else " in part (others are left out, and it does not say which)"
+    print(f"verified{part}: {count} events of {head['from']} to {head['to']} in {commits} commits; signed up to {covered}")
     if not a.events:
         print("only `bytes` is proven: what is shown as `event` was not compared with it (--events)")
 

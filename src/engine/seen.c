@@ -43,11 +43,18 @@ static const struct {
 	{WIRE_OP_RUNS, NULL, false},
 	{WIRE_OP_RUN, "run", false},
 	{WIRE_OP_RUN_VALUE, "run", false},
+	{WIRE_OP_RUN_WHY, "run", false},
 	{WIRE_OP_PAGE_RUN, "run", false},
+	{WIRE_OP_QUEUE, NULL, false},
+	{WIRE_OP_BACKTEST, "flow", false}, /* shows past runs */
 	{WIRE_OP_PAGE_HOME, NULL, false},
 	{WIRE_OP_GATES, NULL, false},
 	{WIRE_OP_GATE, "gate", false},
 	{WIRE_OP_PAGE_GATE, "gate", false},
+	{WIRE_OP_PROPOSALS, NULL, false},
+	{WIRE_OP_PROPOSAL, "proposal", false},
+	{WIRE_OP_SIGN_IN_STATE, NULL, false},
+	{WIRE_OP_PAGE_SECURITY, NULL, false},
 	{WIRE_OP_LINK_SHOW, NULL, false}, /* its token is a secret */
 	{WIRE_OP_FACTS, "prefix", false},
 	{WIRE_OP_FACT, "key", false},

@@ -158,7 +158,7 @@ static void seen(struct views *v, struct row *r, const struct core_objects_seen 
 		r->action = base_jv_str(base_jv_get(x, "op"));
 		r->object = base_jv_str(base_jv_get(x, "object"));
 		r->text = base_buf_view(&b);
-		r->run = base_str_is(r->action, "api.run") ? base_jv_int(base_jv_get(x, "run"), 0) : 0;
+		r->run = base_jv_int(base_jv_get(x, "run"), 0);
 		r->gate = base_jv_int(base_jv_get(x, "gate"), 0);
 		insert(v, r);
 	}

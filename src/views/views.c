@@ -21,7 +21,7 @@
 #include "base/codec.h"
 #include "views/views_int.h"
 
-enum { APPLICATION_ID = 0x61696f76, FORMAT = 9, BOOT_SLACK_S = 120 };
+enum { APPLICATION_ID = 0x61696f76, FORMAT = 10, BOOT_SLACK_S = 120 };
 
 static int exec(sqlite3 *db, const char *sql)
 {

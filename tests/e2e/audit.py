@@ -114,7 +114,8 @@ def answers(a):
 
 def who_saw(a, run):
     """Reads are noted with who made them, together; a refused one is denied. A stop loses none."""
-    anna = key_of(a, "anna", "api.run", "api.gates", "api.fact")
+    anna = key_of(a, "anna", "api.run", "api.run_value", "api.gates", "api.fact")
+    as_key(a, anna, "GET", f"/v1/runs/{run}/value")
     for _ in range(5):
         as_key(a, anna, "GET", f"/v1/runs/{run}")
     as_key(a, anna, "GET", "/v1/memory/facts/payee/last")
@@ -126,7 +127,9 @@ def who_saw(a, run):
     a.get("/v1/secrets")
     # What shows everything is in the log before the answer; the rest came along with it.
     saw = until(lambda: audit(a, "--kind", "saw", "--who", "key/anna"), 10)
-    assert {(r["action"], r["object"]) for r in saw} == {("api.run", str(run)), ("api.fact", "payee/last")}, saw
+    assert {(r["action"], r["object"]) for r in saw} == {("api.run", str(run)), ("api.run_value", str(run)), ("api.fact", "payee/last")}, saw
+    of_run = {r["action"] for r in audit(a, "--run", run) if r["kind"] == "saw" and r["by"] == "key/anna"}
+    assert of_run == {"api.run", "api.run_value"}, of_run  # whatever way it was looked at
     assert next(r for r in saw if r["action"] == "api.run")["text"] == "5 times", saw
     assert [r for r in audit(a, "--kind", "saw", "--who", "operator") if r["action"] == "api.audit"]
     assert [r["action"] for r in audit(a, "--kind", "denied", "--who", "key/anna")] == ["api.secrets"]
@@ -205,6 +208,9 @@ def exported(a, run, key, file):
     assert [x["seq"] for x in part if "seq" in x] == list(range(10, 21))
     v.verify(iter(part), bytes.fromhex(key), [], {})
     of_run = export(a, "--run", run)
+    # What leaves something out says so, also where it was made to look like a part.
+    forged.write_text("".join(json.dumps({**x, "heads": True} if "aios_audit" in x else x) + "\n" for i, x in enumerate(lines) if i != 5 or "seq" not in x))
+    assert "verified in part" in subprocess.run(tool[:2] + [str(forged)] + tool[3:5], capture_output=True, text=True).stdout
     assert v.verify(iter(of_run), bytes.fromhex(key), [], {})[1] < checked[1]
     types = {x["event"]["type"] for x in of_run if "seq" in x}
     assert {"run.started", "step.called", "gate.decided", "run.ended"} <= types, types
@@ -255,7 +261,7 @@ def is_found(v, lines, key, others=()):
     try:
         v.verify(iter(lines), key, list(others), {})
     except v.Bad as bad:
-        return int(str(bad).split()[1].rstrip(":"))
+        return int(float(str(bad).split()[1].rstrip(":")))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         return -1
     return None
@@ -291,6 +297,18 @@ def fault_69_audit_edit_reorder_truncate_fork(a, lines, v, key):
             x = rng.choice(events)
             bad[x] = dict(bad[x], seq=bad[x]["seq"] + rng.choice([-1, 1, 7]))
         assert is_found(v, bad, key) is not None, (n, how, i, lines[i])
+    # What stands in no proof may not stand there: a reader of the file would see it.
+    head, commit, last = lines[0], next(x for x in lines if "commit" in x), lines[events[0]]
+    forged = {"event": {"seq": 5, "type": "gate.decided", "by": "operator", "answer": "approve"}}
+    for i, x in ((0, head), (lines.index(commit), commit), (events[0], last), (len(lines) - 1, lines[-1])):
+        more = [*lines[:i], {**x, **forged, "seq" if "seq" not in x else "more": 5}, *lines[i + 1:]]
+        assert is_found(v, more, key) is not None, x
+        assert is_found(v, [*lines[:i + 1], forged, *lines[i + 1:]], key) is not None, x
+    for x, change in ((commit, {"time": commit["time"] + 2**64}), (last, {"seq": float(last["seq"])}), (commit, {"count": float(commit["count"])})):
+        assert is_found(v, [{**y, **change} if y is x else y for y in lines], key) is not None, change
+    # Two that were signed for the same place tell of two logs.
+    k = dict(next(x for x in lines if "checkpoint" in x), checkpoint=head["to"] + 10**6)
+    assert is_found(v, lines, key, [k, {**k, "chain": "00" * 32}]) == k["checkpoint"]
     # A fork that holds together: everything from the middle on is another history, with chains computed anew.
     fork, chain, first = [], bytes(32), next(x["checkpoint"] for x in lines if "checkpoint" in x)
     for x in lines:

@@ -273,7 +273,7 @@ void cel_text_put(struct cel_text *t, const char *data, size_t len);
 void cel_text_str(struct cel_text *t, struct base_str s);
 void cel_text_cstr(struct cel_text *t, const char *s);
 struct cel_value cel_text_done(struct cel_text *t);
-/* Sorts `items` by `keys`, stable. False: two keys have no order. */
+/* Sorts `items` by `keys`, stable. False: two keys have no order, or a single one is of a kind that has none. */
 bool cel_sort(struct cel_run *run, struct cel_value *keys, struct cel_value *items, size_t count);
 
 /* --- operators (arith.c) --- */

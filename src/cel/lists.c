@@ -135,7 +135,7 @@ static struct cel_value sort(ARGS)
 	for (i = 1; i < n; i++)
 		if (items[i].kind != items[0].kind)
 			return cel_error("what is sorted must be of one type");
-	if (!cel_sort(run, keys, items, n) || (n == 1 && !cel_order(items[0], items[0], &(int){0})))
+	if (!cel_sort(run, keys, items, n))
 		return cel_error("what is sorted has no order");
 	return cel_made(run, CEL_LIST, items, n);
 }

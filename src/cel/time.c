@@ -93,21 +93,30 @@ static void literal(struct reader *r, const char *any)
 	r->bad |= c == '\0' || !strchr(any, c);
 }
 
-/* Digits behind a point as nanoseconds; further ones are cut off. */
-static int64_t fraction(struct reader *r)
+/* Digits behind a point as billionths, and six more of them; further ones are cut off. */
+static int64_t fraction(struct reader *r, int64_t *ret_finer)
 {
-	int64_t ns = 0, unit = 100000000;
+	int64_t ns = 0, unit = 100000000, finer = 0, finer_unit = 100000;
 	bool any = false;
 
+	*ret_finer = 0;
 	if (peek(r) != '.')
 		return 0;
 	take(r);
 	while (peek(r) >= '0' && peek(r) <= '9') {
-		ns += (take(r) - '0') * unit;
-		unit /= 10;
+		int digit = take(r) - '0';
+
+		if (unit > 0) {
+			ns += digit * unit;
+			unit /= 10;
+		} else {
+			finer += digit * finer_unit;
+			finer_unit /= 10;
+		}
 		any = true;
 	}
 	r->bad |= !any;
+	*ret_finer = finer;
 	return ns;
 }
 
@@ -124,7 +133,7 @@ static int64_t hours_minutes(struct reader *r)
 bool cel_timestamp_parse(struct base_str s, struct cel_value *ret)
 {
 	struct reader r = {.s = s};
-	int64_t year, month, day, time, seconds, ns, ahead = 0;
+	int64_t year, month, day, time, seconds, ns, finer, ahead = 0;
 	char sign;
 
 	year = number(&r, 4);
@@ -136,7 +145,7 @@ bool cel_timestamp_parse(struct base_str s, struct cel_value *ret)
 	time = hours_minutes(&r);
 	literal(&r, ":");
 	seconds = number(&r, 2);
-	ns = fraction(&r);
+	ns = fraction(&r, &finer);
 	sign = take(&r);
 	if (sign == '+' || sign == '-')
 		ahead = (sign == '-' ? -1 : 1) * hours_minutes(&r);
@@ -167,8 +176,8 @@ static int64_t unit_of(struct reader *r)
 	return 0;
 }
 
-/* "1.5": digits before the point as a number, behind it as billionths. */
-static bool decimal(struct reader *r, uint64_t *ret_whole, int64_t *ret_ns)
+/* "1.5": digits before the point as a number, behind it as billionths, and finer. */
+static bool decimal(struct reader *r, uint64_t *ret_whole, int64_t *ret_ns, int64_t *ret_finer)
 {
 	uint64_t whole = 0;
 	bool any = false, ok = true;
@@ -181,7 +190,7 @@ static bool decimal(struct reader *r, uint64_t *ret_whole, int64_t *ret_ns)
 	any |= peek(r) == '.';
 	if (peek(r) == '.' && !(r->s.len > 1 && r->s.ptr[1] >= '0' && r->s.ptr[1] <= '9'))
 		take(r); /* "1.s" */
-	*ret_ns = fraction(r);
+	*ret_ns = fraction(r, ret_finer);
 	*ret_whole = whole;
 	return any && ok && !r->bad;
 }
@@ -202,14 +211,15 @@ bool cel_duration_parse(struct base_str s, struct cel_value *ret)
 		return false;
 	while (r.s.len) {
 		uint64_t whole, ns;
-		int64_t part, unit;
+		int64_t part, finer, unit;
 
-		if (!decimal(&r, &whole, &part))
+		if (!decimal(&r, &whole, &part, &finer))
 			return false;
 		unit = unit_of(&r);
 		if (unit == 0 || __builtin_mul_overflow(whole, (uint64_t)unit, &ns))
 			return false;
-		part = unit < SECOND_NS ? part * unit / SECOND_NS : part * (unit / SECOND_NS);
+		part = unit < SECOND_NS ? part * unit / SECOND_NS
+					: part * (unit / SECOND_NS) + finer * (unit / SECOND_NS) / 1000000;
 		if (__builtin_add_overflow(ns, (uint64_t)part, &ns) ||
 			__builtin_add_overflow(total, ns, &total) || total > (uint64_t)INT64_MAX + minus)
 			return false;

@@ -573,9 +573,12 @@ bool cel_sort(struct cel_run *run, struct cel_value *keys, struct cel_value *ite
 {
 	struct cel_value *spare_keys = cel_items_room(run, count), *spare = cel_items_room(run, count);
 	size_t width, at;
+	int order;
 
 	if (!spare_keys || !spare)
 		return true; /* the evaluation has ended */
+	if (count == 1)
+		return cel_order(keys[0], keys[0], &order);
 	for (width = 1; width < count; width *= 2)
 		for (at = 0; at + width < count; at += 2 * width) {
 			size_t high = at + 2 * width < count ? at + 2 * width : count;

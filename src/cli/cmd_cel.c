@@ -46,17 +46,28 @@ static bool name_valid(struct base_str name)
 	return true;
 }
 
+static void zones_done(struct zones *z)
+{
+	for (size_t i = 0; i < z->count; i++)
+		base_buf_done(&z->at[i].file);
+	z->count = 0;
+}
+
+/* Those that were read are forgotten when there are too many: many cases may name many. */
 static struct zone *zone_named(struct zones *z, struct base_str name)
 {
 	const char *folder = getenv("TZDIR");
-	struct zone *to = &z->at[z->count];
+	struct zone *to;
 	char path[512];
 
 	for (size_t i = 0; i < z->count; i++)
 		if (base_str_is(name, z->at[i].name))
 			return &z->at[i];
-	if (z->count == ZONES_MAX || !name_valid(name))
+	if (!name_valid(name))
 		return NULL;
+	if (z->count == ZONES_MAX)
+		zones_done(z);
+	to = &z->at[z->count];
 	snprintf(to->name, sizeof(to->name), "%.*s", BASE_STR_ARG(name));
 	snprintf(path, sizeof(path), "%s/%s", folder && *folder ? folder : "/usr/share/zoneinfo", to->name);
 	base_buf_init(&to->file, CORE_ZONE_MAX);
@@ -77,12 +88,6 @@ static bool zone_at(void *ctx, struct base_str name, int64_t time, int32_t *ret_
 		return false;
 	*ret_offset_s = core_zone_offset(&z->zone, time);
 	return true;
-}
-
-static void zones_done(struct zones *z)
-{
-	for (size_t i = 0; i < z->count; i++)
-		base_buf_done(&z->at[i].file);
 }
 
 /* --- what is wrong, and where --- */

@@ -53,6 +53,9 @@ def check_values(folder):
     gives(r'b"\xff"', "raw", *v)
     gives('timestamp("2026-01-01T00:00:00.000000005Z")', "at", *v)
     gives("1", 'at.getHours("Europe/Berlin")', *v)
+    hours = [f"timestamp(0).getHours('Etc/GMT-{n % 14 + 1}') + timestamp(0).getHours('Etc/GMT+{n % 12 + 1}')" for n in range(40)]
+    want = ", ".join(str(n % 14 + 1 + 23 - n % 12) for n in range(40))
+    gives(f"[{want}]", f"[{', '.join(hours)}]")  # more zones than are kept at once
     gives('[1, 2.0, "a", null, optional.of(true)]', "[1, 2.0, 'a', null, optional.of(true)]")
     code, out, _ = cel("-", stdin="2 *\n 3")
     assert (code, out) == (0, "6\n"), out

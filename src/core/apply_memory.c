@@ -37,6 +37,7 @@ static void apply_chosen(struct core_apply *a, const struct core_experiment_chos
 	struct base_json *doc;
 
 	x->chosen++;
+	x->labels |= e->labels & CORE_LABELS_ALL;
 	x->run = e->run;
 	if (e->arms.len && base_json_parse(e->arms, &doc, NULL) == 0) {
 		uint32_t n = (uint32_t)base_jv_len(base_json_root(doc));
@@ -66,6 +67,7 @@ static void apply_outcome(struct core_apply *a, const struct core_outcome_record
 	if (e->experiment.len == 0 || e->arm >= CORE_ARMS_MAX)
 		return;
 	x = experiment_of(a->c, e->experiment);
+	x->labels |= e->labels & CORE_LABELS_ALL;
 	x->arm[e->arm].wins++;
 	x->arm[e->arm].value += e->value;
 }

@@ -132,14 +132,15 @@ bool core_guard_release(struct core_turn *t, const struct core_run *r, const str
 		key = base_jv_str(base_jv_get(base_json_root(opts), "key"));
 	covered = x->approval &&
 		  core_approval_covers(core_gate_find(t->c, x->approval), base_json_root(args), key);
-	base_json_free(opts);
-	if (covered)
+	if (covered) {
+		base_json_free(opts);
 		return true;
+	}
 	g.title = base_arena_printf(
 		t->arena, "%.*s wants to do %.*s", BASE_STR_ARG(r->as->text), BASE_STR_ARG(o->action->name));
-	g.show = BASE_JOIN(t->arena, BASE_STR("{\"action\":\""), o->action->name, BASE_STR("\",\"args\":"),
-		args_text, BASE_STR("}"));
+	g.show = core_shown_call(t, o->action->name, args_text, key);
 	g.sources = core_sources(t, r, labels);
+	base_json_free(opts);
 	(void)core_emit_gate(t, &g);
 	return false;
 }

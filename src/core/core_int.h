@@ -426,6 +426,9 @@ bool core_terms_cover(const struct core_gate *g, struct base_str terms);
 /* Does the approval say where each argument of the call stands in what was shown, so that whoever approved saw the very
  * call? What a flow chooses beside them (`key`) may not go along. */
 bool core_approval_covers(const struct core_gate *g, struct base_jv args, struct base_str key);
+/* What a gate shows of a call; key: what the flow chose, or empty. In the arena. */
+struct base_str core_shown_call(
+	struct core_turn *t, struct base_str action, struct base_str args, struct base_str key);
 /* The guard once more when a call would leave: false, and a gate is opened that shows it. */
 bool core_guard_release(struct core_turn *t, const struct core_run *r, const struct core_open *o,
 	struct base_json *args, struct base_str args_text, uint8_t labels, struct base_str provider);

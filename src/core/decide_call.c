@@ -123,7 +123,8 @@ static void decide_replayed(struct core_turn *t, const struct core_run *r)
 
 /* --- effects --- */
 
-static struct base_str shown_call(struct core_turn *t, const struct core_call *call)
+struct base_str core_shown_call(
+	struct core_turn *t, struct base_str action, struct base_str args, struct base_str key)
 {
 	struct base_buf b;
 	struct base_jw w;
@@ -131,12 +132,17 @@ static struct base_str shown_call(struct core_turn *t, const struct core_call *c
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
-	base_jw_mstr(&w, "action", t->cmd->name);
-	base_jw_mraw(&w, "args", call->args_text);
-	if (base_jv_str(base_jv_get(call->opts, "key")).len) /* it goes along */
-		base_jw_mstr(&w, "key", base_jv_str(base_jv_get(call->opts, "key")));
+	base_jw_mstr(&w, "action", action);
+	base_jw_mraw(&w, "args", args);
+	if (key.len) /* it goes along */
+		base_jw_mstr(&w, "key", key);
 	base_jw_end_obj(&w);
 	return core_buf_to_arena(t->arena, &b);
+}
+
+static struct base_str shown_call(struct core_turn *t, const struct core_call *call)
+{
+	return core_shown_call(t, t->cmd->name, call->args_text, base_jv_str(base_jv_get(call->opts, "key")));
 }
 
 /* j: the rule that opens it, NULL: none does. */

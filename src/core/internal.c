@@ -498,7 +498,8 @@ static void experiment_choose(struct core_turn *t, const struct core_call *call)
 				.arm = arm,
 				.arms = arg_text(t, call, "arms"),
 				.how = base_str_of(how),
-				.customer = call->customer});
+				.customer = call->customer,
+				.labels = call->run->labels});
 	base_buf_init(&b, 32 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
@@ -507,7 +508,8 @@ static void experiment_choose(struct core_turn *t, const struct core_call *call)
 	base_jw_key(&w, "value");
 	base_jv_write(base_jv_at(arms, arm), &b);
 	base_jw_end_obj(&w);
-	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
+	/* One of what it was given: no text from outside comes in by it, but a private fact could be spelled out. */
+	emit_brought(t, call, core_buf_to_arena(t->arena, &b), x ? x->labels & CORE_LABEL_PRIVATE : 0);
 }
 
 static void experiment_counts(struct core_turn *t, const struct core_call *call)
@@ -530,7 +532,7 @@ static void experiment_counts(struct core_turn *t, const struct core_call *call)
 	}
 	base_jw_end_arr(&w);
 	base_jw_end_obj(&w);
-	core_emit_called_done(t, call, core_buf_to_arena(t->arena, &b));
+	emit_brought(t, call, core_buf_to_arena(t->arena, &b), x ? x->labels : 0);
 }
 
 static void outcome_record(struct core_turn *t, const struct core_call *call)
@@ -540,7 +542,8 @@ static void outcome_record(struct core_turn *t, const struct core_call *call)
 		.run = call->run->id,
 		.by = core_word_text(call->run->as),
 		.customer = own.len ? own : call->customer,
-		.key = key};
+		.key = key,
+		.labels = call->run->labels};
 	struct base_err err;
 
 	if (core_outcome_read(t->c, call->args, false, &ev, &err) < 0) {

@@ -231,6 +231,25 @@ static uint8_t labels_of_views(
 	return labels;
 }
 
+/* Is it in the folder that mails are delivered to? They hold what whoever sent them had read. */
+static bool is_mail(struct core_turn *t, struct base_str path)
+{
+	struct base_jv mail = t->c->config_doc ? base_jv_get(base_json_root(t->c->config_doc), "mail")
+					       : (struct base_jv){0};
+	struct base_str dir = base_jv_str(base_jv_get(mail, "maildir")), at;
+
+	dir = core_file_path(t->arena, dir.len ? dir : BASE_STR("files/outbox"));
+	for (size_t i = 0; i + 6 <= dir.len; i++) { /* an absolute one leads through the workspace's files/ */
+		if ((i && dir.ptr[i - 1] != '/') ||
+			!base_str_starts(base_str_sub(dir, i, dir.len), BASE_STR("files/")))
+			continue;
+		at = base_str_sub(dir, i + 6, dir.len);
+		if (at.len && base_str_starts(path, at) && (path.len == at.len || path.ptr[at.len] == '/'))
+			return true;
+	}
+	return false;
+}
+
 static uint8_t labels_of_file(struct core_turn *t, const struct core_action *a, struct base_jv args)
 {
 	bool feed = base_str_is(a->connector, "feed");
@@ -239,6 +258,8 @@ static uint8_t labels_of_file(struct core_turn *t, const struct core_action *a, 
 
 	if (feed && !given.len)
 		return 0;
+	if (is_mail(t, path))
+		return CORE_LABELS_ALL;
 	return base_str_is(a->name, "file.list") ? core_folder_labels(t->c, path)
 						 : core_file_labels(t->c, path);
 }

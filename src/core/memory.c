@@ -145,7 +145,8 @@ int core_outcome_read(const struct core *c, struct base_jv from, bool by_custome
 
 void core_decide_outcome(struct core_turn *t)
 {
-	struct core_outcome_recorded ev = {.by = t->cmd->by.id};
+	struct core_outcome_recorded ev = {
+		.by = t->cmd->by.id, .labels = core_caller_labels(t->c, t->cmd->by.id)};
 	struct base_json *doc;
 	struct base_jv root;
 	struct base_err err;

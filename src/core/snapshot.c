@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 19 };
+enum { FORMAT = 20 };
 
 static uint64_t u(struct base_reader *r)
 {
@@ -266,6 +266,7 @@ static void put_experiment(struct base_buf *b, struct base_str key, const void *
 
 	(void)key;
 	base_put_u64(b, x->arms);
+	base_put_u64(b, x->labels);
 	for (uint32_t i = 0; i < CORE_ARMS_MAX; i++) {
 		base_put_u64(b, x->arm[i].n);
 		base_put_u64(b, x->arm[i].wins);
@@ -284,6 +285,7 @@ static void *get_experiment(struct core *c, struct base_str key, struct base_rea
 
 	(void)key;
 	x->arms = (uint32_t)base_get_uint(r, CORE_ARMS_MAX);
+	x->labels = (uint8_t)base_get_uint(r, CORE_LABELS_ALL);
 	for (uint32_t i = 0; i < CORE_ARMS_MAX; i++) {
 		x->arm[i].n = u(r);
 		x->arm[i].wins = u(r);

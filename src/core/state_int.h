@@ -411,6 +411,7 @@ struct core_arm {
 struct core_experiment {
 	struct core_arm arm[CORE_ARMS_MAX];
 	uint32_t arms;
+	uint8_t labels;		  /* of all that its counts were made of */
 	uint64_t chosen, run;	  /* run: the last that chose */
 	struct base_names *units; /* customer -> arm + 1, as a pointer-sized number */
 };

@@ -240,6 +240,7 @@ static void test_again_at_release(void **state)
 {
 	struct house *h = *state;
 	uint32_t step;
+	struct base_str shown;
 	uint64_t run, asked;
 
 	house_do(h, (struct core_cmd){.type = CORE_CMD_GUARD_SET,
@@ -249,7 +250,7 @@ static void test_again_at_release(void **state)
 	house_gate(h, asked, "approve", "");
 	run = tainted(h, BOTH, &step);
 	house_do(h, (struct core_cmd){.type = CORE_CMD_FREEZE});
-	house_call(h, run, step, "mail.send", MAIL, "");
+	house_call(h, run, step, "mail.send", MAIL, "{\"key\":\"told by it\"}");
 	assert_int_equal(status(h, run, step), CORE_STEP_HELD);
 	house_do(h, (struct core_cmd){.type = CORE_CMD_GUARD_SET, .name = BASE_STR(CORE_GUARD), .base = 1});
 	assert_true(core_guard_is_on(h->core, BASE_STR(CORE_GUARD)));
@@ -257,6 +258,8 @@ static void test_again_at_release(void **state)
 	house_tick(h);
 	assert_int_equal(status(h, run, step), CORE_STEP_GATED);
 	assert_int_equal(opened(h, gate_of(h, run, step)).labels, BOTH);
+	shown = opened(h, gate_of(h, run, step)).show.data;
+	assert_non_null(memmem(shown.ptr, shown.len, "told by it", 10)); /* it goes along */
 	house_gate(h, gate_of(h, run, step), "approve", "");
 	house_tick(h);
 	assert_int_equal(status(h, run, step), CORE_STEP_SENT);
@@ -441,6 +444,58 @@ static void test_files(void **state)
 	house_call(h, run, 2, "file.list", "{\"path\":\"out\"}", "");
 	house_result(h, run, 2, 1, CORE_WIRE_DONE, "{}");
 	assert_int_equal(labels(h, run), BOTH);
+}
+
+/* Mails that were delivered to a folder hold what their sender had read, and are not marked one by one. */
+static void test_outbox(void **state)
+{
+	static const struct {
+		const char *args;
+		unsigned labels;
+	} at[] = {{"{\"path\":\"outbox/new/1\"}", BOTH}, {"{\"path\":\"x/../outbox/cur/1\"}", BOTH},
+		{"{\"path\":\"outbox\"}", BOTH}, {"{\"path\":\"outbox2/1\"}", NONE},
+		{"{\"path\":\"out/outbox/1\"}", NONE}};
+	struct house *h = *state;
+
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		uint64_t run = house_start(h, "f", "{}");
+
+		house_call(h, run, 0, i == 2 ? "file.list" : "file.read", at[i].args, "");
+		house_result(h, run, 0, 1, CORE_WIRE_DONE, "{}");
+		assert_int_equal(labels(h, run), at[i].labels);
+	}
+}
+
+/* A private fact spelled out in the counts of an experiment is read as private, by its counts and by its choices. */
+static void test_experiments(void **state)
+{
+#define CHOOSE "{\"arms\":[1,2],\"mode\":\"best\",\"name\":\"bits\"}"
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+	uint32_t step;
+
+	house_call(h, run, 0, "experiment.choose", CHOOSE, "");
+	house_call(h, run, 1, "experiment.counts", "{\"name\":\"bits\"}", "");
+	assert_int_equal(labels(h, run), NONE);
+	run = tainted(h, PRIVATE, &step);
+	house_call(h, run, step, "outcome.record",
+		"{\"arm\":1,\"experiment\":\"bits\",\"name\":\"n\",\"value\":1234567890}", "");
+	assert_int_equal(status(h, run, step), CORE_STEP_DONE);
+	run = house_start(h, "f", "{}");
+	house_call(h, run, 0, "experiment.choose", CHOOSE, "");
+	assert_int_equal(labels(h, run), PRIVATE);
+	run = house_start(h, "f", "{}");
+	house_call(h, run, 0, "experiment.counts", "{\"name\":\"bits\"}", "");
+	assert_int_equal(labels(h, run), PRIVATE);
+	house_do(h, (struct core_cmd){.type = CORE_CMD_OUTCOME,
+			    .body = BASE_STR("{\"arm\":0,\"experiment\":\"bits\",\"name\":\"n\"}"),
+			    .by = {.id = BASE_STR("key/site")}});
+	assert_int_equal(h->reply.status, 201);
+	house_call(h, run, 1, "experiment.choose", CHOOSE, "");
+	assert_int_equal(labels(h, run), PRIVATE);
+	house_call(h, run, 2, "experiment.counts", "{\"name\":\"bits\"}", "");
+	assert_int_equal(labels(h, run), BOTH);
+#undef CHOOSE
 }
 
 static void finish(struct house *h, uint64_t run, uint32_t steps, bool ok, const char *value)
@@ -654,6 +709,8 @@ int main(void)
 		TEST(test_callers),
 		TEST(test_fault_53_memory_poisoning),
 		TEST(test_files),
+		TEST(test_outbox),
+		TEST(test_experiments),
 		TEST(test_children),
 		TEST(test_shed),
 		TEST(test_narrow_schemas),

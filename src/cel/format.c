@@ -271,7 +271,7 @@ struct cel_value cel_format(ARGS)
 		}
 		digits = precision(f, &at);
 		if (digits < 0)
-			return cel_error("format: the point wants a number behind it, not too large");
+			return cel_error("format: too many digits behind the point, or none");
 		if (at >= f.len || !memchr("sdfebxXo", f.ptr[at], 8))
 			return cel_error("format: behind % stands one of s d f e b x X o %");
 		if (next >= total)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A real browser with an authenticator of its own: it signs in by a link, registers a passkey on /security, signs out, and signs
-in with the passkey. Exit code 77 where there is no Chromium."""
+"""A real browser with an authenticator of its own: it signs in by a link, registers a passkey on /security, signs out, signs in
+with the passkey, and approves a gate that wants a signature with it. Exit code 77 where there is no Chromium."""
 import json
 import os
 import pathlib
@@ -13,6 +13,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from aios import Aios, until  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
+
+
+ASKS = """
+import { flow } from "aios";
+export default flow({ name: "asks", grants: ["gate.ask"] }, async (ctx, input) => {
+  const { answer, value } = await ctx.approve({ title: "Pay 900?", show: { to: "printer", n: input.n }, sign: true });
+  return { answer, value };
+});
+"""
 
 
 class Page:
@@ -76,13 +85,49 @@ class Page:
         self.process.wait()
 
 
+def decide(a, p, home):
+    """The form signs with the passkey; a form of another gate's challenge, and one whose answer is changed, decide nothing."""
+    runs = [a.post("/v1/flows/asks/runs", {"input": {"n": n}})["run"] for n in range(2)]
+    gates = {g["run"]: g["gate"] for g in until(
+        lambda: (lambda g: g if len(g) == 2 else None)(a.get("/v1/gates")["items"]), 20, what="the gates")}
+    mine, other = gates[runs[0]], gates[runs[1]]
+
+    def press():
+        p.js("document.querySelector('form[data-passkey=decide] [data-sign]').click()")
+
+    def opened(gate):
+        p.go(f"{home}/gates/{gate}")
+        p.wait("!!document.querySelector('form[data-passkey=decide]')")
+        return p.js("document.querySelector('form[data-passkey=decide]').dataset.challenge")
+
+    foreign = opened(other)
+    assert opened(mine) != foreign
+    # A page that was tampered with: what is signed is another gate's approval, or nothing of what is sent.
+    for change in (f"f.dataset.challenge = '{foreign}'", "f.querySelector('[data-sign]').value = 'edit'",
+                   "f.elements.namedItem('shown').value = '0'.repeat(64)", f"f.action = '/gates/{other}'"):
+        opened(mine)
+        p.js(f"window.before = 1; f = document.querySelector('form[data-passkey=decide]'); {change}")
+        press()
+        p.wait("!window.before && document.readyState === 'complete'")
+        for gate in (mine, other):
+            assert a.get(f"/v1/gates/{gate}")["state"] == "open", (change, p.js("document.body.innerText"))
+    opened(mine)
+    press()
+    until(lambda: a.get(f"/v1/gates/{mine}").get("answer") == "approve", 60, what="the decision")
+    assert a.get(f"/v1/runs/{runs[0]}?wait=20") and a.get(f"/v1/runs/{runs[0]}/value")["value"]["answer"] == "approve"
+    assert a.get(f"/v1/gates/{other}")["state"] == "open"
+    decided, = [e for e in a.get("/v1/events?limit=1000")["items"] if e["type"] == "gate.decided"]
+    assert (decided["gate"], decided["by"], decided["how"]) == (mine, "operator", "passkey"), decided
+
+
 def main():
     if not BROWSER:
         print("no Chromium here: install the package chromium")
         return 77
-    with Aios({"aios.yaml": "name: Desk\nworkers: 1\n", "policy.yaml": "rules: []\n"}) as a, \
+    with Aios({"aios.yaml": "name: Desk\nworkers: 1\n", "policy.yaml": "rules: []\n", "flows/asks.js": ASKS}) as a, \
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as t:
         a.start()
+        a.deploy()
         p = Page(t)
         try:
             p.do("WebAuthn.enable")
@@ -109,9 +154,10 @@ def main():
                    "document.querySelector('[role=status]')?.textContent")
             sessions = a.get("/v1/sign-in")["sessions"]
             assert [s["credential"] for s in sessions] == ["passkey/desk"], (sessions, p.js("document.body.innerText"))
+            decide(a, p, home)
         finally:
             p.close()
-    print("ok: a link, a passkey registered, signed out, signed in with it")
+    print("ok: a link, a passkey registered, signed out, signed in with it, a gate approved with it")
     return 0
 
 

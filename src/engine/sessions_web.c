@@ -262,6 +262,12 @@ void engine_op_session_open(struct engine *e, struct engine_req *q)
 		engine_reply_problem(e, q, 403, "denied", "only the operator can sign a browser in");
 		return;
 	}
+	/* A session makes no other: who has its cookie would never be out. */
+	if (q->credential == 3) {
+		engine_reply_problem(
+			e, q, 403, "denied", "a link is made in a shell of this machine: aios open");
+		return;
+	}
 	if (!config.link) {
 		engine_reply_problem(e, q, 403, "denied",
 			"aios.yaml turns sign-in by link off (sign_in.link): change that and aios deploy");

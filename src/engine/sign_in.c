@@ -20,10 +20,13 @@
  * I2 A password is looked at only when no pause stands: behind FREE failures of an address each doubles the pause, up to 15
  * minutes; behind FREE_ALL from anywhere, up to one. What a pause refuses costs no hash. A pause never holds up a link, and a
  * passkey, which nobody guesses, for two seconds at most: so nobody locks the operator out by failing.
+ *
+ * I3 How one signs in is changed in the operator's shell, or in a session that was opened within the last quarter of an hour:
+ * a cookie that was stolen makes nobody stay.
  */
 
 enum { FREE = 5, FREE_ALL = 20, PAUSE_MS = 1000, PAUSE_MAX_MS = 15 * 60000, PAUSE_ALL_MS = 60000 };
-enum { PAUSE_PASSKEY_MS = 2000, NOTE_EVERY_MS = 10000 };
+enum { PAUSE_PASSKEY_MS = 2000, NOTE_EVERY_MS = 10000, FRESH_MS = 15 * 60000 };
 
 /* --- what aios.yaml says --- */
 
@@ -58,6 +61,7 @@ void engine_sign_in_config(struct engine *e, struct engine_sign_in_config *ret)
 		.idle_ms = life(session, "idle", 12 * hour),
 		.absolute_ms = life(session, "absolute", 7 * 24 * hour)};
 	ret->rotate_ms = ret->idle_ms < 4 * hour ? ret->idle_ms / 4 : hour;
+	ret->fresh_ms = ret->idle_ms < FRESH_MS ? ret->idle_ms : FRESH_MS;
 }
 
 /* --- failures and pauses --- */
@@ -369,6 +373,24 @@ static bool is_operator(struct engine *e, struct engine_req *q)
 	return false;
 }
 
+bool engine_may_change_sign_in(struct engine *e, struct engine_req *q)
+{
+	struct engine_sign_in_config config;
+	struct core_session_info s;
+	int64_t now = engine_wall_ms();
+
+	if (!is_operator(e, q))
+		return false;
+	engine_sign_in_config(e, &config);
+	if (q->credential != 3 || (core_session_get(e->core, base_str_of(q->session), now, &s) &&
+					  now - s.opened_ms < config.fresh_ms))
+		return true;
+	engine_reply_problem(e, q, 403, "sign_in_again",
+		"to change how you sign in, sign in anew first: this session is older than %lld minutes",
+		(long long)config.fresh_ms / 60000);
+	return false;
+}
+
 /* The browser that registers it knows which ones its authenticator has already. */
 static void put_id(void *userdata, const struct core_credential_info *info)
 {
@@ -389,7 +411,7 @@ void engine_op_passkey_begin(struct engine *e, struct engine_req *q)
 	struct base_jw w;
 	uint8_t user[16];
 
-	if (!is_operator(e, q) || !site_or_refuse(e, q, &site))
+	if (!engine_may_change_sign_in(e, q) || !site_or_refuse(e, q, &site))
 		return;
 	engine_random(e, user, sizeof(user));
 	base_buf_init(&text, 64);
@@ -453,7 +475,7 @@ void engine_op_passkey_add(struct engine *e, struct engine_req *q)
 	struct base_json *doc;
 	struct answered *a;
 
-	if (!is_operator(e, q) || !site_or_refuse(e, q, &site))
+	if (!engine_may_change_sign_in(e, q) || !site_or_refuse(e, q, &site))
 		return;
 	doc = engine_body_json(e, q);
 	if (!doc)
@@ -540,6 +562,8 @@ void engine_op_security_act(struct engine *e, struct engine_req *q)
 		cmd.name = BASE_STR_NONE;
 	if (!base_str_is(base_jv_str(base_jv_get(body, "csrf")), csrf)) {
 		engine_reply_problem(e, q, 403, "denied", "the form is too old: open the page again");
+	} else if (base_str_is(what, "remove") && !engine_may_change_sign_in(e, q)) {
+		; /* answered */
 	} else if (base_str_is(what, "sign_out")) {
 		engine_web_sign_out(e, q);
 		base_buf_cstr(&q->headers, "Location: /sign-in\n");

@@ -69,9 +69,13 @@ enum engine_totp { ENGINE_TOTP_REQUIRED, ENGINE_TOTP_OPTIONAL, ENGINE_TOTP_OFF }
 struct engine_sign_in_config {
 	bool link, passkey, password;
 	enum engine_totp totp;
-	int64_t idle_ms, absolute_ms, rotate_ms;
+	int64_t idle_ms, absolute_ms, rotate_ms, fresh_ms;
 };
 void engine_sign_in_config(struct engine *e, struct engine_sign_in_config *ret);
+
+/* May q change how the operator signs in? Only the operator, in the shell, or in a session that was opened a moment ago:
+ * who finds a browser open, or a cookie, is not to stay. Else answers 403. */
+bool engine_may_change_sign_in(struct engine *e, struct engine_req *q);
 
 /* Operations. */
 void engine_op_sign_in_page(struct engine *e, struct engine_req *q);

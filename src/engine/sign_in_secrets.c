@@ -23,14 +23,6 @@ struct change {
 	char credential[160], code[16];
 };
 
-static bool is_operator(struct engine *e, struct engine_req *q)
-{
-	if (base_str_is(q->by.id, "operator") && !q->by.caveats.len)
-		return true;
-	engine_reply_problem(e, q, 403, "denied", "only the operator may change how the operator signs in");
-	return false;
-}
-
 /* It is done: now the log says so. */
 static void record(struct engine *e, struct engine_req *q, const struct change *c)
 {
@@ -75,7 +67,7 @@ void engine_op_credential_remove(struct engine *e, struct engine_req *q)
 	struct base_str id = engine_param(q, "credential");
 	struct change c = {.removes = true};
 
-	if (!is_operator(e, q))
+	if (!engine_may_change_sign_in(e, q))
 		return;
 	c.secret = base_str_is(id, "password") ? WIRE_PASS_SECRET_PASSWORD
 		   : base_str_is(id, "totp")   ? WIRE_PASS_SECRET_TOTP
@@ -163,7 +155,7 @@ static void set(struct engine *e, struct engine_req *q, struct base_jv body, con
 void engine_op_password_set(struct engine *e, struct engine_req *q)
 {
 	struct change c = {.req = q->id, .secret = WIRE_PASS_SECRET_PASSWORD, .credential = "password"};
-	struct base_json *doc = is_operator(e, q) ? engine_body_json(e, q) : NULL;
+	struct base_json *doc = engine_may_change_sign_in(e, q) ? engine_body_json(e, q) : NULL;
 
 	if (doc)
 		set(e, q, base_json_root(doc), &c);
@@ -177,7 +169,7 @@ void engine_op_totp_set(struct engine *e, struct engine_req *q)
 	struct base_json *doc;
 	struct base_str code;
 
-	if (!is_operator(e, q))
+	if (!engine_may_change_sign_in(e, q))
 		return;
 	/* The one that works is not lost for one that may not. */
 	if (core_credential_get(e->core, BASE_STR("totp"), &info)) {

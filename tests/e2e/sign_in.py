@@ -254,6 +254,38 @@ class Sessions(unittest.TestCase):
             closed = [e for e in a.get("/v1/events?limit=1000")["items"] if e["type"] == "session.closed"]
             self.assertEqual([e["reason"] for e in closed], ["not used for too long"])
 
+    def test_an_old_session_changes_nothing(self):
+        """Who finds a browser open, or steals its cookie, adds no way in, takes none away, and opens no other session."""
+        with Aios(config(session={"idle": "1m", "absolute": "1h"})) as a, tempfile.TemporaryDirectory() as t:
+            a.start()
+            a.deploy()
+            b = Browser(a)
+            b.by_link()
+            self.assertEqual(b.json("/v1/sessions", {}).status, 403)  # not even a new one
+            key, other = Key(t, -7), Key(t, -7)
+            self.assertEqual(b.register(key, "phone").status, 201, b.text)
+            options = b.json("/v1/sign-in/passkeys/challenge", {}).value
+            act = other.act("create", options["rp_id"], b.origin(), options["challenge"])
+            opened = a.get("/v1/sign-in")["sessions"][0]["opened_ms"]
+            until(lambda: b.signed_in() and time.time() * 1000 - opened > 61000, 120, 5, "an old session that is in use")
+            for method, path, body in (("POST", "/v1/sign-in/passkeys/challenge", {}),
+                                       ("POST", "/v1/sign-in/passkeys",
+                                        {"name": "mallory", "challenge": options["challenge"], **act}),
+                                       ("DELETE", "/v1/sign-in/credentials/passkey/phone", None),
+                                       ("PUT", "/v1/sign-in/password", {"sealed": "AAAA"}),
+                                       ("PUT", "/v1/sign-in/totp", {"sealed": "AAAA", "code": "123456"})):
+                if body is None:
+                    b.ask(method, path)
+                else:
+                    b.json(path, body, method)
+                self.assertEqual((b.status, json.loads(b.text)["code"]), (403, "sign_in_again"), path)
+            self.assertEqual(b.form("/security", csrf=b.csrf(), answer="remove", id="passkey/phone").status, 403)
+            self.assertIn("sign in anew", b.text)
+            self.assertEqual([c["id"] for c in a.get("/v1/sign-in")["credentials"]], ["passkey/phone"])
+            self.assertEqual(b.by_passkey(key).status, 200, b.text)
+            self.assertEqual(b.register(other, "desk").status, 201, b.text)
+            self.assertEqual(b.form("/security", csrf=b.csrf(), answer="remove", id="passkey/desk").status, 303)
+
     def test_only_the_operator(self):
         """A key that may do everything still is not the operator."""
         with Aios(config()) as a:

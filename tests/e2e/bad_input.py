@@ -279,7 +279,8 @@ def grants(aios):
     assert ask("GET", "/v1/flows")[0] == 200
     status, body = ask("POST", "/v1/flows/good/runs", {"input": {}})
     assert status == 403 and body["code"] == "denied" and "api.run_start" in body["detail"], body
-    assert ask("POST", "/v1/freeze", {})[0] == 403
+    status, body = ask("POST", "/v1/freeze", {"reason": "none"})
+    assert status == 403, body
     assert ask("GET", "/v1/flows", token="aios_" + "A" * 43)[0] == 401
     assert ask("GET", "/v1/flows", token=None)[0] == 401
     denied = [e for e in aios.events() if e["type"] == "access.denied"]

@@ -4,11 +4,32 @@
 #include "base/check.h"
 #include "core/policy_int.h"
 
+enum {
+	OF = '@'
+}; /* "@flow/f" among the grants that a run is narrowed to: whose they are; no action begins so */
+
 static bool own_grants(const struct core *c, const struct core_run *r, struct base_str action)
 {
 	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
 
 	return p && !p->revoked && core_patterns_match(&p->grants, action);
+}
+
+/* What a run was given by its starter is narrowed with it: the starter's grants as they were then, and as they are now. */
+static bool limit_allows(const struct core *c, const struct core_patterns *limit, struct base_str action)
+{
+	const struct core_principal *p;
+
+	if (!core_patterns_match(limit, action))
+		return false;
+	for (uint32_t i = 0; i < limit->count; i++) {
+		if (limit->item[i].len == 0 || limit->item[i].ptr[0] != OF)
+			continue;
+		p = base_names_get(c->principals, base_str_sub(limit->item[i], 1, limit->item[i].len));
+		if (!p || p->revoked || !core_patterns_match(&p->grants, action))
+			return false;
+	}
+	return true;
 }
 
 bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action)
@@ -18,7 +39,7 @@ bool core_run_may(const struct core *c, const struct core_run *r, struct base_st
 	if (!own_grants(c, r, action))
 		return false;
 	for (uint32_t i = 0; i < x->limit_count; i++)
-		if (!core_patterns_match(&x->limits[i], action))
+		if (!limit_allows(c, &x->limits[i], action))
 			return false;
 	return true;
 }
@@ -32,19 +53,25 @@ const char *core_run_may_not(const struct core *c, const struct core_run *r, str
 	return "it has no grant for it (add it to `grants` and deploy)";
 }
 
-static bool same_patterns(const struct core_patterns *a, const struct core_patterns *b)
+/* `limit` is what `p` is granted, and says whose it is. */
+static bool is_of(const struct core_patterns *limit, const struct core_principal *p)
 {
-	if (a->count != b->count)
+	const struct core_patterns *b = &p->grants;
+
+	if (limit->count != b->count + 1 || limit->item[0].len == 0 || limit->item[0].ptr[0] != OF ||
+		!base_str_eq(base_str_sub(limit->item[0], 1, limit->item[0].len), p->id))
 		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (!base_str_eq(a->item[i], b->item[i]))
+	for (uint32_t i = 0; i < b->count; i++)
+		if (!base_str_eq(limit->item[i + 1], b->item[i]))
 			return false;
 	return true;
 }
 
-static void put_patterns(struct base_jw *w, const struct core_patterns *p)
+static void put_patterns(struct base_jw *w, const struct core_patterns *p, struct base_str of)
 {
 	base_jw_arr(w);
+	if (of.len)
+		base_jw_str(w, of);
 	for (uint32_t i = 0; i < p->count; i++)
 		base_jw_str(w, p->item[i]);
 	base_jw_end_arr(w);
@@ -53,10 +80,9 @@ static void put_patterns(struct base_jw *w, const struct core_patterns *p)
 struct base_str core_run_limits(
 	const struct core *c, const struct core_run *r, bool own, struct base_arena *arena)
 {
+	static const struct core_principal nobody = {.revoked = true};
 	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
 	const struct core_run_extra *x = core_run_extra(r);
-	struct core_patterns none = {NULL, 0};
-	const struct core_patterns *grants = p && !p->revoked ? &p->grants : &none;
 	struct base_buf b;
 	struct base_jw w;
 
@@ -65,12 +91,14 @@ struct base_str core_run_limits(
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_arr(&w);
+	p = p && !p->revoked ? p : &nobody;
 	if (own)
-		put_patterns(&w, grants);
+		put_patterns(
+			&w, &p->grants, p->id.len ? BASE_JOIN(arena, BASE_STR("@"), p->id) : BASE_STR_NONE);
 	for (uint32_t i = 0; i < x->limit_count;
 		i++) /* one that starts itself again and again has each list once */
-		if (!own || !same_patterns(&x->limits[i], grants))
-			put_patterns(&w, &x->limits[i]);
+		if (!own || !is_of(&x->limits[i], p))
+			put_patterns(&w, &x->limits[i], BASE_STR_NONE);
 	base_jw_end_arr(&w);
 	return core_buf_to_arena(arena, &b);
 }
@@ -294,7 +322,7 @@ static struct base_str judged_of(struct core_scene *s, struct counting *k)
 	struct base_buf b;
 	struct base_jw w;
 
-	base_buf_init(&b, 4 << 20);
+	base_buf_init(&b, 8 << 20);
 	w = base_jw_of(&b);
 	base_jw_obj(&w);
 	if (s->of->confidence)
@@ -371,8 +399,8 @@ struct core_judged core_policy_judge(struct core_scene *s, struct core_hearing *
 	struct core_judged j = {.verdict = CORE_DENY, .rule = BASE_STR("default: nothing allows it")};
 	struct counting k = {.s = s, .j = &j};
 
-	base_buf_init(&k.counts, 1 << 20);
-	base_buf_init(&k.limits, 1 << 20);
+	base_buf_init(&k.counts, 4 << 20);
+	base_buf_init(&k.limits, 4 << 20);
 	ask_rules(&k, c, hear);
 	for (uint32_t i = 0; j.verdict != CORE_DENY && i < s->policy->counter_count; i++)
 		ask_counter(&k, &s->policy->counters[i]);

@@ -39,10 +39,12 @@ bool core_terms_cover(const struct core_gate *g, struct base_str terms)
 		want = base_json_root(doc);
 	}
 	people = base_jv_get(want, "approvers");
-	operator_too = base_jv_bool(base_jv_get(want, "operator"), true) || named(people, BASE_STR("operator"));
+	operator_too =
+		base_jv_bool(base_jv_get(want, "operator"), true) || named(people, BASE_STR("operator"));
 	ok = (int64_t)had->need >= base_jv_int(base_jv_get(want, "need"), 1) &&
 	     (had->sign || !base_jv_bool(base_jv_get(want, "sign"), false)) &&
-	     (operator_too || (had->no_operator && !core_patterns_match(&had->approvers, BASE_STR("operator")))) &&
+	     (operator_too ||
+		     (had->no_operator && !core_patterns_match(&had->approvers, BASE_STR("operator")))) &&
 	     are_named(people, &had->approvers);
 	for (uint32_t i = 0; i < had->stage_count; i++)
 		ok &= are_named(people, &had->stage[i].to) &&
@@ -67,7 +69,8 @@ static struct base_jv root_of(struct base_json *doc)
 
 static int64_t strength(struct base_jv v)
 {
-	return base_jv_int(base_jv_get(v, "need"), 1) + (base_jv_bool(base_jv_get(v, "sign"), false) ? 100 : 0) +
+	return base_jv_int(base_jv_get(v, "need"), 1) +
+	       (base_jv_bool(base_jv_get(v, "sign"), false) ? 100 : 0) +
 	       (base_jv_kind(base_jv_get(v, "approvers")) == BASE_JSON_ARR ? 1 : 0);
 }
 
@@ -76,7 +79,8 @@ static bool all_name(const struct joint *x, size_t count, struct base_str who)
 	for (size_t i = 0; i < count; i++) {
 		struct base_jv people = base_jv_get(root_of(x->doc[i]), "approvers");
 
-		if (base_jv_kind(people) == BASE_JSON_ARR && !base_str_is(who, "operator") && !named(people, who))
+		if (base_jv_kind(people) == BASE_JSON_ARR && !base_str_is(who, "operator") &&
+			!named(people, who))
 			return false;
 	}
 	return true;

@@ -121,7 +121,8 @@ typedef int64_t (*core_used_fn)(
 struct core_scene {
 	const struct core_policy *policy;
 	const struct core_case *of;
-	struct base_arena *arena;
+	struct base_arena *arena, *spare; /* spare: NULL until conditions make much */
+	size_t begin;			  /* what the arena had handed out before */
 	core_used_fn used;
 	void *userdata;
 	struct base_json *customer, *run, *labels, *history, *counted;
@@ -132,7 +133,8 @@ void core_scene_init(struct core_scene *s, const struct core_policy *p, const st
 	core_used_fn used, void *userdata, struct base_arena *arena);
 void core_scene_done(struct core_scene *s);
 struct base_str core_case_labels(const struct core_case *k); /* as JSON */
-/* Evaluates; an expression that is NULL gives an error. */
+/* Evaluates; an expression that is NULL gives an error. A text is valid until the next evaluation, that of an error until
+ * the scene is done. */
 struct cel_value core_scene_eval(struct core_scene *s, const struct cel_program *p);
 /* The same text for one customer however it is spelled: case, blanks, what is invisible, full width. */
 struct base_str core_key_fold(struct base_str key, struct base_arena *arena);

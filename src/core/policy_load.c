@@ -7,7 +7,7 @@
 #include "base/money.h"
 #include "core/policy_int.h"
 
-enum { COUNTERS_MAX = 64 };
+enum { COUNTERS_MAX = 64, LIMITS_MAX = 500 };
 
 struct load {
 	struct core_policy *p;
@@ -306,6 +306,9 @@ static int read_limit(struct load *l, struct base_jv v, struct base_str at, stru
 	BASE_CHECK(limit);
 	if (rule->then == CORE_DENY)
 		return wrong(l, where, "a rule that denies needs no limit");
+	if (l->p->limit_count == LIMITS_MAX) /* what all of them say of a call stands in its event */
+		return wrong(l, where, "at most %d rules have a limit: one `per` something counts for many",
+			LIMITS_MAX);
 	if (base_jv_kind(base_jv_get(v, "name")) == BASE_JSON_NONE)
 		return wrong(
 			l, where, "a rule with a limit needs a `name`: what it has counted is kept under it");

@@ -5,14 +5,19 @@
 #include "base/money.h"
 #include "core/policy_int.h"
 
-enum { NANO = 1000000000 };
+enum { NANO = 1000000000, ROOM = 1 << 20, SPARE = 64 << 20, TOLD = 300, FOLD_MAX = 4096 };
 /* More than any limit may be (settings.json): what is larger counts as this, and is over each. */
 static const int64_t saturated = INT64_C(9200000000);
 
 void core_scene_init(struct core_scene *s, const struct core_policy *p, const struct core_case *of,
 	core_used_fn used, void *userdata, struct base_arena *arena)
 {
-	*s = (struct core_scene){.policy = p, .of = of, .used = used, .userdata = userdata, .arena = arena};
+	*s = (struct core_scene){.policy = p,
+		.of = of,
+		.used = used,
+		.userdata = userdata,
+		.arena = arena,
+		.begin = base_arena_used(arena)};
 }
 
 void core_scene_done(struct core_scene *s)
@@ -22,6 +27,7 @@ void core_scene_done(struct core_scene *s)
 	base_json_free(s->labels);
 	base_json_free(s->history);
 	base_json_free(s->counted);
+	base_arena_free(s->spare);
 }
 
 static void bind_json(struct core_scene *s, enum core_var var, struct base_str json, struct base_json **ret)
@@ -80,11 +86,41 @@ static void stage(struct core_scene *s)
 	}
 }
 
+/* Values live until the next evaluation. What one makes is mostly nothing; where it is much, as many rules as there are do
+ * not need more memory than one. */
+static struct base_arena *room(struct core_scene *s)
+{
+	if (!s->spare && base_arena_used(s->arena) - s->begin < ROOM)
+		return s->arena;
+	if (!s->spare && base_arena_new(SPARE, &s->spare) < 0)
+		return NULL;
+	base_arena_reset(s->spare);
+	return s->spare;
+}
+
+/* Why one failed is told later. */
+static struct cel_value kept(struct core_scene *s, struct cel_value v)
+{
+	size_t n = v.as.s.len < TOLD ? v.as.s.len : TOLD;
+
+	while (n > 0 && n < v.as.s.len && (v.as.s.ptr[n] & 0xc0) == 0x80) /* not through a character */
+		n--;
+	v.as.s = base_arena_dup(s->arena, base_str_sub(v.as.s, 0, n));
+	BASE_CHECK(v.as.s.ptr);
+	return v;
+}
+
 static struct cel_value eval(struct core_scene *s, const struct cel_program *p)
 {
+	struct base_arena *arena = room(s);
+	struct cel_value v;
+
 	if (!p)
 		return cel_error("it cannot be read");
-	return cel_eval_in(p, s->vars, s->arena, NULL);
+	if (!arena)
+		return cel_error("there is no memory for it");
+	v = cel_eval_in(p, s->vars, arena, NULL);
+	return v.kind == CEL_ERROR && arena == s->spare ? kept(s, v) : v;
 }
 
 /* history.NAME: calls as a whole number, sums as a number. One that cannot be told is not there: reading it fails. */
@@ -198,10 +234,15 @@ static size_t put_char(char *to, uint32_t c)
 struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
 {
 	/* No letter takes more bytes in lower case. */
-	char *to = base_arena_alloc(arena, key.len + 4), hex[65];
+	char few[FOLD_MAX + 4], hex[65];
+	struct base_buf b;
+	char *to = few;
 	struct base_hash h;
 	size_t len = 0, n;
 
+	base_buf_init(&b, key.len + 4);
+	if (key.len > FOLD_MAX)
+		to = base_buf_reserve(&b, key.len + 4);
 	BASE_CHECK(to);
 	while (key.len) {
 		uint32_t c = char_of(key, &n);
@@ -210,11 +251,16 @@ struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
 			len += put_char(to + len, lower(c));
 		key = base_str_sub(key, n, key.len);
 	}
-	if (len <= CORE_TALLY_KEY_MAX)
-		return (struct base_str){to, len};
-	h = base_hash_of((struct base_str){to, len});
-	base_hash_hex(&h, hex);
-	return base_arena_dup(arena, (struct base_str){hex, 64});
+	key = (struct base_str){to, len};
+	if (len > CORE_TALLY_KEY_MAX) {
+		h = base_hash_of(key);
+		base_hash_hex(&h, hex);
+		key = (struct base_str){hex, 64};
+	}
+	key = base_arena_dup(arena, key);
+	base_buf_done(&b);
+	BASE_CHECK(key.ptr);
+	return key;
 }
 
 /* A customer that the memory does not know is one with all others that it does not know: names can be made up. */

@@ -410,6 +410,41 @@ static void fault_52_delegation_narrows(void **state)
 	assert_true(core_run_extra(core_run_find(h->core, wide))->limit_count <= 2);
 }
 
+/* Who narrows a starter narrows what it has started: also what runs already, was held, or goes on as a new generation. */
+static void fault_52_starter_is_narrowed(void **state)
+{
+	struct house *h = *state;
+	uint64_t child, waits, next;
+	union core_event_any e;
+
+	policy(h, "{'rules':[{'on':'*','then':'allow'},{'on':'test.once','when':'args.value > "
+		  "5','then':'gate'}]}");
+	house_call(h, house_start(h, "f", "{}"), 0, "run.start", q("{'flow':'wide','input':{}}"), "");
+	child = h->core->next_run - 1;
+	house_call(h, house_start(h, "f", "{}"), 0, "run.start", q("{'flow':'wide','input':{}}"), "");
+	waits = h->core->next_run - 1;
+	house_call(h, child, 0, "run.start", q("{'flow':'narrow','input':{}}"), "");
+	next = h->core->next_run - 1;
+	assert_int_equal(ask(h, child, "test.once", "{'value':1}", ""), 'a');
+	assert_int_equal(ask(h, waits, "test.once", "{'value':6}", ""), 'g');
+	assert_true(last(h, CORE_EV_GATE_OPENED, &e));
+	house_deploy(h, q("{'flows':[" FLOW("f", "aa", "'run.*'") "]}"));
+	assert_int_equal(ask(h, child, "test.once", "{'value':1}", ""), 'd');
+	assert_non_null(strstr(problem(h), "its starter may not"));
+	assert_int_equal(ask(h, next, "test.echo", "{}", ""), 'd'); /* down the chain */
+	house_gate(h, e.gate_opened.gate, "approve", "");
+	house_tick(h);
+	assert_true(last(h, CORE_EV_STEP_FAILED, &e));
+	assert_int_equal(e.step_failed.run, waits);
+	assert_true(has(e.step_failed.problem, "no grant"));
+	house_call(h, waits, 1, "run.again", q("{'state':{}}"), "");
+	assert_int_equal(ask(h, h->core->next_run - 1, "test.echo", "{}", ""), 'd');
+	/* Widened, it reaches no further than when they began. */
+	house_deploy(h, q("{'flows':[" FLOW("f", "aa", "'*'") "]}"));
+	assert_int_equal(ask(h, child, "test.once", "{'value':1}", ""), 'a');
+	assert_int_equal(ask(h, child, "file.write", "{'path':'a','text':'a'}", ""), 'd');
+}
+
 /* The terms of the last gate that was opened. */
 static void terms_are(struct house *h, const char *terms, const char *on_expiry, int64_t expires_ms)
 {
@@ -511,6 +546,48 @@ static void test_approval_on_weaker_terms(void **state)
 		if (ask(h, run, "test.once", "{'value':1}", text) != table[i].verdict)
 			fail_msg("%s / %s is not %c", table[i].rule, table[i].terms, table[i].verdict);
 	}
+}
+
+static bool nothing_read(void *userdata, uint64_t seq, struct core_record *ret)
+{
+	(void)userdata;
+	(void)seq;
+	(void)ret;
+	return false;
+}
+
+/* Conditions that make large texts, in many rules, take no more memory than one does. */
+static void test_large_conditions(void **state)
+{
+	enum { LARGE = 1000000, RULES = 150 };
+	struct house *h = *state;
+	struct base_buf ask, rules;
+	struct base_err err;
+
+	base_buf_init(&rules, 1 << 20);
+	base_buf_init(&ask, 8 << 20);
+	base_buf_cstr(&rules, "{'policy':{'rules':[");
+	for (int i = 0; i < RULES; i++)
+		base_buf_printf(&rules,
+			"{'name':'r%d','on':'test.*','when':'args.t.lowerAscii().size() < "
+			"%d','then':'deny'},",
+			i, i);
+	base_buf_cstr(
+		&rules, "{'name':'lim','on':'test.*','then':'allow','limit':{'max':5,'per':'args.t'}}]}}");
+	base_buf_char(&rules, 0);
+	for (char *c = rules.ptr; *c; c++)
+		*c = *c == '\'' ? '"' : *c;
+	house_deploy(h, rules.ptr);
+	base_buf_cstr(&ask, "{\"who\":\"flow/f\",\"action\":\"test.echo\",\"args\":{\"t\":\"");
+	for (int i = 0; i < LARGE; i++)
+		base_buf_char(&ask, 'A');
+	base_buf_cstr(&ask, "\"}}");
+	base_buf_clear(&rules);
+	assert_int_equal(
+		core_can_json(h->core, base_buf_view(&ask), h->now_ms, nothing_read, NULL, &rules, &err), 0);
+	assert_true(has(base_buf_view(&rules), "\"verdict\":\"allow\""));
+	base_buf_done(&rules);
+	base_buf_done(&ask);
 }
 
 #define ASKED                                                                                                \
@@ -859,6 +936,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_released, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_release_again, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_policy_changes, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_large_conditions, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(fault_52_starter_is_narrowed, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_several_gates, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_44_split_waits_for_time, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_approval_on_weaker_terms, set_up, house_tear_down),

@@ -25,6 +25,9 @@ enum {
 	READ_MIN = 64 << 10, /* room offered to each read */
 	FILL_MAX = 1 << 20,  /* read per fill, so that one busy peer does not starve the others */
 	KEEP = 256 << 10,
+	GONE_MAX =
+		4
+		<< 20, /* written and not yet given up: it counts against WIRE_OUT_MAX like what is pending */
 	IN_MAX = WIRE_HEAD + WIRE_BODY_MAX + FILL_MAX,
 };
 static const size_t NONE = SIZE_MAX;
@@ -83,7 +86,7 @@ static void compact(struct base_buf *b, size_t *at)
 			base_buf_done(b);
 		base_buf_clear(b);
 		*at = 0;
-	} else if (*at > b->len / 2) {
+	} else if (*at > b->len / 2 || *at >= GONE_MAX) {
 		base_buf_consume(b, *at);
 		*at = 0;
 	}

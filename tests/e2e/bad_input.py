@@ -272,7 +272,7 @@ def grants(aios):
 
     def ask(method, path, body=None, token=key):
         c = http.client.HTTPConnection("127.0.0.1", aios.port, timeout=10)
-        c.request(method, path, body and json.dumps(body), {"Authorization": f"Bearer {token}",
+        c.request(method, path, None if body is None else json.dumps(body), {"Authorization": f"Bearer {token}",
                                                             "Content-Type": "application/json"} if token else {})
         r = c.getresponse()
         return r.status, json.loads(r.read() or b"null")

@@ -148,6 +148,39 @@ static void test_limits(void **state)
 	free(data);
 }
 
+/* What was written already takes no room from what is pending: many large frames to a reader that is slower. */
+static void test_slow_reader(void **state)
+{
+	static const size_t large = 15 << 20;
+	struct wire_conn *a, *b;
+	struct base_str body;
+	unsigned type, sent = 0, got = 0;
+	char *data = calloc(1, large);
+
+	(void)state;
+	assert_non_null(data);
+	pair(&a, &b);
+	while (got < 12) {
+		int r = wire_conn_flush(a);
+
+		assert_true(r == 0 || r == -EAGAIN);
+		while (sent < 12 && wire_conn_pending(a) + large <= 48 << 20) {
+			base_buf_put(wire_conn_begin(a, 7), data, large);
+			assert_int_equal(wire_conn_end(a), 0);
+			sent++;
+		}
+		r = wire_conn_fill(b);
+		assert_true(r == 0 || r == -EAGAIN);
+		if (wire_conn_next(b, &type, &body) == 1) {
+			assert_int_equal(body.len, large);
+			got++;
+		}
+	}
+	wire_conn_free(a);
+	wire_conn_free(b);
+	free(data);
+}
+
 /* A peer that sends and a reader that never takes: memory stays bounded. */
 static void test_not_taken(void **state)
 {
@@ -237,6 +270,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_not_taken),
 		cmocka_unit_test(test_bad_heads),
 		cmocka_unit_test(test_last_words),

@@ -196,12 +196,16 @@ static void file_work(void *owner)
 {
 	struct engine_place *p = owner;
 	int dir = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
+	struct stat st = {0};
 	ssize_t n = -1;
 
 	if (dir >= 0)
 		fd = openat(dir, p->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd >= 0)
+	if (fd >= 0 && fstat(fd, &st) == 0)
 		n = write(fd, p->line.ptr, p->line.len);
+	/* Half a line would spoil the one that comes behind it, too. */
+	if (n >= 0 && (size_t)n != p->line.len && ftruncate(fd, st.st_size) < 0)
+		n = -1;
 	p->rc = fd < 0 || n < 0 ? -errno : (size_t)n != p->line.len ? -ENOSPC : 0;
 	if (p->rc == 0 && (fsync(fd) < 0 || fsync(dir) < 0))
 		p->rc = -errno;

@@ -303,8 +303,13 @@ static int hello(struct serve *s, const char *sandbox)
 	int r;
 
 	r = wire_hello(s->c, "aios-vault", sandbox, s->v ? vault_public_key(s->v) : BASE_STR_NONE);
-	if (r < 0 || s->v)
+	if (r < 0 || (s->v && vault_memory_is_locked(s->v)))
 		return r;
+	if (s->v)
+		note = (struct wire_note){.level = 2,
+			.text = BASE_STR(
+				"the vault's memory is not locked: keys may reach the swap space; raise "
+				"the limit of locked memory (ulimit -l, LimitMEMLOCK of the unit)")};
 	wire_note_put(wire_conn_begin(s->c, WIRE_NOTE), &note);
 	r = wire_conn_end(s->c);
 	return r < 0 ? r : wire_conn_flush(s->c);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/hash.h"
 #include "base/json.h"
@@ -380,6 +381,14 @@ int vault_sign(const struct vault *v, struct base_str domain, struct base_str da
 	return r;
 }
 
+/* libsodium goes on where the kernel locks no memory for it: so it is asked once more, for all that is held. */
+bool vault_memory_is_locked(const struct vault *v)
+{
+	return mlock(v->kek, VAULT_KEY) == 0 && mlock(v->data_key, VAULT_KEY) == 0 &&
+	       mlock(v->secret, crypto_box_SECRETKEYBYTES) == 0 &&
+	       (!v->book.len || mlock(v->book.ptr, v->book.len) == 0);
+}
+
 void vault_status(const struct vault *v, struct base_buf *ret)
 {
 	struct base_jw w = base_jw_of(ret);
@@ -400,6 +409,7 @@ void vault_status(const struct vault *v, struct base_buf *ret)
 		base_jw_mint(&w, "opslimit", (int64_t)v->head.opslimit);
 		base_jw_mint(&w, "memlimit", (int64_t)v->head.memlimit);
 	}
+	base_jw_mbool(&w, "memory_locked", vault_memory_is_locked(v));
 	if (!v->locked) {
 		base_jw_mint(&w, "secrets", secrets);
 		base_jw_mint(&w, "canaries", canaries);

@@ -59,8 +59,10 @@ void vault_free(struct vault *v); /* wipes; NULL is fine */
 /* The X25519 key to seal new values and passphrases to; made at each start; valid as long as the vault. */
 struct base_str vault_public_key(const struct vault *v);
 bool vault_is_locked(const struct vault *v);
-/* {"state":"open"/"locked","key","why","public_key" (signing),"opslimit","memlimit","secrets","canaries"} */
+/* {"state":"open"/"locked","key","why","public_key" (signing),"opslimit","memlimit","memory_locked","secrets","canaries"} */
 void vault_status(const struct vault *v, struct base_buf *ret);
+/* Whether the kernel keeps keys and secrets out of swap: false where RLIMIT_MEMLOCK is too small for them. */
+bool vault_memory_is_locked(const struct vault *v);
 
 /* Opens a locked vault; `sealed`: the passphrase, empty where the key is kept elsewhere. now_ms: any clock that does
  * not go back. -EKEYREJECTED (wrong), -EBUSY (too early after wrong ones), -EINVAL, -ENOMEM. */

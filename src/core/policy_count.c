@@ -84,18 +84,14 @@ static void sweep(
 	}
 }
 
-static struct core_bucket_sum bucket_of(
-	const struct core_counter *k, const struct core_tally *t, int64_t now_ms)
+static struct core_bucket_sum bucket_of(const struct core_counter *k, int64_t now_ms)
 {
-	struct core_bucket_sum b = {.start_ms = 0, .end_ms = INT64_MAX};
+	/* From what is counted first on: what was counted before stood in another, which may be forgotten by now. */
+	struct core_bucket_sum b = {.start_ms = now_ms, .end_ms = INT64_MAX};
 	int64_t width = (k->window_ms + CORE_BUCKETS - 1) / CORE_BUCKETS;
 
-	if (k->window_ms) {
-		b.start_ms = now_ms - now_ms % width;
-		b.end_ms = b.start_ms + width;
-	}
-	if (t->count && t->sum[t->count - 1].end_ms > b.start_ms) /* the window was another before */
-		b.start_ms = t->sum[t->count - 1].end_ms;
+	if (k->window_ms)
+		b.end_ms = now_ms - now_ms % width + width;
 	return b;
 }
 
@@ -105,7 +101,7 @@ static void add(struct base_slab *slab, struct core_tally *t, const struct core_
 	struct core_bucket_sum *last = t->count ? &t->sum[t->count - 1] : NULL;
 
 	if (!last || now_ms >= last->end_ms) {
-		struct core_bucket_sum b = bucket_of(k, t, now_ms);
+		struct core_bucket_sum b = bucket_of(k, now_ms);
 
 		if (t->count == t->cap) {
 			t->sum = base_slab_grow(

@@ -445,6 +445,35 @@ static void fault_52_starter_is_narrowed(void **state)
 	assert_int_equal(ask(h, child, "file.write", "{'path':'a','text':'a'}", ""), 'd');
 }
 
+/* A window that is shortened for a while: what was counted before is not taken from what others count after. */
+static void test_window_there_and_back(void **state)
+{
+	static const char *const windows[] = {"64h", "1s", "640h"};
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}"), gate = 0;
+	union core_event_any e;
+	char text[512];
+
+	h->now_ms += 10 * HOUR - h->now_ms % (10 * HOUR);
+	for (int i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text),
+			"{'rules':[{'name':'pay','on':'test.once','then':'%s','limit':{'sum':'args.value',"
+			"'max':100,'per':'customer','window':'%s','else':'deny'}}]}",
+			i ? "allow" : "gate", windows[i]);
+		policy(h, text);
+		assert_int_equal(pay(h, run, i == 0 ? 50 : 40, i == 1 ? "b" : "a"), i ? 'a' : 'g');
+		if (i == 0) {
+			assert_true(last(h, CORE_EV_GATE_OPENED, &e));
+			gate = e.gate_opened.gate;
+		}
+		h->now_ms += HOUR + 10000;
+	}
+	house_check(h);
+	house_gate(h, gate, "deny", "");
+	assert_int_equal(pay(h, run, 61, "a"), 'd'); /* the 40 are counted still */
+	assert_int_equal(pay(h, run, 59, "a"), 'a');
+}
+
 /* The terms of the last gate that was opened. */
 static void terms_are(struct house *h, const char *terms, const char *on_expiry, int64_t expires_ms)
 {
@@ -938,6 +967,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_policy_changes, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_large_conditions, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_52_starter_is_narrowed, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(test_window_there_and_back, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_several_gates, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_44_split_waits_for_time, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_approval_on_weaker_terms, set_up, house_tear_down),

@@ -291,22 +291,59 @@ void engine_op_keys(struct engine *e, struct engine_req *q)
 	engine_reply_built(e, q, 200);
 }
 
-/* "expires" as a duration, or "expires_ms". False and answered when it is neither. */
+/* "expires" as a duration, or "expires_ms". False and answered when it is neither: no key is without an end by mistake. */
 static bool read_expiry(struct engine *e, struct engine_req *q, struct base_jv root, int64_t *ret)
 {
-	struct base_str expires = base_jv_str(base_jv_get(root, "expires"));
-	struct base_err err;
+	struct base_jv at = base_jv_get(root, "expires_ms"), in = base_jv_get(root, "expires");
+	struct base_err err = {.text = "it is a duration such as 30d; expires_ms is a time in milliseconds"};
 	int64_t ms;
 
-	*ret = base_jv_int(base_jv_get(root, "expires_ms"), 0);
-	if (!expires.len)
+	*ret = base_jv_int(at, 0);
+	if (base_jv_kind(in) == BASE_JSON_NONE &&
+		(base_jv_kind(at) == BASE_JSON_NONE || (base_jv_kind(at) == BASE_JSON_INT && *ret >= 0)))
 		return true;
-	if (base_duration_parse(expires, &ms, &err) < 0) {
-		engine_reply_problem(e, q, 400, "invalid", "expires: %s", err.text);
+	if (base_jv_kind(in) == BASE_JSON_STR && base_jv_kind(at) == BASE_JSON_NONE &&
+		base_duration_parse(base_jv_str(in), &ms, &err) == 0 &&
+		!__builtin_add_overflow(engine_wall_ms(), ms, ret))
+		return true;
+	engine_reply_problem(e, q, 400, "invalid", "expires: %s", err.text);
+	return false;
+}
+
+/* A member that nobody reads would be a limit that nobody keeps. */
+static bool members_known(struct engine *e, struct engine_req *q, struct base_jv root)
+{
+	static const char *const known[] = {"name", "kind", "grants", "scope", "expires", "expires_ms"};
+	struct base_jv_iter it = {0};
+	struct base_str key;
+	struct base_jv v;
+
+	while (base_jv_next(root, &it, &key, &v)) {
+		bool is_known = false;
+
+		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+			is_known = is_known || base_str_is(key, known[i]);
+		if (is_known && (!base_str_is(key, "kind") || base_jv_kind(v) == BASE_JSON_STR))
+			continue;
+		engine_reply_problem(e, q, 400, "invalid",
+			"a key has name, kind, grants, scope and expires: \"%.*s\" is none of these, or no "
+			"text",
+			BASE_STR_ARG(key));
 		return false;
 	}
-	*ret = engine_wall_ms() + ms;
 	return true;
+}
+
+static bool grants_fit(struct base_jv grants)
+{
+	struct base_jv_iter it = {0};
+	struct base_str none;
+	struct base_jv v;
+
+	while (base_jv_next(grants, &it, &none, &v))
+		if (!base_jv_str(v).len)
+			return false;
+	return base_jv_kind(grants) == BASE_JSON_ARR && base_jv_len(grants) > 0;
 }
 
 static bool read_key(struct engine *e, struct engine_req *q, struct base_jv root, struct base_buf *body)
@@ -318,7 +355,9 @@ static bool read_key(struct engine *e, struct engine_req *q, struct base_jv root
 	struct base_str none;
 	int64_t until;
 
-	if (base_jv_kind(grants) != BASE_JSON_ARR || !base_jv_len(grants)) {
+	if (!members_known(e, q, root))
+		return false;
+	if (!grants_fit(grants)) {
 		engine_reply_problem(e, q, 400, "invalid",
 			"the body needs \"grants\": a list such as [\"api.run_start\"]");
 		return false;

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 sys.dont_write_bytecode = True
-from aios import BIN, Aios, until  # noqa: E402
+from aios import BIN, Aios, Problem, until  # noqa: E402
 
 FLOW = """import { flow } from "aios";
 export default flow({ name: "NAME", grants: ["gate.ask", "memory.*"] }, async (ctx, input) => {
@@ -206,6 +206,20 @@ def fault_52_revoked_while_it_waits(aios):
         c.close()
 
 
+def no_limit_is_lost(aios):
+    """What is not understood of a key that is made is refused: it might have been its limit."""
+    for i, more in enumerate(({"expires_ms": "1h"}, {"expires_ms": 1.5}, {"expires_ms": -5}, {"expires": 5}, {"expires": ""}, {"expires": "soon"},
+                              {"expires": "1h", "expires_ms": 1}, {"expires": "9223372036854775807ms"}, {"expiry": "1h"}, {"grants": [1]},
+                              {"grants": []}, {"grants": [""]}, {"scope": []}, {"scope": {"flow": ["a"]}}, {"kind": "operator"}, {"kind": ["visitor"]})):
+        try:
+            made = make(aios, f"lost{i}", **more)
+        except Problem as p:
+            assert p.status == 400 and p.body["detail"], (more, p.body)
+        else:
+            raise AssertionError(f"{more}: {made[:5]}")
+    assert make(aios, "kept", expires="1h")
+
+
 # --- offline attenuation, audience, revocation
 
 def attenuated(aios):
@@ -313,7 +327,7 @@ def main():
         for part in (fault_52_foreign_objects, fault_52_own_objects, fault_52_escalation):
             part(aios, story)
             print(f"{part.__name__}: ok", flush=True)
-        for part in (fault_52_events_beyond, fault_52_revoked_while_it_waits, attenuated, fault_51_wrong_audience, last_use, fault_71_rotation_killed, rates):
+        for part in (no_limit_is_lost, fault_52_events_beyond, fault_52_revoked_while_it_waits, attenuated, fault_51_wrong_audience, last_use, fault_71_rotation_killed, rates):
             part(aios)
             print(f"{part.__name__}: ok", flush=True)
         aios.verify()

@@ -183,11 +183,11 @@ static uint32_t char_of(struct base_str s, size_t *ret_len)
 	}
 }
 
-/* Nothing that one sees: blanks, control characters, joiners, marks of direction, soft hyphens. */
+/* Nothing that one sees alone: blanks, control characters, joiners, marks of direction, soft hyphens, accents. */
 static bool is_unseen(uint32_t c)
 {
-	return c <= 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || c == 0x34f || c == 0x61c ||
-	       c == 0x115f || c == 0x1160 || c == 0x1680 || (c >= 0x180b && c <= 0x180f) ||
+	return c <= 0x20 || (c >= 0x7f && c <= 0xa0) || c == 0xad || (c >= 0x300 && c <= 0x36f) ||
+	       c == 0x61c || c == 0x115f || c == 0x1160 || c == 0x1680 || (c >= 0x180b && c <= 0x180f) ||
 	       (c >= 0x2000 && c <= 0x200f) || (c >= 0x2028 && c <= 0x202f) || (c >= 0x205f && c <= 0x206f) ||
 	       c == 0x3000 || c == 0x3164 || (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff || c == 0xffa0 ||
 	       (c >= 0xe0000 && c <= 0xe0fff);
@@ -204,6 +204,26 @@ static uint32_t lower(uint32_t c)
 		return c + 0x50;
 	if (c >= 0x100 && c <= 0x177 && c != 0x130 && c != 0x131 && c != 0x138 && c != 0x149)
 		return (c >= 0x139 && c <= 0x148) ? c + (c & 1) : c | 1;
+	return c;
+}
+
+/* A letter with marks is that letter, as it is where the marks are written behind it (and not seen): in Latin. */
+static uint32_t plain(uint32_t c)
+{
+	static const struct {
+		uint16_t from, to;
+		char letter;
+	} marked[] = {{0xe0, 0xe5, 'a'}, {0xe7, 0xe7, 'c'}, {0xe8, 0xeb, 'e'}, {0xec, 0xef, 'i'},
+		{0xf1, 0xf1, 'n'}, {0xf2, 0xf6, 'o'}, {0xf9, 0xfc, 'u'}, {0xfd, 0xfd, 'y'}, {0xff, 0xff, 'y'},
+		{0x100, 0x105, 'a'}, {0x106, 0x10d, 'c'}, {0x10e, 0x10f, 'd'}, {0x112, 0x11b, 'e'},
+		{0x11c, 0x123, 'g'}, {0x124, 0x125, 'h'}, {0x128, 0x130, 'i'}, {0x134, 0x135, 'j'},
+		{0x136, 0x137, 'k'}, {0x139, 0x13e, 'l'}, {0x143, 0x148, 'n'}, {0x14c, 0x151, 'o'},
+		{0x154, 0x159, 'r'}, {0x15a, 0x161, 's'}, {0x162, 0x165, 't'}, {0x168, 0x173, 'u'},
+		{0x174, 0x175, 'w'}, {0x176, 0x178, 'y'}, {0x179, 0x17e, 'z'}};
+
+	for (size_t i = 0; c >= 0xe0 && c <= 0x17e && i < sizeof(marked) / sizeof(marked[0]); i++)
+		if (c >= marked[i].from && c <= marked[i].to)
+			return (uint32_t)marked[i].letter;
 	return c;
 }
 
@@ -248,7 +268,7 @@ struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
 		uint32_t c = char_of(key, &n);
 
 		if (!is_unseen(c))
-			len += put_char(to + len, lower(c));
+			len += put_char(to + len, plain(lower(c)));
 		key = base_str_sub(key, n, key.len);
 	}
 	key = (struct base_str){to, len};

@@ -243,6 +243,21 @@ static void fault_44_split_made_up_customers(void **state)
 	assert_int_equal(pay(h, run, 500, "Anna"), 'g');
 }
 
+/* One customer, composed and decomposed, in each case. */
+static void fault_44_split_by_spelling(void **state)
+{
+	static const char *const spelled[] = {"Jos\xc3\xa9 \xc5\xbd", "jose\xcc\x81 z\xcc\x8c",
+		"JOSE\xcc\x81\xc5\xbd", "JOS\xc3\x89\xc5\xbe", "jose\xe2\x80\x8bz"};
+	struct house *h = *state;
+	uint64_t run = house_start(h, "f", "{}");
+
+	policy(h, WEEKLY);
+	assert_int_equal(pay(h, run, 500, spelled[0]), 'a');
+	for (size_t i = 0; i < sizeof(spelled) / sizeof(spelled[0]); i++)
+		assert_int_equal(pay(h, run, 1, spelled[i]), 'g');
+	assert_int_equal(pay(h, run, 1, "\xc5\x81"), 'a'); /* another letter is another */
+}
+
 /* Amounts that are none are not a way around. */
 static void fault_44_split_strange_amounts(void **state)
 {
@@ -579,9 +594,7 @@ static void test_approval_on_weaker_terms(void **state)
 
 static bool nothing_read(void *userdata, uint64_t seq, struct core_record *ret)
 {
-	(void)userdata;
-	(void)seq;
-	(void)ret;
+	(void)userdata, (void)seq, (void)ret;
 	return false;
 }
 
@@ -968,6 +981,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_large_conditions, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_52_starter_is_narrowed, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_window_there_and_back, set_up, house_tear_down),
+		cmocka_unit_test_setup_teardown(fault_44_split_by_spelling, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_several_gates, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(fault_44_split_waits_for_time, set_up, house_tear_down),
 		cmocka_unit_test_setup_teardown(test_approval_on_weaker_terms, set_up, house_tear_down),

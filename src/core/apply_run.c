@@ -5,26 +5,6 @@
 #include "base/money.h"
 #include "core/undo_int.h"
 
-static void set_limits(struct core *c, struct core_run *r, struct base_str grants)
-{
-	struct base_json *doc;
-	size_t n;
-
-	if (grants.len == 0)
-		return;
-	BASE_CHECK(base_json_parse(grants, &doc, NULL) == 0);
-	n = base_jv_len(base_json_root(doc));
-	if (n) {
-		struct core_run_extra *x = core_run_extend(c, r);
-
-		x->limits = base_slab_alloc(c->slab, n * sizeof(*x->limits));
-		for (size_t i = 0; i < n; i++)
-			x->limits[i] = core_patterns_of(c, base_jv_at(base_json_root(doc), i));
-		x->limit_count = (uint32_t)n;
-	}
-	base_json_free(doc);
-}
-
 static void set_key(struct core *c, struct core_run *r, const struct core_run_started *e)
 {
 	struct base_hash stands_for;
@@ -119,7 +99,7 @@ static void apply_started(struct core_apply *a, const struct core_run_started *e
 	r->labels = e->labels & 7;
 	set_extra(c, r, parent, e);
 	r->budget = budget_of(c, r);
-	set_limits(c, r, e->grants);
+	r->limits = core_limits_take(c, e->grants);
 	set_key(c, r, e);
 	if (e->previous)
 		core_generation_started(a, r, e);

@@ -60,6 +60,9 @@ uint32_t core_action_intern(struct core *c, struct base_str name);
 struct core_word *core_word_take(struct core *c, struct base_str text);
 void core_word_drop(struct core *c, struct core_word *w); /* NULL is fine */
 struct base_str core_word_text(const struct core_word *w);
+/* limits.c: the lists that `text` (JSON) holds, counted once more; NULL: none, or they cannot be read. */
+struct core_limits *core_limits_take(struct core *c, struct base_str text);
+void core_limits_drop(struct core *c, struct core_limits *l); /* NULL is fine */
 /* The rare members of a run: all zero if it has none. */
 const struct core_run_extra *core_run_extra(const struct core_run *r);
 struct core_run_extra *core_run_extend(struct core *c, struct core_run *r); /* to write them */

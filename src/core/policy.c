@@ -34,12 +34,10 @@ static bool limit_allows(const struct core *c, const struct core_patterns *limit
 
 bool core_run_may(const struct core *c, const struct core_run *r, struct base_str action)
 {
-	const struct core_run_extra *x = core_run_extra(r);
-
 	if (!own_grants(c, r, action))
 		return false;
-	for (uint32_t i = 0; i < x->limit_count; i++)
-		if (!limit_allows(c, &x->limits[i], action))
+	for (uint32_t i = 0; r->limits && i < r->limits->count; i++)
+		if (!limit_allows(c, &r->limits->list[i], action))
 			return false;
 	return true;
 }
@@ -82,23 +80,20 @@ struct base_str core_run_limits(
 {
 	static const struct core_principal nobody = {.revoked = true};
 	const struct core_principal *p = base_names_get(c->principals, core_word_text(r->as));
-	const struct core_run_extra *x = core_run_extra(r);
 	struct base_buf b;
 	struct base_jw w;
 
-	if (!own && !x->limit_count)
-		return BASE_STR_NONE;
+	if (!own)
+		return r->limits ? core_word_text(r->limits->text) : BASE_STR_NONE;
 	base_buf_init(&b, 64 << 20);
 	w = base_jw_of(&b);
 	base_jw_arr(&w);
 	p = p && !p->revoked ? p : &nobody;
-	if (own)
-		put_patterns(
-			&w, &p->grants, p->id.len ? BASE_JOIN(arena, BASE_STR("@"), p->id) : BASE_STR_NONE);
-	for (uint32_t i = 0; i < x->limit_count;
-		i++) /* one that starts itself again and again has each list once */
-		if (!own || !is_of(&x->limits[i], p))
-			put_patterns(&w, &x->limits[i], BASE_STR_NONE);
+	put_patterns(&w, &p->grants, p->id.len ? BASE_JOIN(arena, BASE_STR("@"), p->id) : BASE_STR_NONE);
+	/* One that starts itself again and again has each list once. */
+	for (uint32_t i = 0; r->limits && i < r->limits->count; i++)
+		if (!is_of(&r->limits->list[i], p))
+			put_patterns(&w, &r->limits->list[i], BASE_STR_NONE);
 	base_jw_end_arr(&w);
 	return core_buf_to_arena(arena, &b);
 }

@@ -104,9 +104,6 @@ static void free_extra(struct core *c, struct core_run_extra *x)
 	}
 	core_word_drop(c, x->agent);
 	base_slab_str_release(c->slab, x->customer);
-	for (uint32_t i = 0; i < x->limit_count; i++)
-		core_patterns_free(c, &x->limits[i]);
-	base_slab_release(c->slab, x->limits, x->limit_count * sizeof(*x->limits));
 	base_slab_release(c->slab, x, sizeof(*x));
 }
 
@@ -116,6 +113,7 @@ void core_run_forget(struct core *c, struct core_run *r)
 	core_word_drop(c, r->as);
 	core_word_drop(c, r->by);
 	core_word_drop(c, r->origin);
+	core_limits_drop(c, r->limits);
 	core_deadlines_free(c, r);
 	core_undo_forget(c, r->id);
 	free_extra(c, r->extra);

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "core/undo_int.h"
 
-enum { FORMAT = 21 };
+enum { FORMAT = 22 };
 
 static uint64_t u(struct base_reader *r)
 {

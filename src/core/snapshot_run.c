@@ -131,6 +131,15 @@ static struct core_word *get_word(struct load *l)
 	return w;
 }
 
+static void get_limits(struct load *l, struct core_run *run)
+{
+	struct core_word *text = get_word(l);
+
+	run->limits = core_limits_take(l->c, core_word_text(text));
+	l->r->failed |= text && !run->limits;
+	core_word_drop(l->c, text);
+}
+
 static void get_words(struct core *c, struct base_reader *r)
 {
 	uint64_t n = u(r);
@@ -310,9 +319,6 @@ static void put_extra(struct base_buf *b, const struct core_run_extra *x)
 	core_ticket_put(b, x);
 	base_put_u64(b, x->event_depth);
 	base_put_u64(b, x->shed);
-	base_put_u64(b, x->limit_count);
-	for (uint32_t i = 0; i < x->limit_count; i++)
-		core_put_patterns(b, &x->limits[i]);
 	for (const struct core_signal *s = x->signals; s; s = s->next) {
 		base_put_u64(b, s->seq);
 		put_word(b, s->name);
@@ -370,11 +376,6 @@ static void get_extra(struct load *l, struct core_run *run)
 	core_ticket_get(l->c, r, run);
 	x->event_depth = u8(r);
 	x->shed = u8(r);
-	x->limit_count = (uint32_t)base_get_uint(r, 1 << 16);
-	if (x->limit_count && !r->failed)
-		x->limits = base_slab_alloc(l->c->slab, x->limit_count * sizeof(*x->limits));
-	for (uint32_t i = 0; i < x->limit_count && !r->failed; i++)
-		core_get_patterns(l->c, r, &x->limits[i]);
 	get_signals(l, x);
 	x->seq_stand = u(r);
 	x->seq_stopped = u(r);
@@ -410,6 +411,7 @@ static void put_run(struct base_buf *b, const struct core_run *r)
 	put_word(b, r->as);
 	put_word(b, r->by);
 	put_word(b, r->origin);
+	put_word(b, r->limits ? r->limits->text : NULL);
 	if (money) {
 		base_put_i64(b, r->spent);
 		base_put_i64(b, r->reserved);
@@ -446,6 +448,7 @@ static void get_run(struct load *l)
 	run->as = get_word(l);
 	run->by = get_word(l);
 	run->origin = get_word(l);
+	get_limits(l, run);
 	run->budget = -1;
 	if (has & RUN_HAS_MONEY) {
 		run->spent = base_get_i64(r);

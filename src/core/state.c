@@ -27,8 +27,8 @@ static int new_maps(struct core *c)
 {
 	struct base_names **names[] = {&c->actions, &c->principals, &c->flows, &c->agents, &c->connectors,
 		&c->facts, &c->keys, &c->experiments, &c->outcome_keys, &c->effect_keys, &c->versions,
-		&c->action_index, &c->words, &c->lanes, &c->buckets, &c->waiting, &c->holders, &c->ready,
-		&c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers, &c->credentials,
+		&c->action_index, &c->words, &c->limits, &c->lanes, &c->buckets, &c->waiting, &c->holders,
+		&c->ready, &c->blocked, &c->due, &c->idle_buckets, &c->waits, &c->answers, &c->credentials,
 		&c->web_sessions, &c->failures, &c->counts, &c->file_labels};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -99,9 +99,9 @@ void core_free(struct core *c)
 	core_catalogue_free(c);
 	struct base_names *names[] = {c->actions, c->principals, c->flows, c->agents, c->connectors, c->facts,
 		c->keys, c->experiments, c->outcome_keys, c->effect_keys, c->versions, c->action_index,
-		c->words, c->lanes, c->buckets, c->waiting, c->holders, c->ready, c->blocked, c->due,
-		c->idle_buckets, c->waits, c->answers, c->credentials, c->file_labels, c->web_sessions,
-		c->failures};
+		c->words, c->limits, c->lanes, c->buckets, c->waiting, c->holders, c->ready, c->blocked,
+		c->due, c->idle_buckets, c->waits, c->answers, c->credentials, c->file_labels,
+		c->web_sessions, c->failures};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		base_names_free(names[i]);
 	base_idmap_free(c->ended);

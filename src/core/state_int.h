@@ -273,6 +273,13 @@ struct core_signal {
 };
 
 /* What few runs have: read through core_run_extra, made by core_run_extend. */
+/* Lists that must all allow what a run does, beside its own grants (limits.c). */
+struct core_limits {
+	struct core_word *text; /* JSON, as run_started has it */
+	struct core_patterns *list;
+	uint32_t count, refs;
+};
+
 struct core_run_extra {
 	uint64_t parent;
 	uint32_t parent_step;
@@ -281,8 +288,6 @@ struct core_run_extra {
 	struct core_flow *payer; /* of an agent's run: whose month its money falls under */
 	struct core_word *agent;
 	struct base_str customer;
-	struct core_patterns *limits; /* further lists that all must allow (agents) */
-	uint32_t limit_count;
 	uint32_t generation;	     /* how often it began again (ctx.again) */
 	struct core_signal *signals; /* not yet waited for, oldest first */
 	uint64_t park_gate;
@@ -314,7 +319,8 @@ struct core_run {
 	uint8_t salt[CORE_HASH_SHORT]; /* idempotency keys of its effects come from it */
 	int64_t spent, reserved, budget;
 	struct core_word *as, *by, *origin;
-	struct core_key *key; /* of its start, or NULL */
+	struct core_limits *limits; /* NULL: its own grants alone */
+	struct core_key *key;	    /* of its start, or NULL */
 	struct core_run_extra *extra;
 };
 
@@ -478,6 +484,7 @@ struct core {
 	struct base_names *failures;		       /* by HOW, blank, ADDRESS; HOW alone: all of them */
 	struct base_names *versions;		       /* by hash bytes */
 	struct base_names *words;		       /* to struct core_word */
+	struct base_names *limits;		       /* by text, to struct core_limits */
 	struct base_idmap *runs, *gates;
 	struct base_idmap *undos; /* by run, to struct core_undo (undo_int.h): only of those that have one */
 	struct base_idmap *crashes; /* by run; few */

@@ -422,7 +422,7 @@ static void fault_52_delegation_narrows(void **state)
 		house_call(h, wide, info.steps, "run.start", q("{'flow':'wide','input':{}}"), "");
 		wide = h->core->next_run - 1;
 	}
-	assert_true(core_run_extra(core_run_find(h->core, wide))->limit_count <= 2);
+	assert_true(core_run_find(h->core, wide)->limits->count <= 2);
 }
 
 /* Who narrows a starter narrows what it has started: also what runs already, was held, or goes on as a new generation. */

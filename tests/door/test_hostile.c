@@ -301,6 +301,7 @@ static void test_two_requests_at_once(void **state)
 /* Thousands that send a byte now and then: others are served, and what they hold is bounded. */
 static void test_fault_63_slowloris(void **state)
 {
+	static const char body_head[] = "alhost\r\n" KEY "\r\n";
 	enum { SLOW = 3000, ROOM = 200 };
 	static int fd[SLOW];
 	struct rlimit files = {8192, 8192}, was;
@@ -317,10 +318,10 @@ static void test_fault_63_slowloris(void **state)
 	before = door_test_rss(&t);
 	for (int i = 0; i < SLOW; i++) {
 		fd[i] = door_test_connect(&t);
-		(void)!send(fd[i], "GET /v1/runs HTTP/1.1\r\nHost: loc", 33, MSG_NOSIGNAL);
+		(void)!send(fd[i], "GET /v1/runs HTTP/1.1\r\nHost: loc", 32, MSG_NOSIGNAL);
 		/* Some have a body to come, for ever. */
 		if (i % 3 == 0)
-			(void)!send(fd[i], "alhost\r\n" KEY "\r\n", 38, MSG_NOSIGNAL | MSG_DONTWAIT);
+			(void)!send(fd[i], body_head, sizeof(body_head) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (i % 100 != 99)
 			continue;
 		for (int k = 0; k <= i; k += 7)

@@ -119,7 +119,7 @@ def check_hostile():
     refused([big + "[c,c,c,c,c,c,c,c,c,c,c,c].join())))"], "too long")
     refused([big + "c.replace('x', c))))"], "too long")
     refused([big + "'%s%s%s%s%s%s%s%s%s%s%s%s'.format([c,c,c,c,c,c,c,c,c,c,c,c]))))"], "too long")
-    refused(["'%.1000000000f'.format([1.0])"], "not too large")
+    refused(["'%.1000000000f'.format([1.0])"], "too many digits")
     gives("false", "'" + "a" * 5000 + "'.matches('(a*)*b')")
     refused(["'" + "a" * 5000 + "'.matches('((a{0,50}){0,50}){0,50}')"], "pattern")
 

@@ -69,6 +69,33 @@ static void on_block(struct sim_proc *p, struct base_str body)
 	sim_send_end(p, WIRE_VIEWS_AT, 300);
 }
 
+struct question {
+	struct sim_proc *p;
+	struct base_str body;
+};
+
+static void on_query(struct sim_proc *p, struct base_str body);
+
+static void ask_again(struct sim *s, void *a, uint64_t b)
+{
+	struct question *q = a;
+
+	(void)s;
+	(void)b;
+	if (q->p->alive)
+		on_query(q->p, q->body);
+}
+
+/* Like the real one it answers when its tables include what the question says. */
+static void answer_later(struct sim_proc *p, struct base_str body)
+{
+	struct question *q = sim_alloc(p->s, sizeof(*q));
+
+	q->p = p;
+	q->body = sim_dup(p->s, body);
+	sim_later(p->s, 5000, true, ask_again, q, 0);
+}
+
 static void on_query(struct sim_proc *p, struct base_str body)
 {
 	struct sim *s = p->s;
@@ -78,7 +105,12 @@ static void on_query(struct sim_proc *p, struct base_str body)
 	char text[256];
 	uint64_t run;
 
-	BASE_CHECK(wire_views_query_get(body, &f) == 0 && base_json_parse(f.params, &doc, NULL) == 0);
+	BASE_CHECK(wire_views_query_get(body, &f) == 0);
+	if (f.at_least > p->at) {
+		answer_later(p, body);
+		return;
+	}
+	BASE_CHECK(base_json_parse(f.params, &doc, NULL) == 0);
 	run = (uint64_t)base_jv_int(base_jv_get(base_json_root(doc), "run"), 0);
 	base_json_free(doc);
 	r = run ? sim_run_seen(s, run) : NULL;

@@ -42,3 +42,5 @@ bool base_utf8_valid(struct base_str s);
 /* Bytes of the well-formed UTF-8 character at the start of s; 0 when s is empty or starts with something
  * else. */
 size_t base_utf8_next(struct base_str s);
+/* Writes code point c, which UTF-8 can hold, to at most 4 bytes; how many. */
+size_t base_utf8_put(char *to, uint32_t c);

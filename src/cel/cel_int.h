@@ -53,8 +53,6 @@ int cel_lex(struct cel_lexer *l, struct cel_token *ret);
 /* -EINVAL with "line L, column C: why". */
 int cel_refuse(struct base_err *err, struct base_str source, size_t at, const char *why);
 void cel_line_column(struct base_str source, size_t at, size_t *ret_line, size_t *ret_column);
-/* UTF-8 of a code point; returns its length. */
-size_t cel_put_utf8(char *to, uint32_t c);
 
 /* --- the tree (parse.c and macro.c make it, check.c resolves it, eval.c walks it) --- */
 

@@ -152,30 +152,6 @@ static int number(struct cel_lexer *l, struct cel_token *t)
 	return 0;
 }
 
-size_t cel_put_utf8(char *to, uint32_t c)
-{
-	if (c < 0x80) {
-		to[0] = (char)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		to[0] = (char)(0xc0 | c >> 6);
-		to[1] = (char)(0x80 | (c & 0x3f));
-		return 2;
-	}
-	if (c < 0x10000) {
-		to[0] = (char)(0xe0 | c >> 12);
-		to[1] = (char)(0x80 | (c >> 6 & 0x3f));
-		to[2] = (char)(0x80 | (c & 0x3f));
-		return 3;
-	}
-	to[0] = (char)(0xf0 | c >> 18);
-	to[1] = (char)(0x80 | (c >> 12 & 0x3f));
-	to[2] = (char)(0x80 | (c >> 6 & 0x3f));
-	to[3] = (char)(0x80 | (c & 0x3f));
-	return 4;
-}
-
 /* Behind a backslash. *ret_len: bytes of the escape; *ret_octet: it stands for a number that bytes take as it is. -1: not
  * one. */
 static int64_t escape(struct base_str s, size_t *ret_len, bool *ret_octet)
@@ -235,7 +211,7 @@ static int unescape(struct cel_lexer *l, struct cel_token *t, struct base_str ra
 		if (bytes && octet)
 			to[len++] = (char)c;
 		else
-			len += cel_put_utf8(to + len, (uint32_t)c);
+			len += base_utf8_put(to + len, (uint32_t)c);
 		i += n;
 	}
 	t->value = bytes ? cel_bytes((struct base_str){to, len}) : cel_string((struct base_str){to, len});

@@ -227,30 +227,6 @@ static uint32_t plain(uint32_t c)
 	return c;
 }
 
-static size_t put_char(char *to, uint32_t c)
-{
-	if (c < 0x80) {
-		to[0] = (char)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		to[0] = (char)(0xc0 | c >> 6);
-		to[1] = (char)(0x80 | (c & 0x3f));
-		return 2;
-	}
-	if (c < 0x10000) {
-		to[0] = (char)(0xe0 | c >> 12);
-		to[1] = (char)(0x80 | (c >> 6 & 0x3f));
-		to[2] = (char)(0x80 | (c & 0x3f));
-		return 3;
-	}
-	to[0] = (char)(0xf0 | c >> 18);
-	to[1] = (char)(0x80 | (c >> 12 & 0x3f));
-	to[2] = (char)(0x80 | (c >> 6 & 0x3f));
-	to[3] = (char)(0x80 | (c & 0x3f));
-	return 4;
-}
-
 struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
 {
 	/* No letter takes more bytes in lower case. */
@@ -268,7 +244,7 @@ struct base_str core_key_fold(struct base_str key, struct base_arena *arena)
 		uint32_t c = char_of(key, &n);
 
 		if (!is_unseen(c))
-			len += put_char(to + len, plain(lower(c)));
+			len += base_utf8_put(to + len, plain(lower(c)));
 		key = base_str_sub(key, n, key.len);
 	}
 	key = (struct base_str){to, len};
